@@ -1,0 +1,60 @@
+# Needs git, make and Python 3.11 with venv; everything else is installed into .venv.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3.11)
+PORT ?= 5000
+DEMO_HOME ?= .mldeploy
+BIN := .venv/bin
+ARGS ?=
+
+.PHONY: help install install-dev demo up test chaos lint bench compose-test lock clean
+
+help:  ## these lines
+	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile | awk -F': ' '{printf "%-14s %s\n", $$1, $$2}'
+
+install: $(BIN)/mldeploy  ## make .venv with the mldeploy command, from requirements.lock
+
+install-dev: .venv/dev  ## install, and what tests and lint need
+
+demo: install  ## train, predict, retrain, each request shown; ONCE=1 ends after the last step
+	@$(BIN)/mldeploy demo --home $(DEMO_HOME) --port $(PORT) $(if $(ONCE),--once)
+
+up: install  ## the whole service on this machine
+	@$(BIN)/mldeploy up --port $(PORT) $(ARGS)
+
+test: install-dev  ## every test, against a real Redis and real workers
+	@$(BIN)/pytest $(ARGS)
+
+chaos: install-dev  ## the fault tests, longer: more jobs, more faults
+	@$(BIN)/pytest tests/faults --chaos -s $(ARGS)
+
+lint: install-dev  ## ruff and mypy strict
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+bench: install-dev  ## what a submission costs, side by side with bare Flask and a bare loop
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+compose-test: install  ## docker-compose.yml for real: build, start, use, kill a worker, take down
+	@$(BIN)/python -m tests.compose $(ARGS)
+
+lock: install-dev  ## resolve the dependencies anew
+	@$(BIN)/python -m pip install -q pip-tools
+	@for extras in "--extra build -o requirements.lock" "--extra build --extra dev -o requirements-dev.lock"; do \
+	  $(BIN)/pip-compile -q --upgrade --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-find-links \
+	    --no-emit-trusted-host --strip-extras --no-annotate --no-header $$extras pyproject.toml || exit 1; done
+
+clean:  ## remove what was made here
+	rm -rf .venv $(DEMO_HOME) .mypy_cache .ruff_cache .pytest_cache build *.egg-info
+
+$(BIN)/mldeploy: requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "mldeploy needs $(PYTHON) on PATH (or give PYTHON=…)"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11))' || { echo "mldeploy needs Python 3.11 or newer"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { echo "Python's venv module is missing (Debian: apt install python3.11-venv)"; exit 1; }
+	@echo "installing into .venv"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/dev: $(BIN)/mldeploy requirements-dev.lock
+	@echo "installing what tests and lint need"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@

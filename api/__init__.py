@@ -1,0 +1,1 @@
+"""HTTP, and nothing but HTTP. Imports neither scikit-learn nor pandas."""

@@ -1,0 +1,89 @@
+"""The forms of the answers, and how a job's record becomes one."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from flask import Response
+from msgspec import Struct
+
+from api.problem import JobError, job_error
+from jobs.job import Job, Record, State
+
+POLL_AFTER = "1"  # seconds
+
+
+class ModelReference(Struct, frozen=True):
+    name: str
+    version: int
+
+
+class JobAnswer(Struct, frozen=True, omit_defaults=True):
+    """A job, queued to final. ``result`` or ``error`` when it is final."""
+
+    id: str
+    kind: str
+    status: State
+    model: ModelReference
+    rows: int
+    created_at: str
+    result_url: str
+    started_at: str | None = None
+    finished_at: str | None = None
+    attempts: int = 0
+    worker: str | None = None
+    result: Any = None
+    error: JobError | None = None
+
+
+class _StoredError(Struct):
+    type: str
+    detail: str
+
+
+def accepted(job: Job, created_at: int, state: State) -> Response:
+    answer = JobAnswer(
+        job.id, job.kind.value, state, ModelReference(job.model, job.version), job.rows, iso(created_at), f"/result/{job.id}"
+    )
+    return _unfinished(answer)
+
+
+def of_record(record: Record) -> Response:
+    """202 while it is queued or running, 200 when it is final."""
+    answer = JobAnswer(
+        id=record.id,
+        kind=record.kind.value,
+        status=record.state,
+        model=ModelReference(record.model, record.version),
+        rows=record.rows,
+        created_at=iso(record.created_at),
+        result_url=f"/result/{record.id}",
+        started_at=iso(record.started_at) if record.started_at else None,
+        finished_at=iso(record.finished_at) if record.finished_at else None,
+        attempts=record.attempts,
+        worker=record.worker,
+        result=msgspec.Raw(record.result) if record.result is not None else None,
+        error=_error(record.error) if record.error is not None else None,
+    )
+    return json(answer) if record.state.final else _unfinished(answer)
+
+
+def json(answer: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(answer), status, content_type="application/json")
+
+
+def iso(milliseconds: int) -> str:
+    when = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _unfinished(answer: JobAnswer) -> Response:
+    response = json(answer, 202)
+    response.headers["Location"] = answer.result_url
+    response.headers["Retry-After"] = POLL_AFTER
+    return response
+
+
+def _error(stored: bytes) -> JobError:
+    error = msgspec.json.decode(stored, type=_StoredError)
+    return job_error(error.type, error.detail)

@@ -1,0 +1,36 @@
+"""GET /health/live: this process answers. GET /health/ready: it can accept jobs; and who is there to do them."""
+
+from flask import Blueprint, Response
+from msgspec import Struct
+
+from api import answers
+from api.service import service
+from jobs.job import Kind
+
+blueprint = Blueprint("health", __name__, url_prefix="/health")
+
+
+class Live(Struct, frozen=True):
+    status: str
+
+
+class Ready(Struct, frozen=True):
+    """``workers`` counts live worker processes by kind; ``reconciled_seconds_ago`` is null if no reconciler ever ran."""
+
+    status: str
+    workers: dict[str, int]
+    reconciled_seconds_ago: float | None
+
+
+@blueprint.get("/live")
+def live() -> Response:
+    return answers.json(Live("live"))
+
+
+@blueprint.get("/ready")
+def ready() -> Response:
+    """503 when Redis does not answer. Workers that are away are no reason to refuse jobs: they wait."""
+    ledger = service().ledger
+    workers = {kind.value: len(ledger.live_owners(kind)) for kind in Kind}
+    since = ledger.since_reconciled()
+    return answers.json(Ready("ready", workers, None if since is None else round(since, 3)))

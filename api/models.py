@@ -1,0 +1,63 @@
+"""GET /models and /models/<name>: what there is, what it takes, how it was judged."""
+
+from typing import Any
+
+from flask import Blueprint, Response
+from msgspec import Struct
+
+from api import answers
+from api.service import service
+from models.card import CHAMPION, Card
+from models.packaged import packaged_schema
+from models.registry import Model, UnknownModel
+from models.schema import Schema
+
+blueprint = Blueprint("models", __name__)
+
+
+class ModelSummary(Struct, frozen=True):
+    name: str
+    champion: int | None
+    versions: list[int]
+    url: str
+
+
+class ModelList(Struct, frozen=True):
+    models: list[ModelSummary]
+
+
+class ModelAnswer(Struct, frozen=True):
+    """``schema`` is a JSON Schema of one measurement, as the champion takes it."""
+
+    name: str
+    aliases: dict[str, int]
+    schema: dict[str, Any] | None
+    versions: list[Card]
+
+
+@blueprint.get("/models")
+def list_models() -> Response:
+    names = {*service().registry.names(), service().settings.default_model}
+    return answers.json(ModelList([_summary(_model(name)) for name in sorted(names)]))
+
+
+@blueprint.get("/models/<name>")
+def show_model(name: str) -> Response:
+    model, known = _model(name), packaged_schema(name) if name == service().settings.default_model else None
+    if not model.cards and known is None:
+        raise UnknownModel(f"there is no model {name[:64]}; there are: {', '.join(service().registry.names()) or 'none yet'}")
+    schema = _champion_schema(model) or known
+    return answers.json(ModelAnswer(name, model.aliases, schema.json_schema() if schema else None, list(model.cards.values())))
+
+
+def _model(name: str) -> Model:
+    return service().registry.model(name) or Model(name, {}, {})
+
+
+def _summary(model: Model) -> ModelSummary:
+    return ModelSummary(model.name, model.aliases.get(CHAMPION), list(model.cards), f"/models/{model.name}")
+
+
+def _champion_schema(model: Model) -> Schema | None:
+    champion = model.cards.get(model.aliases.get(CHAMPION, 0))
+    return champion.schema if champion else None

@@ -1,0 +1,142 @@
+"""Errors as RFC 9457 problems: one table of what there is, one place where exceptions become answers."""
+
+import logging
+from http import HTTPStatus
+
+import msgspec
+from flask import Flask, Response, request
+from msgspec import Struct
+from werkzeug.exceptions import HTTPException
+
+from jobs.errors import AfterFailed, LaneFull, LedgerFull, LedgerUnavailable
+from models.registry import UnknownModel, UnknownVersion
+from models.schema import Fault, InvalidInput, MalformedInput, TooManyRows
+
+log = logging.getLogger("mldeploy.api")
+
+TYPE = "urn:problem-type:mldeploy:"
+RETRY_AFTER = {429: "1", 503: "1"}
+
+# code: (status, title). Those without a status are of failed jobs, not of requests.
+PROBLEMS: dict[str, tuple[int | None, str]] = {
+    "malformed-input": (400, "The body is not JSON"),
+    "bad-csv": (422, "The body is not a table that can be trained on"),
+    "invalid-input": (422, "The input is not what is taken"),
+    "too-many-rows": (422, "Too many measurements in one request"),
+    "body-too-large": (413, "The body is too large"),
+    "unsupported-media-type": (415, "This content type is not taken"),
+    "unknown-model": (404, "There is no such model"),
+    "unknown-version": (404, "The model has no such version"),
+    "unknown-job": (404, "There never was such a job"),
+    "expired-job": (410, "The job has been forgotten"),
+    "job-running": (409, "The job is running"),
+    "job-final": (409, "The job has ended already"),
+    "lane-full": (429, "Too much is waiting"),
+    "unavailable": (503, "The queue does not answer"),
+    "full": (503, "The queue is full"),
+    "not-found": (404, "There is nothing here"),
+    "method-not-allowed": (405, "The method is not allowed here"),
+    "internal-error": (500, "Something went wrong in the service"),
+    "canceled": (None, "The job was canceled"),
+    "worker-died": (None, "The worker died"),
+    "time-limit": (None, "The job took too long"),
+    "out-of-memory": (None, "The job ran out of memory"),
+    "prediction-failed": (None, "The model raised an error"),
+    "model-missing": (None, "The version does not exist"),
+    "corrupt-artifact": (None, "The model's file was altered"),
+    "bad-training-data": (None, "The training set cannot be used"),
+    "training-failed": (None, "The training failed"),
+}
+
+CODES: dict[type[Exception], str] = {
+    MalformedInput: "malformed-input",
+    InvalidInput: "invalid-input",
+    TooManyRows: "too-many-rows",
+    UnknownModel: "unknown-model",
+    UnknownVersion: "unknown-version",
+    LaneFull: "lane-full",
+    LedgerUnavailable: "unavailable",
+    LedgerFull: "full",
+    AfterFailed: "unavailable",
+}
+
+HTTP_CODES = {404: "not-found", 405: "method-not-allowed", 413: "body-too-large", 415: "unsupported-media-type"}
+
+DETAILS = {
+    "unavailable": "It is not known whether the request was accepted: send it again.",
+}
+
+
+class Problem(Struct, frozen=True, omit_defaults=True):
+    """``errors`` points at what is wrong with the input."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    errors: list[Fault] = []
+
+
+class JobError(Struct, frozen=True):
+    """Why a job failed, in the words of a problem."""
+
+    type: str
+    title: str
+    detail: str
+
+
+class Refusal(Exception):
+    """A request that is refused for a reason of HTTP alone."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+
+
+def job_error(code: str, detail: str) -> JobError:
+    return JobError(TYPE + code, PROBLEMS[code][1], detail)
+
+
+def install(app: Flask) -> None:
+    app.register_error_handler(Refusal, lambda error: _answer(error.code, str(error)))
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _unexpected)
+    for kind in CODES:
+        app.register_error_handler(kind, _known)
+
+
+def _known(error: Exception) -> Response:
+    code = next(code for kind, code in CODES.items() if isinstance(error, kind))
+    faults = error.faults if isinstance(error, InvalidInput) else []
+    return _answer(code, DETAILS.get(code, str(error)), faults)
+
+
+def _http_error(error: HTTPException) -> Response:
+    status = error.code or 500
+    code = HTTP_CODES.get(status)
+    if code is None:
+        problem = Problem("about:blank", HTTPStatus(status).phrase, status, error.description or "", request.path)
+        return _respond(problem)
+    answer = _answer(code, error.description or "")
+    for name, value in error.get_headers():
+        if name == "Allow":
+            answer.headers[name] = value
+    return answer
+
+
+def _unexpected(error: Exception) -> Response:
+    log.exception("%s %s", request.method, request.path, exc_info=error)
+    return _answer("internal-error", "The error has been logged.")
+
+
+def _answer(code: str, detail: str, faults: list[Fault] | None = None) -> Response:
+    status, title = PROBLEMS[code]
+    return _respond(Problem(TYPE + code, title, status or 500, detail, request.path, faults or []))
+
+
+def _respond(problem: Problem) -> Response:
+    answer = Response(msgspec.json.encode(problem), problem.status, content_type="application/problem+json")
+    if problem.status in RETRY_AFTER:
+        answer.headers["Retry-After"] = RETRY_AFTER[problem.status]
+    return answer

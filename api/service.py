@@ -1,0 +1,36 @@
+"""What an API process has: the ledger, the registry, the bell and the waiters. Found on the app, made once with it."""
+
+from dataclasses import dataclass
+
+from flask import Flask, current_app
+
+from jobs.bell import Bell, RingingThread, make_celery
+from jobs.ledger import Ledger
+from jobs.waiters import Waiters
+from models.registry import Registry
+from settings import Settings
+
+KEY = "mldeploy"
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    settings: Settings
+    ledger: Ledger
+    registry: Registry
+    bell: RingingThread
+    waiters: Waiters
+
+
+def install(app: Flask, settings: Settings) -> None:
+    """Connects to nothing yet."""
+    ledger = Ledger(settings)
+    registry = Registry(ledger.redis, ledger.prefix, ledger.guard)
+    bell = RingingThread(Bell(make_celery(settings)))
+    places = max(1, settings.api_threads - settings.api_reserve)
+    app.extensions[KEY] = Service(settings, ledger, registry, bell, Waiters(ledger, places))
+
+
+def service() -> Service:
+    found: Service = current_app.extensions[KEY]
+    return found

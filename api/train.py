@@ -1,0 +1,78 @@
+"""POST /train: options, or a CSV with the options in the query; a job out."""
+
+import csv
+import io
+
+import msgspec
+from flask import Blueprint, Response, request
+
+from api.body import decode, json_body, query
+from api.problem import Refusal
+from api.service import service
+from api.submit import submit
+from jobs.job import Job, Kind
+from models.options import TrainOptions
+from models.packaged import packaged_csv
+from models.registry import UnknownModel
+from models.schema import Fault, InvalidInput
+
+blueprint = Blueprint("train", __name__)
+
+
+@blueprint.post("/train")
+def train() -> Response:
+    if request.mimetype == "text/csv":
+        body = request.get_data(cache=False)
+        options = _named(query(TrainOptions))
+        return submit(_job(options, body, _count_rows(body, options.target)))
+    body = json_body()
+    options = _named(_merged(decode(body, TrainOptions) if body.strip() else TrainOptions()))
+    _check_has_rows(options.model)
+    return submit(_job(options, b"", 0))
+
+
+def _named(options: TrainOptions) -> TrainOptions:
+    return options if options.model else msgspec.structs.replace(options, model=service().settings.default_model)
+
+
+def _merged(options: TrainOptions) -> TrainOptions:
+    """JSON options come in the body alone: a query beside them would be a second place to look."""
+    if request.args:
+        raise InvalidInput([Fault("", "give the options in the JSON body, or send a CSV with them in the query")])
+    return options
+
+
+def _job(options: TrainOptions, body: bytes, rows: int) -> Job:
+    version = service().registry.next_version(options.model)
+    return Job(service().ledger.new_id(), Kind.TRAIN, options.model, version, rows, body, msgspec.json.encode(options))
+
+
+def _check_has_rows(name: str) -> None:
+    """Raises UnknownModel: a model that is not there has no rows to retrain on."""
+    if service().registry.resolve(name) is None and packaged_csv(name) is None:
+        known = ", ".join(service().registry.names()) or "none yet"
+        raise UnknownModel(f"there is no model {name} to retrain (there are: {known}); send a CSV to make it")
+
+
+def _count_rows(body: bytes, target: str) -> int:
+    """What can be told without reading the whole table: its header, and how many lines follow."""
+    try:
+        text = body.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Refusal("bad-csv", f"the CSV is not UTF-8 (byte {error.start})") from None
+    if "\0" in text:
+        raise Refusal("bad-csv", "the CSV holds a NUL byte")
+    try:
+        header = next(csv.reader(io.StringIO(text[:100_000])), [])
+    except csv.Error as error:
+        raise Refusal("bad-csv", f"the CSV's header cannot be read: {error}") from None
+    if len(header) < 2:
+        raise Refusal("bad-csv", "a CSV begins with a header line and has a target and at least one feature")
+    if len(set(header)) < len(header) or not all(name.strip() for name in header):
+        raise Refusal("bad-csv", "each column needs a name of its own in the header line")
+    if target and target not in header:
+        raise Refusal("bad-csv", f"there is no column {target} to predict; the columns are {', '.join(header[:12])}")
+    rows = text.rstrip("\n").count("\n")
+    if rows < 1:
+        raise Refusal("bad-csv", "there are no rows below the header")
+    return rows

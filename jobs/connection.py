@@ -1,0 +1,72 @@
+"""The connection to the ledger's Redis: bounded in time, never retrying by itself, and behind a breaker."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from jobs.errors import LedgerFull, LedgerUnavailable, UnsafeRedis
+from settings import Settings
+
+T = TypeVar("T")
+
+UNREACHABLE = (redis.ConnectionError, redis.TimeoutError, OSError)
+REFUSES_TO_WRITE = ("OOM", "command not allowed when used memory", "MISCONF")
+OPEN_FOR = 0.5  # seconds that the breaker stays open
+
+
+def connect(settings: Settings, **options: Any) -> redis.Redis:
+    """A client that gives up after ``redis_timeout`` and sends nothing twice."""
+    pool = redis.BlockingConnectionPool.from_url(
+        settings.redis_url,
+        max_connections=settings.redis_connections,
+        timeout=settings.redis_timeout / 2,
+        **{
+            "socket_timeout": settings.redis_timeout,
+            "socket_connect_timeout": settings.redis_timeout,
+            "retry": Retry(NoBackoff(), 0),
+            **options,
+        },
+    )
+    return redis.Redis(connection_pool=pool)
+
+
+class Breaker:
+    """Answers "unavailable" at once for a moment after Redis failed to answer, so that nothing queues up behind it."""
+
+    def __init__(self) -> None:
+        self._closed_from = 0.0
+        self._lock = threading.Lock()
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Raises LedgerUnavailable, or LedgerFull when Redis refuses to write for want of memory or disk."""
+        if time.monotonic() < self._closed_from:
+            raise LedgerUnavailable("Redis did not answer a moment ago")
+        try:
+            return function()
+        except UNREACHABLE as error:
+            with self._lock:
+                self._closed_from = time.monotonic() + OPEN_FOR
+            raise LedgerUnavailable(str(error)) from error
+        except redis.ResponseError as error:
+            if str(error).startswith(REFUSES_TO_WRITE):
+                raise LedgerFull(str(error)) from error
+            raise
+
+
+def check_server(client: redis.Redis, settings: Settings) -> None:
+    """Raises UnsafeRedis unless this Redis keeps what it has acknowledged."""
+    if client.info("cluster").get("cluster_enabled"):
+        raise UnsafeRedis("Redis Cluster is not supported: use one Redis (replicas are fine)")
+    wanted = {"maxmemory-policy": "noeviction", "appendonly": "yes", "appendfsync": settings.appendfsync}
+    for name, value in wanted.items():
+        found = client.config_get(name).get(name)
+        if found != value and not (name == "appendfsync" and found == "always"):
+            raise UnsafeRedis(
+                f"Redis has {name}={found}; mldeploy needs {name} {value} "
+                f"(CONFIG SET {name} {value}, and in its configuration file)"
+            )

@@ -1,0 +1,29 @@
+"""What can go wrong with the ledger. No HTTP status in here: the API's table maps them."""
+
+
+class LedgerError(Exception):
+    """Something went wrong with the ledger."""
+
+
+class LedgerUnavailable(LedgerError):
+    """Redis did not answer in time. What was sent may or may not have happened."""
+
+
+class LedgerFull(LedgerError):
+    """Redis is near its memory or disk limit, so nothing more is accepted."""
+
+
+class LaneFull(LedgerError):
+    """As many jobs, rows or bytes wait in this lane as may."""
+
+
+class AfterFailed(LedgerError):
+    """The job that this one was to wait for has failed, or is gone."""
+
+
+class EffectConflict(LedgerError):
+    """A value that a job's end was to change has changed meanwhile; nothing was done."""
+
+
+class UnsafeRedis(LedgerError):
+    """This Redis may forget accepted jobs; the message says which setting to change."""

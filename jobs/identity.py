@@ -1,0 +1,37 @@
+"""Job ids: a UUIDv7 and a short keyed hash over it and its owner, as 40 hexadecimal digits.
+
+An id that verifies and has no record has expired; one that does not verify never was. No tombstones.
+"""
+
+import hashlib
+import hmac
+import re
+import secrets
+import time
+
+HASH_DIGITS = 8
+_FORM = re.compile(r"[0-9a-f]{40}")
+
+
+def new_id(secret: bytes, owner: str = "") -> str:
+    stem = _uuid7()
+    return stem + _hash(secret, stem, owner)
+
+
+def verifies(secret: bytes, job_id: str, owner: str = "") -> bool:
+    if not _FORM.fullmatch(job_id):
+        return False
+    stem, given = job_id[:-HASH_DIGITS], job_id[-HASH_DIGITS:]
+    return hmac.compare_digest(given, _hash(secret, stem, owner))
+
+
+def _hash(secret: bytes, stem: str, owner: str) -> str:
+    return hmac.new(secret, f"{stem} {owner}".encode(), hashlib.sha256).hexdigest()[:HASH_DIGITS]
+
+
+def _uuid7() -> str:
+    """RFC 9562: 48 bits of milliseconds, then version, variant and 74 random bits."""
+    bits = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
+    bits = bits & ~(0xF << 76) | 0x7 << 76
+    bits = bits & ~(0x3 << 62) | 0x2 << 62
+    return f"{bits:032x}"

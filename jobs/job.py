@@ -1,0 +1,108 @@
+"""A job: what is asked for, and the record of what became of it."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+SMALL = 100  # rows; a larger prediction waits in a lane of its own
+LANES = {"predict": ("predict.small", "predict.large"), "train": ("train",)}
+
+
+class Kind(StrEnum):
+    PREDICT = "predict"
+    TRAIN = "train"
+
+
+class State(StrEnum):
+    QUEUED = "queued"  # waits in its lane
+    RUNNING = "running"  # in the hands of a worker, under a lease
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+
+    @property
+    def final(self) -> bool:
+        return self not in (State.QUEUED, State.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as it is submitted. ``payload`` and ``options`` mean nothing to the ledger."""
+
+    id: str
+    kind: Kind
+    model: str
+    version: int
+    rows: int
+    payload: bytes
+    options: bytes = b"{}"
+    after: str = ""  # the id of a job that must end first
+
+    @property
+    def lane(self) -> str:
+        if self.kind is Kind.TRAIN:
+            return "train"
+        return "predict.small" if self.rows <= SMALL else "predict.large"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the ledger knows of a job. Times are milliseconds since 1970 on Redis's clock."""
+
+    id: str
+    kind: Kind
+    state: State
+    model: str
+    version: int
+    rows: int
+    attempts: int
+    created_at: int
+    started_at: int | None
+    finished_at: int | None
+    worker: str | None
+    result: bytes | None  # JSON
+    error: bytes | None  # JSON: type, detail
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedJob:
+    """A job in a worker's hands; ``fence`` proves that it still is."""
+
+    id: str
+    fence: int
+    rows: int
+    options: bytes
+    payload: bytes
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Jobs of one model version."""
+
+    model: str
+    version: int
+    jobs: tuple[ClaimedJob, ...]
+
+    @property
+    def group(self) -> str:
+        return f"{self.model}/{self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one claimed job ended. ``body`` is JSON: the result, or the error."""
+
+    job: ClaimedJob
+    state: State
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """Set ``field`` of the hash ``key`` to ``value`` in the step that ends a job, if it still is ``expected``."""
+
+    key: str
+    field: str
+    expected: str
+    value: str

@@ -1,0 +1,57 @@
+-- reconcile: what nobody else will do. ARGV: lease, outage, bell, keep, keep_bytes, max_deaths, error body, number of
+-- kinds, kinds, lanes. Returns {owners found dead, finished jobs forgotten, rings}.
+local lease, outage, bell = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local keep, keep_bytes, max_deaths, error_body = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
+local kinds = tonumber(ARGV[8])
+local AT_ONCE = 20
+
+-- After an outage nobody could renew: every owner gets one full lease before any work is taken away.
+local function extend_all()
+  for at = 9, 8 + kinds do
+    local owners = P .. 'owners:' .. ARGV[at]
+    for _, owner in ipairs(redis.call('ZRANGE', owners, 0, -1)) do redis.call('ZADD', owners, 'GT', now + lease, owner) end
+  end
+end
+
+local function bury_the_dead()
+  local count = 0
+  for at = 9, 8 + kinds do
+    local owners = P .. 'owners:' .. ARGV[at]
+    for _, owner in ipairs(redis.call('ZRANGEBYSCORE', owners, '-inf', now, 'LIMIT', 0, AT_ONCE)) do
+      redis.call('ZREM', owners, owner)
+      take_back(owner, 'died', max_deaths, error_body)
+      count = count + 1
+    end
+  end
+  return count
+end
+
+local function forget(id)
+  local job = job_key(id)
+  redis.call('ZREM', P .. 'finished', id)
+  local size = redis.call('HSTRLEN', job, 'result') + redis.call('HSTRLEN', job, 'error') + RECORD_OVERHEAD
+  redis.call('DEL', job)
+  redis.call('DECRBY', P .. 'finished:bytes', size)
+end
+
+local function forget_the_old()
+  local old = redis.call('ZRANGEBYSCORE', P .. 'finished', '-inf', now - keep, 'LIMIT', 0, AT_ONCE * 25)
+  for _, id in ipairs(old) do forget(id) end
+  local count = #old
+  while count < AT_ONCE * 25 and tonumber(redis.call('GET', P .. 'finished:bytes') or 0) > keep_bytes do
+    local oldest = redis.call('ZRANGE', P .. 'finished', 0, 0)
+    if #oldest == 0 then break end
+    forget(oldest[1])
+    count = count + 1
+  end
+  return count
+end
+
+local last = tonumber(redis.call('GET', P .. 'reconciled') or now)
+local dead = 0
+if now - last > outage then extend_all() else dead = bury_the_dead() end
+local forgotten = forget_the_old()
+redis.call('SET', P .. 'reconciled', now)
+for at = 9 + kinds, #ARGV do touched[ARGV[at]] = true end
+announce()
+return {dead, forgotten, bells_to_ring(bell)}

@@ -1,0 +1,18 @@
+-- renew: the leases of live owners. ARGV: lease, kind, number of lanes, lanes, owners.
+-- Returns {jobs in these owners' hands, how long work has waited in the lanes with nobody at it, in ms}.
+local lease, kind, lanes = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
+local held, starved = 0, 0
+for at = 4 + lanes, #ARGV do
+  redis.call('ZADD', P .. 'owners:' .. kind, now + lease, ARGV[at])
+  held = held + redis.call('ZCARD', P .. 'held:' .. ARGV[at])
+end
+for at = 4, 3 + lanes do
+  local key = lane_key(ARGV[at])
+  if redis.call('EXISTS', key .. ':groups') == 1 and redis.call('ZCOUNT', key .. ':serving', now, '+inf') == 0 then
+    redis.call('HSETNX', key, 'starved_since', now)
+    starved = math.max(starved, now - redis.call('HGET', key, 'starved_since'))
+  else
+    redis.call('HDEL', key, 'starved_since')
+  end
+end
+return {held, starved}

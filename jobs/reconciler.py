@@ -1,0 +1,93 @@
+"""The reconciler: takes work back from owners that died, rings for lanes that wait unheard, forgets what is old.
+
+It may be killed, and any number may run: each round is one script on the ledger's own clock.
+"""
+
+import argparse
+import logging
+import shutil
+import signal
+import sys
+import threading
+
+from jobs.bell import Bell, make_celery
+from jobs.connection import UNREACHABLE, check_server
+from jobs.errors import LedgerUnavailable, UnsafeRedis
+from jobs.job import LANES, Kind
+from jobs.ledger import Ledger
+from settings import Settings, load
+
+log = logging.getLogger("mldeploy.reconciler")
+
+PERIOD = 0.5
+OUTAGE = 5.0  # seconds without a round: leases could not be renewed either
+FULL_FOR = 5.0
+
+
+class Reconciler:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._ledger = Ledger(settings)
+        self._bell = Bell(make_celery(settings))
+        self._lanes = [lane for lanes in LANES.values() for lane in lanes]
+
+    def check(self) -> None:
+        check_server(self._ledger.redis, self._settings)
+
+    def round(self) -> None:
+        """Raises LedgerUnavailable."""
+        dead, forgotten, rings = self._ledger.reconcile(list(Kind), self._lanes, OUTAGE)
+        if dead:
+            log.warning("%d worker processes were silent for a whole lease; their jobs wait again", dead)
+        if forgotten:
+            log.info("forgot %d finished jobs", forgotten)
+        self._bell.ring(rings)
+        why = self._why_full()
+        if why:
+            self._ledger.mark_full(why, FULL_FOR)
+
+    def _why_full(self) -> str | None:
+        memory = self._ledger.redis.info("memory")
+        limit = int(memory.get("maxmemory", 0))
+        if limit and int(memory["used_memory"]) > limit * self._settings.memory_share:
+            return f"Redis uses more than {self._settings.memory_share:.0%} of its maxmemory"
+        home = self._settings.home_path
+        if home.exists() and shutil.disk_usage(home).free < self._settings.disk_reserve:
+            return "the disk is nearly full"
+        return None
+
+
+def run(settings: Settings) -> None:
+    """Until SIGTERM or SIGINT. Raises UnsafeRedis."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    reconciler = Reconciler(settings)
+    checked = False
+    while not stop.wait(PERIOD):
+        try:
+            if not checked:
+                reconciler.check()
+                checked = True
+            reconciler.round()
+        except (LedgerUnavailable, *UNREACHABLE) as error:
+            log.warning("no round: %s", error)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m jobs.reconciler", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="exit 0 if a reconciler has run within the last 10 s")
+    arguments = parser.parse_args()
+    settings = load()
+    if arguments.check:
+        since = Ledger(settings).since_reconciled()
+        sys.exit(0 if since is not None and since < 2 * OUTAGE else 1)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s reconciler %(message)s")
+    try:
+        run(settings)
+    except UnsafeRedis as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

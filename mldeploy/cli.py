@@ -1,0 +1,174 @@
+"""The command line: `mldeploy up|demo|predict|train|result|cancel|models`."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import requests
+
+from mldeploy import demo as main_job
+from mldeploy.client import URL, Client, Job, Problem
+from mldeploy.stack.redis_server import NoRedis
+from mldeploy.stack.up import CannotStart, Up
+from mldeploy.waiting import spinner
+from settings import BadSettings, Settings, load
+
+url_option = click.option("--url", default=URL, show_default=True, envvar="MLDEPLOY_URL", help="Where the service is.")
+wait_option = click.option("--wait/--no-wait", default=True, show_default=True, help="Wait for the result, or print the job.")
+timeout_option = click.option("--timeout", type=click.FloatRange(min=0), help="Give up waiting after so many seconds.")
+
+
+def place_options(command: Any) -> Any:
+    """The options of `up`; each is mirrored by an environment variable MLDEPLOY_<NAME>."""
+    for option in reversed(
+        [
+            click.option("--home", type=click.Path(file_okay=False), help="Jobs, models, logs.  [default: ~/.mldeploy]"),
+            click.option("--host", help="Address to listen on.  [default: 127.0.0.1]"),
+            click.option("--port", type=int, help="Port to listen on.  [default: 5000]"),
+            click.option("--predict-workers", type=int, help="Processes that predict.  [default: 2]"),
+            click.option("--train-workers", type=int, help="Processes that train.  [default: 1]"),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="mldeploy")
+def main() -> None:
+    """A scikit-learn model behind a job queue.
+
+    Start with `mldeploy demo`, or `mldeploy up` and then `mldeploy predict '{"sepal_length": 5.0, …}'`.
+    """
+
+
+@main.command()
+@place_options
+def up(**options: Any) -> None:
+    """Run the whole service on this machine, until Ctrl-C.
+
+    Starts a Redis of its own (or uses the one at MLDEPLOY_REDIS_URL), the API, workers and reconciler, and restarts what
+    dies. Every option can be given as MLDEPLOY_<NAME> too.
+    """
+    with _told():
+        Up(_settings(options), say=_say).run()
+
+
+@main.command()
+@place_options
+@click.option("--once", is_flag=True, help="End after the last step.")
+def demo(once: bool, **options: Any) -> None:
+    """Train iris, predict, retrain, showing every request; then leave the service running until Ctrl-C."""
+    with _told():
+        main_job.demo(_settings(options), once, _say)
+
+
+@main.command()
+@click.argument("measurements")
+@click.option("--model", default="", help="The model's name.  [default: the service's own]")
+@click.option("--version", default="", help="A number or an alias.  [default: champion]")
+@click.option("--proba", is_flag=True, help="Give each class's probability too.")
+@url_option
+@wait_option
+@timeout_option
+def predict(measurements: str, model: str, version: str, proba: bool, url: str, wait: bool, timeout: float | None) -> None:
+    """Predict MEASUREMENTS: JSON (an object or an array of them), a file that holds it, or - for standard input."""
+    with _told():
+        rows = _read_json(measurements)
+        _show(Client(url).predict(rows, model=model, version=version, proba=proba), wait, timeout)
+
+
+@main.command()
+@click.argument("csv", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--model", default="", help="The model's name.  [default: the service's own]")
+@click.option("--target", default="", help="The column to predict.  [default: the last one]")
+@click.option("--estimator", default="", help="A scikit-learn class, such as RandomForestClassifier.")
+@click.option("--promote", type=click.Choice(["if_better", "always", "never"]), default="if_better", show_default=True)
+@url_option
+@wait_option
+@timeout_option
+def train(csv: Path | None, url: str, wait: bool, timeout: float | None, **options: str) -> None:
+    """Train on CSV, or, without one, on the rows that the model has."""
+    with _told():
+        _show(Client(url).train(csv, **options), wait, timeout)
+
+
+@main.command()
+@click.argument("job_id")
+@url_option
+@wait_option
+@timeout_option
+def result(job_id: str, url: str, wait: bool, timeout: float | None) -> None:
+    """Show a job, by default when it has ended."""
+    with _told():
+        _show(Client(url).result(job_id), wait, timeout)
+
+
+@main.command()
+@click.argument("job_id")
+@url_option
+def cancel(job_id: str, url: str) -> None:
+    """Cancel a job that is queued."""
+    with _told():
+        _print(Client(url).result(job_id).cancel().answer)
+
+
+@main.command()
+@click.argument("name", required=False)
+@url_option
+def models(name: str | None, url: str) -> None:
+    """List the models, or show one: what it takes, its versions, how they were judged."""
+    with _told():
+        _print(Client(url).model(name) if name else Client(url).models())
+
+
+def _settings(options: dict[str, Any]) -> Settings:
+    return load().replace(**{name: value for name, value in options.items() if value is not None})
+
+
+def _show(job: Job, wait: bool, timeout: float | None) -> None:
+    """The answer on standard output; the exit status is 1 if the job failed."""
+    if wait:
+        with spinner(f"job {job.id}"):
+            job.wait(timeout)
+    _print(job.answer)
+
+
+def _read_json(given: str) -> Any:
+    text = sys.stdin.read() if given == "-" else given
+    if not text.lstrip().startswith(("{", "[")):
+        path = Path(given)
+        if not path.is_file():
+            raise click.UsageError(f"{given!r} is neither JSON nor a file")
+        text = path.read_text()
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise click.UsageError(f"this is not JSON: {error}") from None
+
+
+def _print(answer: Any) -> None:
+    """Laid out for a person on a terminal, one line for a pipe."""
+    click.echo(json.dumps(answer, indent=2 if sys.stdout.isatty() else None, ensure_ascii=False))
+
+
+def _say(text: str) -> None:
+    click.echo(text)
+    sys.stdout.flush()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Errors that a person can do something about, as one message and exit status 1."""
+    try:
+        yield
+    except requests.ConnectionError as error:
+        raise click.ClickException(
+            f"no service answers at {error.request.url if error.request else 'that address'}: start one with `mldeploy up`"
+        ) from None
+    except (Problem, BadSettings, CannotStart, NoRedis, main_job.DemoFailed, TimeoutError, requests.Timeout) as error:
+        raise click.ClickException(str(error)) from None

@@ -1,0 +1,162 @@
+"""The client: submit, wait, read. It speaks HTTP and imports nothing else of mldeploy."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
+
+import requests
+
+URL = "http://127.0.0.1:5000"
+LONGEST_POLL = 20.0  # seconds that one request is held
+PAUSE = 0.2  # seconds before a read is tried again while the service is away
+
+Row = Mapping[str, float]
+
+
+class Problem(Exception):
+    """An error answer (RFC 9457). ``errors`` lists what is wrong with the input: pointer and detail."""
+
+    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
+        self.status = status
+        self.type = str(problem.get("type", "about:blank"))
+        self.title = str(problem.get("title", "error"))
+        self.detail = str(problem.get("detail", ""))
+        self.errors: list[dict[str, str]] = list(problem.get("errors", ()))
+        super().__init__(self._told())
+
+    def _told(self) -> str:
+        lines = [f"{self.title}: {self.detail}" if self.detail else self.title]
+        return "\n".join(lines + [f"  {error['pointer'] or '(body)'}: {error['detail']}" for error in self.errors])
+
+
+class Unavailable(Problem):
+    """The queue is full or does not answer; nothing is known to have been accepted. Try again in ``retry_after`` seconds."""
+
+    retry_after: float = 1.0
+
+
+class JobFailed(Problem):
+    """The job ended without a result."""
+
+    def __init__(self, job: "Job") -> None:
+        self.job = job
+        super().__init__(200, job.error or {"title": f"the job was {job.status}"})
+
+
+class Job:
+    """A job as the service last told of it."""
+
+    def __init__(self, client: "Client", answer: dict[str, Any]) -> None:
+        self._client = client
+        self.answer = answer
+
+    @property
+    def id(self) -> str:
+        return str(self.answer["id"])
+
+    @property
+    def status(self) -> str:
+        return str(self.answer["status"])
+
+    @property
+    def done(self) -> bool:
+        return self.status not in ("queued", "running")
+
+    @property
+    def result(self) -> Any:
+        return self.answer.get("result")
+
+    @property
+    def error(self) -> dict[str, Any] | None:
+        return self.answer.get("error")
+
+    def reload(self) -> "Job":
+        self.answer = self._client._call("GET", self.answer["result_url"])
+        return self
+
+    def wait(self, timeout: float | None = None) -> Any:
+        """The job's result. Raises JobFailed, or TimeoutError after ``timeout`` seconds; an outage in between is waited out."""
+        deadline = time.monotonic() + (timeout if timeout is not None else float("inf"))
+        while not self.done:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"job {self.id} is still {self.status} after {timeout:g} s")
+            self._poll(min(left, LONGEST_POLL))
+        if self.status != "succeeded":
+            raise JobFailed(self)
+        return self.result
+
+    def cancel(self) -> "Job":
+        """Cancels the job while it is queued; raises Problem once it has started."""
+        self.answer = self._client._call("DELETE", self.answer["result_url"])
+        return self
+
+    def _poll(self, seconds: float) -> None:
+        try:
+            self.answer = self._client._call("GET", self.answer["result_url"], params={"wait": f"{seconds:.3f}"}, held=seconds)
+        except (Unavailable, requests.ConnectionError, requests.Timeout):
+            time.sleep(min(PAUSE, seconds))
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id} {self.status}>"
+
+
+class Client:
+    """``timeout``: seconds for an answer, on top of the time that it is held on request."""
+
+    def __init__(self, url: str = URL, timeout: float = 10.0) -> None:
+        self.url = url.rstrip("/") + "/"
+        self._timeout = timeout
+        self._session = requests.Session()
+
+    def predict(self, rows: Row | Sequence[Row], *, model: str = "", version: str | int = "", proba: bool = False) -> Job:
+        """One measurement (a mapping) or a batch (a sequence of them)."""
+        body = dict(rows) if isinstance(rows, Mapping) else [dict(row) for row in rows]
+        query = {"model": model, "version": str(version), "proba": "true" if proba else ""}
+        return Job(self, self._call("POST", "predict", json=body, params=_given(query)))
+
+    def train(self, csv: str | bytes | Path | None = None, **options: str) -> Job:
+        """Train on a CSV (a path, or its text), or on the rows that the model has. Options: model, target, estimator, promote."""
+        if csv is None:
+            return Job(self, self._call("POST", "train", json=_given(options)))
+        data = csv.read_bytes() if isinstance(csv, Path) else csv.encode() if isinstance(csv, str) else csv
+        return Job(self, self._call("POST", "train", data=data, params=_given(options), headers={"Content-Type": "text/csv"}))
+
+    def result(self, job_id: str) -> Job:
+        return Job(self, self._call("GET", f"result/{job_id}"))
+
+    def models(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._call("GET", "models")["models"]
+        return found
+
+    def model(self, name: str) -> dict[str, Any]:
+        return self._call("GET", f"models/{name}")
+
+    def ready(self) -> dict[str, Any]:
+        return self._call("GET", "health/ready")
+
+    def _call(self, method: str, path: str, held: float = 0.0, **options: Any) -> dict[str, Any]:
+        """The answer's JSON; raises Problem."""
+        answer = self._session.request(method, urljoin(self.url, path), timeout=self._timeout + held, **options)
+        body = _json(answer)
+        if answer.status_code in (429, 503):
+            problem = Unavailable(answer.status_code, body)
+            problem.retry_after = float(answer.headers.get("Retry-After", 1))
+            raise problem
+        if answer.status_code >= 400:
+            raise Problem(answer.status_code, body)
+        return body
+
+
+def _given(options: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in options.items() if value}
+
+
+def _json(answer: requests.Response) -> dict[str, Any]:
+    try:
+        body = answer.json()
+    except ValueError:
+        body = {"title": f"HTTP {answer.status_code}, and not from mldeploy", "detail": answer.text[:200]}
+    return body if isinstance(body, dict) else {"title": "an answer of another form", "detail": str(body)[:200]}

@@ -1,0 +1,1 @@
+"""One machine: an embedded Redis, and the same API, workers and reconciler as on many, started and kept alive."""

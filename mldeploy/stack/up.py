@@ -1,0 +1,187 @@
+"""`mldeploy up`: the whole service on one machine."""
+
+import fcntl
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import redis
+
+from jobs.connection import UNREACHABLE, check_server, connect
+from jobs.errors import LedgerUnavailable, UnsafeRedis
+from jobs.job import Kind
+from jobs.ledger import Ledger
+from mldeploy.client import Client, Problem
+from mldeploy.stack import redis_server
+from mldeploy.stack.child import Child
+from settings import Settings
+
+TICK = 0.1
+START = 60.0  # seconds until all are ready
+STOP = 8.5  # seconds for API, workers and reconciler; Redis comes after them
+STOP_REDIS = 1.0
+GIVE_UP_AFTER = 3  # deaths of one process before the service was ever ready
+FRESH = 5.0  # seconds; a reconciler that has run within them is ready
+
+
+class CannotStart(RuntimeError):
+    """The service cannot start; the message says why and what to do."""
+
+
+class Up:
+    def __init__(self, settings: Settings, say: Callable[[str], None] = print) -> None:
+        self._embedded = not settings.redis_url
+        self._settings = (
+            settings.replace(redis_url=f"unix://{redis_server.socket_path(settings.home_path)}") if self._embedded else settings
+        )
+        self._say = say
+        self._stop = threading.Event()
+        self._redis: Child | None = None
+        self._others: list[Child] = []
+
+    @property
+    def url(self) -> str:
+        anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not bound
+        host = anywhere.get(self._settings.host, self._settings.host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self._settings.port}"
+
+    def run(self) -> None:
+        """Until SIGINT, SIGTERM or SIGHUP. Raises CannotStart. Must be called in the main thread."""
+        self._settings.home_path.mkdir(parents=True, exist_ok=True)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda *_: self._stop.set())
+        with _only_one(self._settings.home_path):
+            _check_port(self._settings.host, self._settings.port)
+            try:
+                self._start()
+                self._watch()
+            finally:
+                self._end()
+
+    def _start(self) -> None:
+        since, deadline = time.monotonic(), time.monotonic() + START
+        if self._embedded:
+            self._redis = self._child("redis", redis_server.command(self._settings))
+            self._redis.start()
+        self._until(self._redis_answers, deadline, "Redis")
+        python = [sys.executable, "-m"]
+        self._others = [
+            self._child("reconciler", [*python, "jobs.reconciler"]),
+            self._child("predict", [*python, "worker", Kind.PREDICT]),
+            self._child("train", [*python, "worker", Kind.TRAIN]),
+            self._child("api", [*python, "api"]),
+        ]
+        for child in self._others:
+            child.start()
+        self._until(self._all_ready, deadline, "the service")
+        if not self._stop.is_set():
+            self._say(self._ready_line(time.monotonic() - since))
+
+    def _ready_line(self, seconds: float) -> str:
+        s = self._settings
+        workers = f"{s.predict_workers} predict and {s.train_workers} train worker processes"
+        where = f"home {s.home_path}" if self._embedded else "Redis of yours"
+        return f"mldeploy is ready at {self.url} ({workers}, {where}, {seconds:.1f} s)"
+
+    def _watch(self) -> None:
+        while not self._stop.wait(TICK):
+            self._supervise()
+
+    def _end(self) -> None:
+        """API, workers and reconciler first, all at once; then Redis, whom the workers need to give work back."""
+        deadline = time.monotonic() + STOP
+        for child in self._others:
+            child.terminate()
+        for child in self._others:
+            if not child.wait(deadline):
+                self._say(f"{child.name} did not stop in time and was killed")
+        if self._redis:
+            self._redis.terminate()
+            self._redis.wait(time.monotonic() + STOP_REDIS)
+
+    def _supervise(self) -> None:
+        for child in [*([self._redis] if self._redis else []), *self._others]:
+            status = child.supervise()
+            if status is not None:
+                self._say(f"{child.name} died (status {status}), starting it again")
+
+    def _until(self, ready: Callable[[], bool], deadline: float, what: str) -> None:
+        """Raises CannotStart with the last words of what does not start."""
+        while not ready() and not self._stop.wait(TICK):
+            self._supervise()
+            for child in [*([self._redis] if self._redis else []), *self._others]:
+                if child.deaths >= GIVE_UP_AFTER:
+                    raise CannotStart(f"{child.name} does not start; its last words ({child.log}):\n{child.last_words()}")
+            if time.monotonic() > deadline:
+                raise CannotStart(f"{what} was not ready after {START:.0f} s; see {self._settings.home_path / 'logs'}")
+
+    def _redis_answers(self) -> bool:
+        client = connect(self._settings)
+        try:
+            check_server(client, self._settings)
+            return True
+        except UnsafeRedis as error:
+            raise CannotStart(str(error)) from error
+        except redis.AuthenticationError as error:
+            raise CannotStart(f"Redis refuses us: {error}; put the password into MLDEPLOY_REDIS_URL") from error
+        except UNREACHABLE as error:
+            if not self._embedded:
+                raise CannotStart(f"the Redis at MLDEPLOY_REDIS_URL does not answer: {error}") from error
+            return False
+        finally:
+            client.close()
+
+    def _all_ready(self) -> bool:
+        try:
+            Client(self.url, timeout=2).ready()
+            ledger = Ledger(self._settings)
+            since = ledger.since_reconciled()
+            enough = {Kind.PREDICT: self._settings.predict_workers, Kind.TRAIN: self._settings.train_workers}
+            return since is not None and since < FRESH and all(self._here(ledger, kind) >= many for kind, many in enough.items())
+        except (Problem, LedgerUnavailable, OSError):
+            return False
+
+    def _here(self, ledger: Ledger, kind: Kind) -> int:
+        """Live worker processes that we started: their owner carries the parent's pid."""
+        pid = next(child.pid for child in self._others if child.name == kind)
+        return sum(owner.startswith(f"{socket.gethostname()}-{pid}-") for owner in ledger.live_owners(kind))
+
+    def _child(self, name: str, command: list[str]) -> Child:
+        logs = self._settings.home_path / "logs"
+        logs.mkdir(exist_ok=True)
+        return Child(name, command, self._settings.environment(), logs / f"{name}.log")
+
+
+@contextmanager
+def _only_one(home: Path) -> Iterator[None]:
+    """Raises CannotStart if another `up` has this home."""
+    with (home / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            holder = lock.read().strip() or "unknown"
+            raise CannotStart(
+                f"mldeploy is up on {home} already (process {holder}); stop that one, or give another --home"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        yield
+
+
+def _check_port(host: str, port: int) -> None:
+    """Raises CannotStart."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise CannotStart(f"cannot listen on {host} port {port}: {error.strerror or error}; give another --port") from None

@@ -1,0 +1,126 @@
+"""Version numbers, aliases and cards: in Redis, so that publishing a version and ending its job are one step.
+
+``<prefix>:1:model:<name>``  hash  latest, alias:<alias>, card:<version>, reserved, reserved_by
+``<prefix>:1:models``        hash  <name> -> 1
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import redis
+from msgspec import Struct
+
+from models.card import CHAMPION, Card, from_json
+
+Guard = Callable[[Callable[[], Any]], Any]
+Change = tuple[str, str, str, str]  # hash key, field, expected, value
+
+RESERVE = """
+local model, job = KEYS[1], ARGV[1]
+local kept = redis.call('HMGET', model, 'reserved', 'reserved_by')
+if kept[1] then return {tonumber(kept[1]), kept[2]} end
+redis.call('HSET', KEYS[2], ARGV[2], 1)
+local version = redis.call('HINCRBY', model, 'latest', 1)
+redis.call('HSET', model, 'reserved', version, 'reserved_by', job)
+return {version, job}
+"""
+
+ABANDON = """
+if redis.call('HGET', KEYS[1], 'reserved_by') == ARGV[1] then redis.call('HDEL', KEYS[1], 'reserved', 'reserved_by') end
+"""
+
+
+class UnknownModel(LookupError):
+    """No model of this name; the message lists those there are."""
+
+
+class UnknownVersion(LookupError):
+    """The model has no such version or alias."""
+
+
+class Reservation(Struct, frozen=True):
+    """A version that a training has been promised, and the id of that training."""
+
+    version: int
+    job_id: str
+
+
+class Model(Struct, frozen=True):
+    """All that is registered under a name."""
+
+    name: str
+    aliases: dict[str, int]
+    cards: dict[int, Card]
+
+
+class Registry:
+    """``guard`` runs each call to Redis, and decides how long it may take and what it raises."""
+
+    def __init__(self, client: redis.Redis, prefix: str, guard: Guard) -> None:
+        self._redis = client
+        self._prefix = prefix
+        self._guard = guard
+        self._cards: dict[tuple[str, int], Card] = {}
+        self._reserve = client.register_script(RESERVE)
+        self._abandon = client.register_script(ABANDON)
+
+    def names(self) -> list[str]:
+        return sorted(name.decode() for name in self._guard(lambda: self._redis.hkeys(self._prefix + "models")))
+
+    def resolve(self, name: str, reference: str = CHAMPION) -> int | None:
+        """The version that a number or an alias stands for now, or None."""
+        if reference.isdecimal() and len(reference) < 10:
+            return int(reference) if self.card(name, int(reference)) else None
+        found = self._guard(lambda: self._redis.hget(self._key(name), f"alias:{reference}"))
+        return int(found) if found else None
+
+    def card(self, name: str, version: int) -> Card | None:
+        """A published version's card. It never changes, so it is kept."""
+        known = self._cards.get((name, version))
+        if known is None:
+            found = self._guard(lambda: self._redis.hget(self._key(name), f"card:{version}"))
+            if found is None:
+                return None
+            known = self._cards.setdefault((name, version), from_json(found))
+        return known
+
+    def model(self, name: str) -> Model | None:
+        fields = self._guard(lambda: self._redis.hgetall(self._key(name)))
+        if not fields:
+            return None
+        text = {key.decode(): value for key, value in fields.items()}
+        aliases = {key[6:]: int(value) for key, value in text.items() if key.startswith("alias:")}
+        cards = {int(key[5:]): from_json(value) for key, value in text.items() if key.startswith("card:")}
+        return Model(name, aliases, dict(sorted(cards.items())))
+
+    def next_version(self, name: str) -> int:
+        """A number of its own for a training; one whose training fails is never used again."""
+
+        def take() -> Any:
+            pipe = self._redis.pipeline()
+            pipe.hset(self._prefix + "models", name, 1)
+            pipe.hincrby(self._key(name), "latest", 1)
+            return pipe.execute()
+
+        return int(self._guard(take)[1])
+
+    def reserve(self, name: str, job_id: str) -> Reservation:
+        """The version that is reserved while there is no champion; the first who asks reserves it for its training."""
+        keys = [self._key(name), self._prefix + "models"]
+        version, holder = self._guard(lambda: self._reserve(keys=keys, args=[job_id, name]))
+        return Reservation(int(version), holder.decode())
+
+    def abandon(self, name: str, reservation: Reservation) -> None:
+        """The training of a reserved version has failed: the next who asks reserves another."""
+        self._guard(lambda: self._abandon(keys=[self._key(name)], args=[reservation.job_id]))
+
+    def publication(self, card: Card, champion: int | None, promote: bool) -> list[Change]:
+        """The changes that publish a version, given the champion that it was judged against."""
+        key = f"model:{card.name}"
+        changes = [(key, f"card:{card.version}", "", card.to_json())]
+        if promote:
+            changes.append((key, f"alias:{CHAMPION}", str(champion or ""), str(card.version)))
+        return changes
+
+    def _key(self, name: str) -> str:
+        return f"{self._prefix}model:{name}"

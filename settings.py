@@ -1,0 +1,117 @@
+"""Settings: one frozen value, read once from the environment (``MLDEPLOY_*``).
+
+No other module reads the environment; a test holds the project to that.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+PREFIX = "MLDEPLOY_"
+
+Count = Annotated[int, Meta(ge=1, le=1024)]
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Seconds = Annotated[float, Meta(gt=0, le=604_800)]
+Size = Annotated[int, Meta(ge=1, le=1 << 40)]
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+
+
+class BadSettings(ValueError):
+    """A setting cannot be used as given; the message names it and says what it takes."""
+
+
+class Settings(Struct, frozen=True, forbid_unknown_fields=True):
+    """All settings. Times are seconds, sizes are bytes."""
+
+    home: str = "~/.mldeploy"
+    store: str = ""  # folder of the models; empty: <home>/models
+
+    host: str = "127.0.0.1"
+    port: Port = 5000
+    api_workers: Count = 1
+    api_threads: Annotated[int, Meta(ge=8, le=1024)] = 160
+    api_reserve: Annotated[int, Meta(ge=1, le=512)] = 24  # threads that never hold a waiting client
+    max_body: Size = 10_000_000
+    max_rows: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
+    max_wait: Seconds = 60.0
+
+    redis_url: str = ""  # empty: the embedded Redis of `mldeploy up`
+    broker_url: str = ""  # empty: the same Redis
+    appendfsync: Annotated[str, Meta(pattern="^(always|everysec)$")] = "always"
+    key_prefix: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,32}$")] = "mldeploy"
+    redis_timeout: Annotated[float, Meta(gt=0, le=60)] = 1.2  # one reply
+    redis_connections: Count = 32
+
+    predict_workers: Count = 2
+    train_workers: Count = 1
+    lease: Annotated[float, Meta(ge=1, le=3600)] = 15.0  # an owner that is silent this long has died
+    bell: Annotated[float, Meta(ge=0.1, le=60)] = 2.0  # a knock not answered by then is lost
+    time_slice: Annotated[float, Meta(ge=0.1, le=600)] = 5.0  # of one serve task
+    predict_limit: Seconds = 30.0  # per claim
+    train_limit: Seconds = 3600.0
+    limit_margin: Seconds = 5.0  # between the soft and the hard limit
+    stall: Annotated[float, Meta(ge=1, le=3600)] = 20.0  # work that waits unheard this long: restart
+    drain: Annotated[float, Meta(ge=0, le=3600)] = 6.0  # work that takes longer is given back
+    max_deaths: Annotated[int, Meta(ge=1, le=100)] = 3
+    claim_jobs: Annotated[int, Meta(ge=1, le=10_000)] = 1000
+    claim_rows: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
+    claim_bytes: Size = 16_000_000
+
+    lane_jobs: Size = 200_000
+    lane_rows: Size = 20_000_000
+    lane_bytes: Size = 512_000_000
+    keep: Seconds = 86_400.0  # finished jobs, by time …
+    keep_bytes: Size = 512_000_000  # … and by size
+    memory_share: Annotated[float, Meta(gt=0, le=1)] = 0.75  # of Redis's maxmemory
+    disk_reserve: Size = 200_000_000  # below it nothing more is accepted
+    maxmemory: Size = 2_000_000_000  # of the embedded Redis
+
+    default_model: Name = "iris"
+
+    @property
+    def home_path(self) -> Path:
+        return Path(self.home).expanduser().absolute()
+
+    @property
+    def store_path(self) -> Path:
+        return Path(self.store).expanduser().absolute() if self.store else self.home_path / "models"
+
+    @property
+    def broker(self) -> str:
+        """The broker's URL in Celery's spelling; the ledger's Redis unless another is set."""
+        if self.broker_url or not self.redis_url.startswith("unix://"):
+            return self.broker_url or self.redis_url
+        return "redis+socket://" + self.redis_url.removeprefix("unix://")
+
+    def replace(self, **changes: Any) -> "Settings":
+        """A checked copy; raises BadSettings."""
+        return _checked({**msgspec.structs.asdict(self), **changes})
+
+    def environment(self) -> dict[str, str]:
+        """The environment of a child process that shall read these very settings."""
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)}
+        ours = {PREFIX + key.upper(): str(value) for key, value in msgspec.structs.asdict(self).items()}
+        return kept | ours
+
+
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read ``MLDEPLOY_*``; raises BadSettings for an unknown name or a value out of bounds."""
+    source = os.environ if environ is None else environ
+    given = {key[len(PREFIX) :].lower(): value for key, value in source.items() if key.startswith(PREFIX)}
+    unknown = sorted(set(given) - set(Settings.__struct_fields__))
+    if unknown:
+        raise BadSettings(f"unknown setting {PREFIX}{unknown[0].upper()}")
+    return _checked(given)
+
+
+def _checked(values: dict[str, Any]) -> Settings:
+    try:
+        return msgspec.convert(values, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).partition(" - at `$.")
+        name = PREFIX + where.rstrip("`").upper() if where else "settings"
+        raise BadSettings(f"{name}: {what}") from None

@@ -1,0 +1,97 @@
+"""The Celery app of a worker: one task, ``serve(lane, bell)``, on prefork."""
+
+import mmap
+import os
+import time
+from typing import Any
+
+from celery import Celery, signals
+from celery.worker.request import Request
+from threadpoolctl import threadpool_limits
+
+from jobs.bell import TASK, Bell, make_celery
+from jobs.job import Kind
+from jobs.ledger import Ledger
+from models.registry import Registry
+from settings import Settings
+from tether import tie_to_parent
+from worker.keeper import Keeper, new_node, owner_of
+from worker.predicting import Predicting
+from worker.process import Doer, Process, patiently
+from worker.training import Training
+
+
+class Flag:
+    """A flag that the parent raises and its children see: a byte of shared memory."""
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, 1)
+
+    def set(self) -> None:
+        self._memory[0] = 1
+
+    def is_set(self) -> bool:
+        return self._memory[0] == 1
+
+
+def make_worker_app(settings: Settings, kind: Kind) -> Celery:
+    """Reads nothing and connects to nothing until the worker starts."""
+    app = make_celery(settings)
+    app.conf.update(
+        task_acks_late=True,  # with a prefetch of one, no knock queues behind a busy process
+        worker_prefetch_multiplier=1,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_send_task_events=False,
+    )
+    node, draining = new_node(), Flag()
+    keeper = Keeper(kind, node, Ledger(settings), Bell(app), draining.set)
+    _add_task(app, settings, kind, keeper)
+    _listen(app, settings, kind, node, draining, keeper)
+    return app
+
+
+def _add_task(app: Celery, settings: Settings, kind: Kind, keeper: Keeper) -> None:
+    class Knock(Request):  # type: ignore[misc]
+        """A knock that runs over the hard limit is told to the keeper before its process is killed."""
+
+        def on_accepted(self, pid: int, time_accepted: float) -> None:
+            self.accepted_at = time.monotonic()
+            super().on_accepted(pid, time_accepted)
+
+        def on_timeout(self, soft: bool, timeout: float) -> None:
+            keeper.timed_out(self.worker_pid, self.accepted_at)
+            super().on_timeout(soft, timeout)
+
+    limit = settings.train_limit if kind is Kind.TRAIN else settings.predict_limit
+    hard_limit = settings.time_slice + limit + settings.limit_margin
+
+    @app.task(name=TASK, Request=Knock, time_limit=hard_limit)  # type: ignore[untyped-decorator]
+    def serve(lane: str, bell: str) -> None:
+        app.mldeploy_process.serve(lane, bell)
+
+
+def _listen(app: Celery, settings: Settings, kind: Kind, node: str, draining: Flag, keeper: Keeper) -> None:
+    def on_ready(sender: Any, **_: Any) -> None:
+        keeper.start(sender.controller.pool)
+
+    def on_process_init(**_: Any) -> None:
+        tie_to_parent()
+        threadpool_limits(1)
+        app.mldeploy_process = _process(app, settings, kind, node, draining)
+
+    signals.worker_ready.connect(on_ready, weak=False)
+    signals.task_received.connect(lambda **_: keeper.heard(), weak=False)
+    signals.worker_shutting_down.connect(lambda **_: keeper.drain(), weak=False)
+    signals.worker_shutdown.connect(lambda **_: keeper.leave(), weak=False)
+    signals.worker_process_init.connect(on_process_init, weak=False)
+
+
+def _process(app: Celery, settings: Settings, kind: Kind, node: str, draining: Flag) -> Process:
+    ledger = Ledger(settings)
+    registry = Registry(ledger.redis, ledger.prefix, lambda call: patiently(lambda: ledger.guard(call)))
+    doer: Doer
+    if kind is Kind.TRAIN:
+        doer = Training(registry, settings.store_path, settings.train_limit)
+    else:
+        doer = Predicting(ledger, registry, settings.store_path, settings.predict_limit)
+    return Process(kind, owner_of(node, os.getpid()), ledger, Bell(app), doer, draining.is_set)

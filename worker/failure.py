@@ -1,0 +1,21 @@
+"""How a job's failure is told: a type that code can branch on, and a sentence for a person."""
+
+from msgspec import Struct, json
+
+from jobs.job import ClaimedJob, Outcome, State
+
+MOST_DETAIL = 1000
+
+
+class Failure(Struct, frozen=True):
+    type: str
+    detail: str
+
+
+def failed(job: ClaimedJob, type_: str, detail: str) -> Outcome:
+    printable = "".join(letter if letter.isprintable() else " " for letter in detail)
+    return Outcome(job, State.FAILED, json.encode(Failure(type_, printable[:MOST_DETAIL])))
+
+
+def describe(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -1,0 +1,156 @@
+"""Kept by Celery's parent process, which never unpickles a model and so is never held up by one: the leases of its
+children, what becomes of the work of one that died or ran over its limit, the drain, and the watch for a stall."""
+
+import logging
+import os
+import queue
+import secrets
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from jobs.bell import Bell
+from jobs.errors import LedgerError
+from jobs.job import LANES
+from jobs.ledger import Ledger, Rings
+
+log = logging.getLogger("mldeploy.keeper")
+
+TICK = 0.25  # seconds; a dead child's work waits no longer than this
+RENEWALS = 5  # in one lease
+
+
+def new_node() -> str:
+    """A name for one worker parent, unlike that of any before it."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+
+
+def owner_of(node: str, pid: int) -> str:
+    return f"{node}:{pid}"
+
+
+class Keeper:
+    def __init__(self, kind: str, node: str, ledger: Ledger, bell: Bell, start_draining: Callable[[], None]) -> None:
+        self._kind = kind
+        self._node = node
+        self._ledger = ledger
+        self._bell = bell
+        self._start_draining = start_draining
+        self._pool: Any = None
+        self._children: set[int] = set()
+        self._timed_out: queue.SimpleQueue[tuple[int, float]] = queue.SimpleQueue()
+        self._owed: list[Callable[[], Rings]] = []  # what Redis must still be told
+        self._paying = threading.Lock()
+        self._next_renewal = 0.0
+        self._last_knock = time.monotonic()
+        self._last_outage = float("-inf")
+        self._drain_until: float | None = None
+
+    # Called by Celery's signals, in the main thread
+
+    def start(self, pool: Any) -> None:
+        """Once the consumer is connected and the pool runs; again after each reconnection."""
+        self._last_knock = time.monotonic()
+        if self._pool is None:
+            self._pool = pool
+            threading.Thread(target=self._keep, name="keeper", daemon=True).start()
+
+    def heard(self) -> None:
+        """A knock has arrived."""
+        self._last_knock = time.monotonic()
+
+    def timed_out(self, pid: int, started: float) -> None:
+        """Celery is about to kill a child that ran over its hard limit; ``started`` is on the monotonic clock."""
+        self._timed_out.put((pid, started))
+
+    def drain(self) -> None:
+        """No new claims; work in hand is finished, or given back when ``drain`` seconds are over."""
+        self._start_draining()
+        self._drain_until = time.monotonic() + self._ledger.settings.drain
+
+    def leave(self) -> None:
+        """All children have stopped."""
+        for pid in self._children:
+            self._owe(self._ledger.leave, pid)
+        self._pay()
+
+    # The thread
+
+    def _keep(self) -> None:
+        while True:
+            try:
+                self._tick()
+            except LedgerError as error:
+                self._last_outage = time.monotonic()
+                log.warning("the ledger is away: %s", error)
+            time.sleep(TICK)
+
+    def _tick(self) -> None:
+        self._note_timeouts()
+        self._note_deaths()
+        self._pay()
+        if self._drain_until is not None and time.monotonic() > self._drain_until:
+            self._give_up()
+        if time.monotonic() >= self._next_renewal:
+            self._renew()
+
+    def _note_timeouts(self) -> None:
+        while not self._timed_out.empty():
+            pid, started = self._timed_out.get()
+            innocent = self._last_outage > started  # it may have waited for Redis, not for the model
+            self._owe(self._ledger.release if innocent else self._ledger.time_out, pid)
+
+    def _note_deaths(self) -> None:
+        alive = {process.pid for process in list(self._pool._pool._pool)}
+        for pid in self._children - alive:
+            log.warning("worker process %d has died", pid)
+            self._owe(self._ledger.bury, pid)
+        if alive - self._children:
+            self._next_renewal = 0.0
+        self._children = alive
+
+    def _owe(self, call: Callable[[str, str], Rings], pid: int) -> None:
+        self._owed.append(lambda: call(self._kind, owner_of(self._node, pid)))
+
+    def _pay(self) -> None:
+        """In order, and each until Redis has heard it."""
+        with self._paying:
+            while self._owed:
+                self._bell.ring(self._owed[0]())
+                self._owed.pop(0)
+
+    def _renew(self) -> None:
+        settings = self._ledger.settings
+        owners = [owner_of(self._node, pid) for pid in self._children]
+        held, starved = self._ledger.renew(self._kind, LANES[self._kind], owners)
+        self._next_renewal = time.monotonic() + settings.lease / RENEWALS
+        unheard = time.monotonic() - self._last_knock
+        if held == 0 and min(starved, unheard) > settings.stall and self._drain_until is None:
+            log.critical("work has waited for %.0f s and no knock arrives: the consumer has stalled, restarting", starved)
+            self._end(1)
+
+    def _give_up(self) -> None:
+        log.warning("work in hand takes longer than the drain: given back")
+        for pid in self._children:
+            self._owe(self._ledger.leave, pid)
+        try:
+            self._pay()
+        except LedgerError as error:
+            log.error("could not give it back, its lease will run out: %s", error)
+        self._end(0)
+
+    def _end(self, status: int) -> None:
+        _kill(self._children)
+        logging.shutdown()
+        os._exit(status)
+
+
+def _kill(pids: Iterable[int]) -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue

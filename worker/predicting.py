@@ -1,0 +1,108 @@
+"""Predictions: all rows of a claim in one `predict`; if that raises, halves of it, so that only the guilty job fails."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct, json
+
+from jobs.job import Claim, ClaimedJob, Outcome, State
+from jobs.ledger import Ledger
+from models.artifact import CorruptArtifact, UnloadableHere
+from models.predictor import Label, Loaded, Predictor
+from models.registry import Registry
+from models.schema import unpack
+from worker.failure import Failure, describe, failed
+from worker.limits import TimeLimit, time_limit
+from worker.process import Finish, Unloadable, patiently
+
+
+class PredictOptions(Struct, frozen=True):
+    """What the API asks for beside the rows. ``single``: one measurement, whose input is given back."""
+
+    single: bool = False
+    proba: bool = False
+
+
+class Predicting:
+    def __init__(self, ledger: Ledger, registry: Registry, store: Path, limit: float) -> None:
+        self._ledger = ledger
+        self._registry = registry
+        self._loaded = Loaded(store)
+        self._limit = limit
+
+    def do(self, claim: Claim, finish: Finish) -> None:
+        """Raises Unloadable, and TimeLimit or MemoryError for a group."""
+        card = patiently(lambda: self._registry.card(claim.model, claim.version))
+        if card is None:
+            failure = self._why_missing(claim)
+            finish([failed(job, failure.type, failure.detail) for job in claim.jobs], ())
+            return
+        try:
+            predictor = self._loaded.get(card)
+        except (UnloadableHere, OSError, ImportError) as error:
+            raise Unloadable(describe(error)) from error
+        except CorruptArtifact as error:
+            finish([failed(job, "corrupt-artifact", str(error)) for job in claim.jobs], ())
+            return
+        finish(self._outcomes(predictor, claim.jobs), ())
+
+    def _why_missing(self, claim: Claim) -> Failure:
+        """A reserved version that never came to be fails with the error of its training."""
+        version = f"{claim.model} version {claim.version}"
+        holder = claim.jobs[0].after
+        training = patiently(lambda: self._ledger.get(holder)) if holder else None
+        if training is None or training.error is None:
+            return Failure("model-missing", f"{version} does not exist")
+        cause = json.decode(training.error, type=Failure)
+        return Failure("training-failed", f"{version} could not be trained (job {holder}): {cause.detail}")
+
+    def _outcomes(self, predictor: Predictor, jobs: Sequence[ClaimedJob]) -> list[Outcome]:
+        """Raises TimeLimit or MemoryError if there are several jobs."""
+        try:
+            with time_limit(self._limit):
+                return self._bisect(predictor, jobs)
+        except (TimeLimit, MemoryError) as error:
+            if len(jobs) > 1:
+                raise
+            out_of_memory = isinstance(error, MemoryError)
+            detail = "the model ran out of memory" if out_of_memory else f"the prediction took longer than {self._limit:g} s"
+            return [failed(jobs[0], "out-of-memory" if out_of_memory else "time-limit", detail)]
+
+    def _bisect(self, predictor: Predictor, jobs: Sequence[ClaimedJob]) -> list[Outcome]:
+        try:
+            return _predict(predictor, jobs)
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a model raises fails its own job
+            if len(jobs) == 1:
+                return [failed(jobs[0], "prediction-failed", describe(error))]
+            middle = len(jobs) // 2
+            return self._bisect(predictor, jobs[:middle]) + self._bisect(predictor, jobs[middle:])
+
+
+def _predict(predictor: Predictor, jobs: Sequence[ClaimedJob]) -> list[Outcome]:
+    rows = [row for job in jobs for row in unpack(job.payload)]
+    options = [json.decode(job.options, type=PredictOptions) for job in jobs]
+    labels = predictor.predict(rows)
+    if len(labels) != len(rows):
+        raise ValueError(f"the model gave {len(labels)} predictions for {len(rows)} rows")
+    tables = predictor.probabilities(rows) if any(asked.proba for asked in options) else None
+    outcomes, start = [], 0
+    for job, asked in zip(jobs, options, strict=True):
+        part = slice(start, start + job.rows)
+        predictions = _predictions(labels[part], tables[part] if tables and asked.proba else None)
+        body = (
+            {**predictions[0], "input": dict(zip(predictor.schema.names, rows[start], strict=True))}
+            if asked.single
+            else {"predictions": predictions}
+        )
+        outcomes.append(Outcome(job, State.SUCCEEDED, json.encode(body)))
+        start += job.rows
+    return outcomes
+
+
+def _predictions(labels: list[Label], tables: list[dict[str, float]] | None) -> list[dict[str, Any]]:
+    if tables is None:
+        return [{"prediction": label} for label in labels]
+    return [{"prediction": label, "probabilities": table} for label, table in zip(labels, tables, strict=True)]
