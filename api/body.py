@@ -4,9 +4,11 @@ from typing import TypeVar
 
 import msgspec
 from flask import request
+from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.http import parse_dict_header
 
 from api.problem import Refusal
+from api.service import service
 from models.schema import Fault, InvalidInput, MalformedInput, refuse_duplicates
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -22,7 +24,17 @@ def json_body() -> bytes:
     """Raises Refusal for another content type, and 413 for a body over the limit."""
     if not is_json():
         raise Refusal("unsupported-media-type", f"send JSON with 'Content-Type: application/json', not {request.mimetype[:80]}")
-    return request.get_data(cache=False)
+    return read()
+
+
+def read() -> bytes:
+    """The whole body. A body without a length would be cut silently at Flask's limit, and one whose client has gone may be short."""
+    body = request.get_data(cache=False)
+    if len(body) > service().settings.max_body:
+        raise RequestEntityTooLarge
+    if request.content_length is not None and len(body) != request.content_length:
+        raise MalformedInput(f"{len(body)} of {request.content_length} bytes arrived")
+    return body
 
 
 def decode(body: bytes, type_: type[T]) -> T:
@@ -31,7 +43,7 @@ def decode(body: bytes, type_: type[T]) -> T:
         decoded = msgspec.json.decode(body, type=type_)
     except msgspec.ValidationError as error:
         raise InvalidInput([_fault(error)]) from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedInput(str(error)) from None
     except RecursionError:
         raise MalformedInput("nested too deeply") from None

@@ -6,7 +6,7 @@ import io
 import msgspec
 from flask import Blueprint, Response, request
 
-from api.body import decode, json_body, query
+from api.body import decode, json_body, query, read
 from api.problem import Refusal
 from api.service import service
 from api.submit import submit
@@ -22,7 +22,7 @@ blueprint = Blueprint("train", __name__)
 @blueprint.post("/train")
 def train() -> Response:
     if request.mimetype == "text/csv":
-        body = request.get_data(cache=False)
+        body = read()
         options = _named(query(TrainOptions))
         return submit(_job(options, body, _count_rows(body, options.target)))
     body = json_body()

@@ -15,7 +15,7 @@ from settings import Settings
 T = TypeVar("T")
 
 UNREACHABLE = (redis.ConnectionError, redis.TimeoutError, OSError)
-REFUSES_TO_WRITE = ("OOM", "command not allowed when used memory", "MISCONF")
+REFUSES_TO_WRITE = ("OOM command not allowed", "MISCONF")
 OPEN_FOR = 0.5  # seconds that the breaker stays open
 
 
@@ -53,7 +53,7 @@ class Breaker:
                 self._closed_from = time.monotonic() + OPEN_FOR
             raise LedgerUnavailable(str(error)) from error
         except redis.ResponseError as error:
-            if str(error).startswith(REFUSES_TO_WRITE):
+            if any(sign in str(error) for sign in REFUSES_TO_WRITE):
                 raise LedgerFull(str(error)) from error
             raise
 

@@ -77,7 +77,7 @@ class Schema(Struct, frozen=True, dict=True):
             decoded = (self._one if single else self._many).decode(body)
         except msgspec.ValidationError as error:
             raise InvalidInput(self._explain(body) or [_fault(error)]) from None
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise MalformedInput(str(error)) from None
         except RecursionError:
             raise MalformedInput("nested too deeply") from None
@@ -116,7 +116,7 @@ class Schema(Struct, frozen=True, dict=True):
             return []
         try:
             decoded = msgspec.json.decode(body)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return []
         rows = decoded if isinstance(decoded, list) else [decoded]
         faults: list[Fault] = []

@@ -1,0 +1,70 @@
+"""Fixtures shared by all tests: a Redis of their own, and the whole service once for those who only use it."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jobs.ledger import Ledger
+from mldeploy.client import Client
+from settings import Settings
+from tests.processes import Pieces
+from tests.service import Service
+
+NAMES = itertools.count()
+TOLD: list[str] = []
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--chaos", action="store_true", help="the fault tests with more jobs and more faults")
+
+
+@pytest.fixture(scope="session")
+def chaos(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--chaos"))
+
+
+@pytest.fixture(scope="session")
+def tell() -> Iterator[list[str]]:
+    """Lines for the end of the run: recovery times and the like."""
+    yield TOLD
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if TOLD:
+        terminalreporter.section("measured")
+        for line in TOLD:
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    pieces = Pieces(Settings(), tmp_path_factory.mktemp("redis"))
+    pieces.redis()
+    yield pieces.settings.redis_url
+    pieces.stop()
+
+
+@pytest.fixture
+def settings(redis_url: str, tmp_path: Path) -> Settings:
+    """Keys of their own for each test, on the Redis of the session."""
+    return Settings(redis_url=redis_url, key_prefix=f"test{next(NAMES)}", home=str(tmp_path), lease=5.0)
+
+
+@pytest.fixture
+def ledger(settings: Settings) -> Ledger:
+    return Ledger(settings)
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """`mldeploy up`, once."""
+    running = Service(tmp_path_factory.mktemp("home"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def client(service: Service) -> Client:
+    return Client(service.url)

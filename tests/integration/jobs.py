@@ -1,0 +1,44 @@
+"""Jobs and workers' hands for the ledger's tests."""
+
+from jobs.job import Claim, Job, Kind, Outcome, State
+from jobs.ledger import Accepted, Ledger
+
+LANE = "predict.small"
+
+
+def job(ledger: Ledger, model: str = "iris", version: int = 1, rows: int = 1, kind: Kind = Kind.PREDICT, after: str = "") -> Job:
+    return Job(ledger.new_id(), kind, model, version, rows, b"payload", b"{}", after)
+
+
+def add(ledger: Ledger, *jobs: Job) -> None:
+    outcomes, _ = ledger.add(jobs)
+    assert all(isinstance(outcome, Accepted) for outcome in outcomes), outcomes
+
+
+def added(ledger: Ledger, count: int, **given: int | str) -> list[Job]:
+    jobs = [job(ledger, **given) for _ in range(count)]  # type: ignore[arg-type]
+    add(ledger, *jobs)
+    return jobs
+
+
+def claim(ledger: Ledger, owner: str = "w:1", token: str = "t1", lane: str = LANE, unloadable: tuple[str, ...] = ()) -> Claim:
+    claimed = ledger.claim(lane, owner, token, unloadable=unloadable)
+    assert claimed is not None
+    return claimed
+
+
+def ids(claimed: Claim | None) -> list[str]:
+    return [each.id for each in claimed.jobs] if claimed else []
+
+
+def succeeded(claimed: Claim, body: bytes = b'{"prediction":1}') -> list[Outcome]:
+    return [Outcome(each, State.SUCCEEDED, body) for each in claimed.jobs]
+
+
+def state(ledger: Ledger, job_id: str) -> State | None:
+    record = ledger.get(job_id)
+    return record.state if record else None
+
+
+def reconcile(ledger: Ledger, outage: float = 5.0) -> tuple[int, int, list[tuple[str, str]]]:
+    return ledger.reconcile(["predict", "train"], ["predict.small", "predict.large", "train"], outage)

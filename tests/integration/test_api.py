@@ -1,0 +1,367 @@
+"""The contract's first part, over real HTTP, against `mldeploy up`."""
+
+import json
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psutil
+import pytest
+import requests
+
+from mldeploy.client import Client
+from models import artifact, dataset
+from models.card import from_json
+from models.packaged import packaged_csv
+from tests.processes import until
+from tests.service import Service
+
+FLOWER = {"sepal_length": 5.0, "sepal_width": 3.2, "petal_length": 1.5, "petal_width": 0.3}
+TABLE = dataset.read(packaged_csv("iris") or b"")
+FLOWERS = [dict(zip(TABLE.schema.names, row, strict=True)) for row in TABLE.features.tolist()]
+JSON = {"Content-Type": "application/json"}
+
+
+def post(service: Service, path: str, **given: Any) -> requests.Response:
+    return requests.post(service.url + path, timeout=30, **given)
+
+
+def get(service: Service, path: str) -> requests.Response:
+    return requests.get(service.url + path, timeout=70)
+
+
+def waiting(service: Service) -> int:
+    return sum(service.ledger.waiting(lane) for lane in ("predict.small", "predict.large", "train"))
+
+
+def records(service: Service) -> int:
+    ledger = service.ledger
+    return sum(1 for _ in ledger.redis.scan_iter(f"{ledger.prefix}job:*", count=1000))
+
+
+def problem(answer: requests.Response) -> dict[str, Any]:
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    body: dict[str, Any] = answer.json()
+    assert body["status"] == answer.status_code
+    assert {"type", "title", "detail", "instance"} <= set(body)
+    return body
+
+
+def test_a_submission_answers_202_and_where_to_look(service: Service) -> None:
+    answer = post(service, "/predict", json=FLOWER)
+    body = answer.json()
+    assert answer.status_code == 202
+    assert answer.headers["Location"] == body["result_url"] == f"/result/{body['id']}"
+    assert int(answer.headers["Retry-After"]) >= 0
+    assert (body["kind"], body["status"], body["rows"]) == ("predict", "queued", 1)
+    assert body["model"]["name"] == "iris"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", body["created_at"])
+
+
+def test_one_measurement_gives_its_prediction_and_the_input_back(service: Service) -> None:
+    submitted = post(service, "/predict", json=FLOWER).json()
+    answer = get(service, submitted["result_url"] + "?wait=30")
+    body = answer.json()
+    assert (answer.status_code, body["status"]) == (200, "succeeded")
+    assert body["result"] == {"prediction": "setosa", "input": FLOWER}
+    assert body["attempts"] == 1
+    assert body["created_at"] <= body["started_at"] <= body["finished_at"]
+    assert body["worker"]
+
+
+def test_150_predictions_equal_those_of_the_stored_model(service: Service, client: Client) -> None:
+    job = client.predict(FLOWERS)
+    said = [each["prediction"] for each in job.wait(30)["predictions"]]
+    version = job.answer["model"]["version"]
+    card = from_json(json.dumps(next(card for card in client.model("iris")["versions"] if card["version"] == version)))
+    stored = artifact.load(service.home / "models", card)
+    assert said == stored.predict(TABLE.features).tolist()
+
+
+def test_probabilities_by_class_on_request(client: Client) -> None:
+    result = client.predict(FLOWER, proba=True).wait(30)
+    assert set(result["probabilities"]) == {"setosa", "versicolor", "virginica"}
+    assert sum(result["probabilities"].values()) == pytest.approx(1)
+
+
+def test_integers_are_fine_and_so_is_no_content_type(service: Service) -> None:
+    answer = post(service, "/predict", data=json.dumps({name: 5 for name in FLOWER}), headers={"Prefer": "wait=20"})
+    assert answer.json()["result"]["input"] == {name: 5.0 for name in FLOWER}
+
+
+def test_prefer_wait_answers_200_with_the_result(service: Service) -> None:
+    answer = post(service, "/predict", json=FLOWER, headers={"Prefer": "respond-async, wait=20"})
+    assert (answer.status_code, answer.json()["status"]) == (200, "succeeded")
+    assert answer.headers["Preference-Applied"] == "wait=20"
+
+
+def test_a_version_by_number_or_alias(service: Service, client: Client) -> None:
+    client.predict(FLOWER).wait(30)
+    for version in ("1", "champion"):
+        assert post(service, f"/predict?version={version}", json=FLOWER).status_code == 202
+    body = problem(post(service, "/predict?version=77", json=FLOWER))
+    assert body["type"].endswith("unknown-version")
+
+
+def test_an_unknown_model_names_those_there_are(service: Service, client: Client) -> None:
+    client.predict(FLOWER).wait(30)
+    answer = post(service, "/predict?model=wine", json=FLOWER)
+    assert answer.status_code == 404
+    assert "iris" in problem(answer)["detail"]
+
+
+# Must show 5: what is refused, quickly, with nothing queued
+
+MEASUREMENT = '{"sepal_length":%s,"sepal_width":3.2,"petal_length":1.5,"petal_width":0.3}'
+REFUSED = {
+    "NaN": (MEASUREMENT % "NaN", 400),
+    "1e999": (MEASUREMENT % "1e999", 422),
+    "100,000 nested brackets": ("[" * 100_000 + "]" * 100_000, 422),
+    "100,000 nested brackets in a field": (MEASUREMENT % ("[" * 100_000 + "]" * 100_000), 422),
+    "a 5,000-digit integer": (MEASUREMENT % ("9" * 5000), 422),
+    "duplicate keys": (MEASUREMENT.replace("{", '{"sepal_width":1,') % "5.0", 422),
+    "a wrong field": (MEASUREMENT.replace("petal_width", "petal_color") % "5.0", 422),
+    "an extra field": (MEASUREMENT.replace("{", '{"colour":1,') % "5.0", 422),
+    "a missing field": ('{"sepal_length":5.0}', 422),
+    "text for a number": (MEASUREMENT % '"5.0"', 422),
+    "a boolean for a number": (MEASUREMENT % "true", 422),
+    "null for a number": (MEASUREMENT % "null", 422),
+    "an 11 MB body": ("[" + ",".join([MEASUREMENT % "5.0"] * 150_000) + "]", 413),
+    "an empty array": ("[]", 422),
+    "10,001 rows": ("[" + ",".join([MEASUREMENT % "5.0"] * 10_001) + "]", 422),
+    "an empty body": ("", 400),
+    "half a body": ('{"sepal_length":', 400),
+    "lone surrogates": (MEASUREMENT % '"\\ud800"', 400),
+    "bytes that are not UTF-8": (b'{"\xff":1}', 400),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_refused_within_a_second_and_nothing_queued(service: Service, what: str) -> None:
+    body, status = REFUSED[what]
+    before = records(service)
+    since = time.monotonic()
+    answer = post(service, "/predict", data=body, headers=JSON)
+    took = time.monotonic() - since
+    assert answer.status_code == status, answer.text
+    assert problem(answer)["detail"]
+    assert took < 1
+    assert records(service) == before
+    assert waiting(service) == 0
+
+
+def test_an_11_mb_body_without_a_length_is_refused_too(service: Service) -> None:
+    answer = post(service, "/predict", data=iter([b"[" + b" " * 1_000_000] * 11), headers=JSON)
+    assert answer.status_code == 413
+
+
+def test_errors_point_at_what_is_wrong(service: Service) -> None:
+    rows = [FLOWER, {**FLOWER, "sepal_length": "long"}, {"petal_lenght": 1}]
+    errors = problem(post(service, "/predict", json=rows))["errors"]
+    assert errors[0] == {"pointer": "/1/sepal_length", "detail": "expected a number, got text"}
+    assert errors[1] == {"pointer": "/2/petal_lenght", "detail": "unknown field: did you mean petal_length?"}
+
+
+@pytest.mark.parametrize("query", ["verson=2", "model=../../etc", "model=Iris", "proba=maybe", "version=" + "9" * 100])
+def test_a_query_that_is_not_taken(service: Service, query: str) -> None:
+    assert problem(post(service, f"/predict?{query}", json=FLOWER))["status"] in (404, 422)
+
+
+def test_other_content_types_are_refused_with_the_right_one(service: Service) -> None:
+    answer = post(service, "/predict", data={"sepal_length": "5"})
+    assert answer.status_code == 415
+    assert "application/json" in problem(answer)["detail"]
+
+
+# Results
+
+
+def test_an_id_that_never_was_is_404_and_one_that_expired_410(service: Service) -> None:
+    assert get(service, "/result/" + "0" * 40).status_code == 404
+    assert get(service, "/result/nonsense").status_code == 404
+    gone = service.ledger.new_id()
+    answer = get(service, f"/result/{gone}")
+    assert answer.status_code == 410
+    assert problem(answer)["type"].endswith("expired-job")
+
+
+def test_without_wait_a_get_answers_at_once_and_with_it_holds(service: Service, client: Client) -> None:
+    train = service.children()["train"]
+    train.suspend()
+    try:
+        job = client.train()
+        since = time.monotonic()
+        assert get(service, job.answer["result_url"]).status_code == 202
+        assert time.monotonic() - since < 1
+        answer = get(service, job.answer["result_url"] + "?wait=1.5")
+        assert time.monotonic() - since >= 1.5
+        assert answer.status_code == 202
+        assert answer.headers["Retry-After"]
+    finally:
+        train.resume()
+    assert job.wait(60)["model"]["name"] == "iris"
+
+
+@pytest.mark.parametrize("wait", ["-1", "61", "soon", "nan", "1e9"])
+def test_a_wait_out_of_bounds_is_refused(service: Service, client: Client, wait: str) -> None:
+    job = client.predict(FLOWER)
+    assert get(service, f"/result/{job.id}?wait={wait}").status_code == 422
+
+
+def test_a_queued_job_can_be_canceled_and_a_final_one_cannot(service: Service, client: Client) -> None:
+    family = psutil.Process(service.children()["train"].pid).children(recursive=True)
+    for process in family:
+        process.suspend()
+    try:
+        client.train()  # keeps the only training process busy, once it is let go
+        job = client.train()
+        answer = requests.delete(service.url + job.answer["result_url"], timeout=10)
+        assert (answer.status_code, answer.json()["status"]) == (200, "canceled")
+        assert requests.delete(service.url + job.answer["result_url"], timeout=10).status_code == 200
+    finally:
+        for process in family:
+            process.resume()
+    final = client.predict(FLOWER)
+    final.wait(30)
+    answer = requests.delete(service.url + final.answer["result_url"], timeout=10)
+    assert (answer.status_code, problem(answer)["type"].split(":")[-1]) == (409, "job-final")
+    assert client.result(job.id).status == "canceled"
+
+
+def test_a_training_that_runs_cannot_be_canceled_yet(service: Service, client: Client) -> None:
+    process = psutil.Process(service.children()["train"].pid).children()[0]
+    job = client.train(estimator="RandomForestClassifier")
+    until(lambda: client.result(job.id).status == "running", 20, "the training runs")
+    process.suspend()
+    try:
+        if client.result(job.id).status == "running":
+            answer = requests.delete(service.url + job.answer["result_url"], timeout=10)
+            assert (answer.status_code, problem(answer)["type"].split(":")[-1]) == (409, "job-running")
+    finally:
+        process.resume()
+    assert job.wait(60)
+
+
+# Training
+
+
+def test_training_answers_with_its_metrics_and_verdict(client: Client) -> None:
+    client.predict(FLOWER).wait(60)
+    result = client.train(estimator="GaussianNB").wait(60)
+    assert set(result) == {"model", "metrics", "champion_metrics", "promoted", "reason"}
+    assert result["metrics"]["rows"] == result["champion_metrics"]["rows"] == int(TABLE.in_test.sum())
+    assert 0.8 < result["metrics"]["accuracy"] <= 1
+
+
+def test_a_csv_makes_a_new_model_with_a_schema_of_its_own(service: Service, client: Client) -> None:
+    lines = "\n".join(f"{n % 7},{n % 5},{'high' if n % 7 > 3 else 'low'}" for n in range(200))
+    result = client.train(f"a,b,level\n{lines}\n".encode(), model="levels", target="level").wait(60)
+    assert (result["promoted"], result["metrics"]["accuracy"]) == (True, 1.0)
+    assert client.predict({"a": 6, "b": 1}, model="levels").wait(30)["prediction"] == "high"
+    assert client.model("levels")["schema"]["required"] == ["a", "b"]
+    assert problem(post(service, "/predict?model=levels", json=FLOWER))["errors"]
+    again = client.train(model="levels").wait(60)
+    assert (again["model"]["version"], again["promoted"]) == (2, False)
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"", "header"),
+        (b"a\n1\n", "at least one feature"),
+        (b"a,a,b\n1,2,3\n", "name of its own"),
+        (b"a,,b\n1,2,3\n", "name of its own"),
+        (b"a,b\n", "no rows"),
+        (b"a,b\n1,\x00\n", "NUL"),
+        (b"a,b\n1,\xe9\n", "UTF-8"),
+    ],
+)
+def test_a_csv_that_can_be_seen_to_be_bad_is_refused_at_the_door(service: Service, body: bytes, says: str) -> None:
+    answer = post(service, "/train?model=bad", data=body, headers={"Content-Type": "text/csv"})
+    assert answer.status_code == 422
+    assert says in problem(answer)["detail"]
+
+
+def test_a_csv_that_turns_out_bad_fails_its_job_with_the_reason(client: Client) -> None:
+    job = client.train(b"a,b\n" + b"one,x\ntwo,y\n" * 20, model="bad")
+    with pytest.raises(Exception, match="'a' is not numeric"):
+        job.wait(60)
+    assert job.error is not None
+    assert job.error["type"].endswith("bad-training-data")
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ('{"estimater": "GaussianNB"}', ""),
+        ('{"estimator": "Oracle"}', "/estimator"),
+        ('{"promote": "perhaps"}', "/promote"),
+        ('{"model": "../x"}', "/model"),
+        ('{"model": 3}', "/model"),
+        ('{"model": "iris", "model": "wine"}', ""),
+        ("[]", ""),
+    ],
+)
+def test_train_options_are_checked_at_the_door(service: Service, body: str, pointer: str) -> None:
+    answer = post(service, "/train", data=body, headers=JSON)
+    assert answer.status_code == 422
+    assert problem(answer)["errors"][0]["pointer"] == pointer
+
+
+def test_there_is_nothing_to_retrain_a_model_on_that_never_was(service: Service) -> None:
+    answer = post(service, "/train", json={"model": "unheard-of"})
+    assert answer.status_code == 404
+    assert "send a CSV" in problem(answer)["detail"]
+
+
+# The rest
+
+
+def test_models_are_listed_and_shown(service: Service, client: Client) -> None:
+    client.predict(FLOWER).wait(60)
+    assert "iris" in {model["name"] for model in client.models()}
+    shown = client.model("iris")
+    assert shown["aliases"]["champion"] in {version["version"] for version in shown["versions"]}
+    assert shown["schema"]["properties"]["sepal_length"]["type"] == "number"
+    assert get(service, "/models/unheard-of").status_code == 404
+
+
+def test_health(service: Service) -> None:
+    assert get(service, "/health/live").json() == {"status": "live"}
+    ready = get(service, "/health/ready").json()
+    assert ready["workers"] == {"predict": 2, "train": 1}
+    assert ready["reconciled_seconds_ago"] < 5
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/nowhere", 404), ("PUT", "/predict", 405), ("GET", "/predict", 405), ("GET", "/result/a/b", 404)],
+)
+def test_every_error_is_a_problem(service: Service, method: str, path: str, status: int) -> None:
+    answer = requests.request(method, service.url + path, timeout=10)
+    assert answer.status_code == status
+    problem(answer)
+    assert status != 405 or "Allow" in answer.headers
+
+
+def test_an_api_process_stays_small_with_128_clients_waiting(service: Service, client: Client, tell: list[str]) -> None:
+    """Must show 4: at most 80 MB resident."""
+    train = psutil.Process(service.children()["train"].pid)
+    for process in train.children():
+        process.suspend()
+    try:
+        job = client.train()
+        with ThreadPoolExecutor(128) as clients:
+            answers = [clients.submit(get, service, job.answer["result_url"] + "?wait=6") for _ in range(128)]
+            api = psutil.Process(service.children()["api"].pid)
+            until(lambda: sum(len(p.net_connections("tcp")) for p in api.children()) >= 128, 5, "128 clients wait")
+            resident = [process.memory_info().rss / 1e6 for process in [api, *api.children()]]
+            assert get(service, "/health/live").status_code == 200
+            assert {answer.result().status_code for answer in answers} == {202}
+    finally:
+        for process in train.children():
+            process.resume()
+    tell.append(f"API processes with 128 clients waiting: {', '.join(f'{size:.0f} MB' for size in resident)} resident")
+    assert max(resident) <= 80
+    job.wait(60)

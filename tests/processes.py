@@ -1,0 +1,144 @@
+"""Real processes for tests, each ended by its own process id and never outliving the tests."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import redis
+
+import tether
+from jobs.connection import connect
+from jobs.job import Kind
+from jobs.ledger import Ledger
+from mldeploy.stack import redis_server
+from settings import Settings
+
+ROOT = Path(__file__).parent.parent
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def until(met: Callable[[], object], seconds: float, what: str) -> float:
+    """How long it took until the condition was met. Fails the test after ``seconds``."""
+    since = time.monotonic()
+    while not met():
+        if time.monotonic() - since > seconds:
+            raise AssertionError(f"not within {seconds:g} s: {what}")
+        time.sleep(0.02)
+    return time.monotonic() - since
+
+
+class Running:
+    """A process and its children. To be started in the main thread, to which it is tied."""
+
+    def __init__(self, command: list[str], settings: Settings, log: Path, name: str) -> None:
+        self.name = name
+        self.log = log / f"{name}.log"
+        tied = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), *command]
+        with self.log.open("ab") as out:
+            self.popen = subprocess.Popen(
+                tied, env=settings.environment(), cwd=ROOT, stdout=out, stderr=out, start_new_session=True
+            )
+
+    @property
+    def family(self) -> list[psutil.Process]:
+        try:
+            parent = psutil.Process(self.popen.pid)
+            return [parent, *parent.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+    def signal_all(self, number: signal.Signals) -> None:
+        for process in self.family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+
+    def kill(self) -> None:
+        """kill -9, the whole family."""
+        self.signal_all(signal.SIGKILL)
+        self.popen.wait()
+
+    def terminate(self, seconds: float = 15.0) -> int:
+        if self.popen.poll() is None:
+            self.popen.send_signal(signal.SIGTERM)
+        try:
+            return self.popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+
+
+class Pieces:
+    """The parts of the service, each a process of its own that a test can kill, freeze and start again."""
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        socket_path = redis_server.socket_path(folder)
+        self.settings = settings.replace(home=str(folder), port=free_port(), redis_url=f"unix://{socket_path}")
+        self.folder = folder
+        self._running: list[Running] = []
+        self.ledger = Ledger(self.settings)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.settings.port}"
+
+    def redis(self) -> Running:
+        running = self._start("redis", redis_server.command(self.settings))
+        until(self.redis_answers, 20, "Redis answers")
+        return running
+
+    def redis_answers(self) -> bool:
+        client = connect(self.settings)
+        try:
+            return bool(client.ping())
+        except (redis.ConnectionError, redis.TimeoutError):
+            return False
+        finally:
+            client.close()
+
+    def reconciler(self) -> Running:
+        return self._python("reconciler", "jobs.reconciler")
+
+    def api(self) -> Running:
+        running = self._python("api", "api")
+        until(self._api_answers, 30, "the API answers")
+        return running
+
+    def worker(self, kind: Kind = Kind.PREDICT, name: str = "") -> Running:
+        """A worker group, started when it holds its leases."""
+        running = self._python(name or kind, "worker", kind)
+        until(lambda: self.is_ready(running, kind), 40, f"worker {running.name} is ready")
+        return running
+
+    def is_ready(self, running: Running, kind: Kind = Kind.PREDICT) -> bool:
+        return any(f"-{running.popen.pid}-" in owner for owner in self.ledger.live_owners(kind))
+
+    def stop(self) -> None:
+        for running in reversed(self._running):
+            running.kill()
+
+    def _python(self, name: str, *module: str) -> Running:
+        return self._start(name, [sys.executable, "-m", *module])
+
+    def _start(self, name: str, command: list[str]) -> Running:
+        running = Running(command, self.settings, self.folder, name)
+        self._running.append(running)
+        return running
+
+    def _api_answers(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.settings.port), 1):
+            return True
+        return False

@@ -1,0 +1,68 @@
+"""`mldeploy up` as a process, as people start it."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+import tether
+from jobs.ledger import Ledger
+from mldeploy.stack import redis_server
+from settings import Settings
+from tests.processes import ROOT, free_port
+
+NAMES = ("redis", "reconciler", "predict", "train", "api")
+
+
+class Service:
+    def __init__(self, home: Path, port: int = 0, **settings: Any) -> None:
+        self.home = home
+        self.settings = Settings(home=str(home), port=port or free_port(), lease=5.0).replace(**settings)
+        self.url = f"http://127.0.0.1:{self.settings.port}"
+        tied = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), sys.executable, "-m", "mldeploy", "up"]
+        self.popen = subprocess.Popen(
+            tied, env=self.settings.environment(), cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        assert self.popen.stdout is not None
+        self.ready_line = self.popen.stdout.readline()
+        if "is ready" not in self.ready_line:
+            raise AssertionError(self.ready_line + self.popen.stdout.read())
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(self.settings.replace(redis_url=f"unix://{redis_server.socket_path(self.home)}"))
+
+    def children(self) -> dict[str, psutil.Process]:
+        """Our direct children by the name of their part."""
+        found = {}
+        for child in psutil.Process(self.popen.pid).children():
+            line = " ".join(child.cmdline())
+            for name, mark in zip(
+                NAMES, ("redis-server", "jobs.reconciler", "worker predict", "worker train", "-m api"), strict=True
+            ):
+                if mark in line and "tether.py" not in line:
+                    found[name] = child
+        return found
+
+    def family(self) -> list[psutil.Process]:
+        return psutil.Process(self.popen.pid).children(recursive=True)
+
+    def kill(self) -> None:
+        """kill -9 of `up` itself, and of nothing else."""
+        self.popen.send_signal(signal.SIGKILL)
+        self._wait(10)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        if self.popen.poll() is None:
+            self.popen.send_signal(number)
+        return self._wait(20)
+
+    def _wait(self, seconds: float) -> int:
+        status = self.popen.wait(seconds)
+        assert self.popen.stdout is not None
+        self.popen.stdout.close()
+        return status

@@ -1,0 +1,153 @@
+"""The layout shows the architecture, and this holds the imports to it."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.processes import ROOT
+
+OURS = {"settings", "tether", "jobs", "models", "api", "worker", "mldeploy"}
+MAY_IMPORT = {
+    "settings": set(),
+    "tether": set(),
+    "jobs": {"settings"},
+    "models": {"settings"},
+    "api": {"settings", "tether", "jobs", "models"},
+    "worker": {"settings", "tether", "jobs", "models"},
+    "mldeploy": {"settings", "tether", "jobs", "models"},
+}
+HEAVY = {"models.artifact", "models.dataset", "models.estimators", "models.predictor", "models.train"}
+HEAVY_LIBRARIES = {"sklearn", "pandas", "numpy", "scipy", "joblib"}
+FORBIDDEN_NAMES = {"utils", "util", "common", "core", "helpers", "helper", "misc"}
+
+
+def own_files(root: Path) -> list[Path]:
+    packages = [file for name in OURS for file in (root / name).rglob("*.py")]
+    return sorted(packages + [root / f"{name}.py" for name in ("settings", "tether")])
+
+
+def imported(tree: ast.AST) -> Iterator[tuple[str, ast.stmt]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or "", node
+            yield from ((f"{node.module}.{alias.name}", node) for alias in node.names)
+
+
+def faults_of(root: Path) -> list[str]:
+    """Every breach of the layout's rules below ``root``, a line each."""
+    faults = []
+    for file in own_files(root):
+        where = file.relative_to(root)
+        package = where.parts[0].removesuffix(".py")
+        tree = ast.parse(file.read_text())
+        if FORBIDDEN_NAMES & {part.removesuffix(".py") for part in where.parts}:
+            faults.append(f"{where}: a name that says nothing")
+        for name, node in imported(tree):
+            top = name.split(".")[0]
+            if top in OURS - {package} - MAY_IMPORT[package]:
+                faults.append(f"{where}:{node.lineno}: {package} may not import {name}")
+            if package == "api" and (name in HEAVY or top in HEAVY_LIBRARIES):
+                faults.append(f"{where}:{node.lineno}: the API may not import {name}")
+            if where == Path("mldeploy/client.py") and top in OURS:
+                faults.append(f"{where}:{node.lineno}: the client imports nothing of ours")
+        faults += [f"{where}:{line}: an own import inside a function" for line in imports_in_functions(tree)]
+        faults += [f"{where}:{line}: reads the environment" for line in environment_reads(tree) if package != "settings"]
+    return faults
+
+
+def imports_in_functions(tree: ast.AST) -> list[int]:
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return [node.lineno for function in functions for name, node in imported(function) if name.split(".")[0] in OURS]
+
+
+def environment_reads(tree: ast.AST) -> list[int]:
+    reads = [
+        node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr in ("environ", "environb", "getenv")
+    ]
+    return [node.lineno for node in reads if isinstance(node.value, ast.Name) and node.value.id == "os"]
+
+
+def cycles_of(root: Path) -> list[str]:
+    modules = {".".join(file.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): file for file in own_files(root)}
+    arrows = {
+        name: {found for found, _ in imported(ast.parse(file.read_text())) if found in modules and found != name}
+        for name, file in modules.items()
+    }
+    cycles, done = [], set[str]()
+
+    def walk(name: str, path: tuple[str, ...]) -> None:
+        if name in path:
+            cycles.append(" → ".join((*path[path.index(name) :], name)))
+        elif name not in done:
+            for target in arrows[name]:
+                walk(target, (*path, name))
+            done.add(name)
+
+    for name in modules:
+        walk(name, ())
+    return cycles
+
+
+def test_imports_flow_one_way() -> None:
+    assert faults_of(ROOT) == []
+
+
+def test_there_are_no_import_cycles() -> None:
+    assert cycles_of(ROOT) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "fault"),
+    [
+        ("api/planted.py", "import worker.app", "api may not import worker.app"),
+        ("jobs/planted.py", "from models.card import Card", "jobs may not import models.card"),
+        ("api/planted.py", "import pandas", "the API may not import pandas"),
+        ("api/planted.py", "from models import train", "the API may not import models.train"),
+        ("worker/planted.py", "import os\nHOME = os.environ['HOME']", "reads the environment"),
+        ("worker/planted.py", "def f():\n    from jobs import ledger", "an own import inside a function"),
+        ("models/utils.py", "", "a name that says nothing"),
+    ],
+)
+def test_a_planted_breach_is_found(tmp_path: Path, file: str, line: str, fault: str) -> None:
+    for name in ("settings.py", "tether.py"):
+        (tmp_path / name).write_text("")
+    (tmp_path / file).parent.mkdir()
+    (tmp_path / file).write_text(line)
+    assert any(fault in found for found in faults_of(tmp_path))
+
+
+def test_a_planted_cycle_is_found(tmp_path: Path) -> None:
+    for name in ("settings.py", "tether.py"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs/one.py").write_text("from jobs import two")
+    (tmp_path / "jobs/two.py").write_text("import jobs.one")
+    assert cycles_of(tmp_path)
+
+
+def test_importing_the_api_leaves_scikit_learn_and_pandas_out() -> None:
+    code = (
+        "import sys, settings, api.app, api.__main__; api.app.create_app(settings.Settings(redis_url='redis://127.0.0.1:1'));"
+        f"print(sorted({HEAVY_LIBRARIES!r} & set(sys.modules)))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"
+
+
+def test_nothing_happens_at_import(tmp_path: Path) -> None:
+    """No thread, no socket, no file of ours."""
+    code = (
+        "import threading, socket\n"
+        "def refuse(*_): raise SystemExit('a socket at import')\n"
+        "socket.socket.connect = refuse\n"
+        "import api.app, worker.app, worker.__main__, jobs.reconciler, mldeploy.cli\n"
+        "print(threading.active_count())"
+    )
+    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "1", told.stderr
