@@ -1,18 +1,21 @@
 """Fixtures shared by all tests: a Redis of their own, and the whole service once for those who only use it."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jobs.ledger import Ledger
 from mldeploy.client import Client
 from settings import Settings
+from tests.poison import publish
 from tests.processes import Pieces
 from tests.service import Service
 
 NAMES = itertools.count()
+FAST = {"lease": 4.0, "bell": 1.0, "predict_workers": 2, "train_workers": 1}
 TOLD: list[str] = []
 
 
@@ -68,3 +71,23 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 @pytest.fixture
 def client(service: Service) -> Client:
     return Client(service.url)
+
+
+@pytest.fixture
+def assemble(tmp_path: Path) -> Iterator[Callable[..., Pieces]]:
+    """Redis, the API and, unless this is the control arm, the reconciler; with the poison model published."""
+    made: list[Pieces] = []
+
+    def make(reconciler: bool = True, **settings: Any) -> Pieces:
+        pieces = Pieces(Settings().replace(**{**FAST, **settings}), tmp_path / f"pieces{len(made)}")
+        made.append(pieces)
+        pieces.redis()
+        publish(pieces)
+        if reconciler:
+            pieces.reconciler()
+        pieces.api()
+        return pieces
+
+    yield make
+    for pieces in made:
+        pieces.stop()

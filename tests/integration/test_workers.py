@@ -1,0 +1,320 @@
+"""Real Celery workers: what they do with bad rows, hangs, stalls, SIGTERM, and with models that are not there yet."""
+
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psutil
+import pytest
+import requests
+from celery import Celery
+
+from jobs.bell import make_celery
+from jobs.job import Job, Kind, Record, State
+from mldeploy.client import Client, JobFailed
+from models.packaged import packaged_csv
+from tests.poison import expected, publish, row
+from tests.processes import Pieces, until
+
+Assemble = Callable[..., Pieces]
+FLOWER = {"sepal_length": 5.0, "sepal_width": 3.2, "petal_length": 1.5, "petal_width": 0.3}
+
+
+def ended(pieces: Pieces, *ids: str) -> list[Record]:
+    records = pieces.ledger.get_many(ids)
+    return [record for record in records if record and record.state.final]
+
+
+def error_of(pieces: Pieces, job_id: str) -> bytes:
+    record = pieces.ledger.get(job_id)
+    assert record is not None
+    return record.error or b""
+
+
+def test_one_bad_row_fails_its_own_job_and_none_of_its_neighbours(assemble: Assemble) -> None:
+    pieces = assemble(predict_workers=1)
+    client = Client(pieces.url)
+    jobs = [client.predict(row(number, "raise" if number == 20 else "work"), model="poison") for number in range(64)]
+    pieces.worker()
+    for number, job in enumerate(jobs):
+        if number == 20:
+            with pytest.raises(JobFailed, match="this row is bad"):
+                job.wait(30)
+        else:
+            assert job.wait(30)["prediction"] == expected(number)
+    records = ended(pieces, *(job.id for job in jobs))
+    assert {record.attempts for record in records} == {1}
+    log = (pieces.folder / "poison-executions.log").read_text().split()
+    assert len(log) < 64 * 8  # halves, not one by one
+
+
+def test_a_batch_keeps_its_order_and_versions_do_not_mix(assemble: Assemble) -> None:
+    pieces = assemble()
+    publish(pieces, "other")
+    client = Client(pieces.url)
+    batches = [
+        client.predict([row(number) for number in range(start, start + 50)], model=model)
+        for model in ("poison", "other")
+        for start in (0, 50)
+    ]
+    pieces.worker()
+    for place, batch in enumerate(batches):
+        start = 50 * (place % 2)
+        assert [each["prediction"] for each in batch.wait(30)["predictions"]] == [
+            expected(number) for number in range(start, start + 50)
+        ]
+
+
+def test_a_prediction_over_its_limit_fails_and_its_neighbours_do_not(assemble: Assemble) -> None:
+    pieces = assemble(predict_workers=1, predict_limit=1.0)
+    client = Client(pieces.url)
+    good, slow = client.predict(row(1), model="poison"), client.predict(row(2, "hang"), model="poison")
+    pieces.worker()
+    with pytest.raises(JobFailed, match="longer than 1 s"):
+        slow.wait(20)
+    assert good.wait(10)["prediction"] == expected(1)
+
+
+def test_one_that_ignores_the_soft_limit_fails_by_the_hard_one(assemble: Assemble, tell: list[str]) -> None:
+    """F18: failed within the hard limit + 5 s; the process is replaced."""
+    pieces = assemble(predict_workers=1, predict_limit=1.0, time_slice=1.0, limit_margin=1.0)
+    client = Client(pieces.url)
+    pieces.worker()
+    stuck, since = client.predict(row(2, "c-hang"), model="poison"), time.monotonic()
+    with pytest.raises(JobFailed, match="time limit"):
+        stuck.wait(20)
+    took = time.monotonic() - since
+    tell.append(f"F18: a loop deaf to the soft limit failed after {took:.1f} s (hard limit 3 s)")
+    assert took < 3 + 5
+    assert client.predict(row(3), model="poison").wait(20)["prediction"] == expected(3)
+
+
+def test_a_child_that_dies_gives_its_work_back_at_once(assemble: Assemble) -> None:
+    """Long before its lease is over."""
+    pieces = assemble(lease=60.0, predict_workers=2)
+    worker = pieces.worker()
+    job = Client(pieces.url).predict(row(1, seconds=1.0), model="poison")
+    until(lambda: pieces.ledger.redis.keys(pieces.ledger.prefix + "held:*"), 10, "it is in hand")
+    record = pieces.ledger.get(job.id)
+    assert record is not None
+    psutil.Process(int((record.worker or "").rpartition(":")[2])).kill()
+    since = time.monotonic()
+    assert job.wait(20)["prediction"] == expected(1)
+    assert time.monotonic() - since < 10
+    assert job.answer["attempts"] == 2
+    worker.kill()
+
+
+def test_sigterm_gives_back_what_takes_too_long_and_burns_no_attempt(assemble: Assemble) -> None:
+    pieces = assemble(predict_workers=1, drain=1.0)
+    first = pieces.worker()
+    job = Client(pieces.url).predict(row(1, seconds=5.0), model="poison")
+    until(lambda: pieces.ledger.redis.keys(pieces.ledger.prefix + "held:*"), 10, "it is in hand")
+    since = time.monotonic()
+    first.terminate(8)
+    assert time.monotonic() - since < 6
+    record = pieces.ledger.get(job.id)
+    assert record is not None
+    assert (record.state, record.attempts) == (State.QUEUED, 0)
+    pieces.worker()
+    assert job.wait(30)["prediction"] == expected(1)
+    assert job.answer["attempts"] == 1
+
+
+def test_sigterm_lets_work_in_hand_finish_and_claims_no_more(assemble: Assemble) -> None:
+    pieces = assemble(predict_workers=1, drain=10.0, claim_jobs=1)
+    worker = pieces.worker()
+    client = Client(pieces.url)
+    jobs = [client.predict(row(number, seconds=1.0), model="poison") for number in range(3)]
+    until(lambda: pieces.ledger.redis.keys(pieces.ledger.prefix + "held:*"), 10, "the first is in hand")
+    worker.terminate(8)
+    states = [record.state for record in pieces.ledger.get_many([job.id for job in jobs]) if record]
+    assert states == [State.SUCCEEDED, State.QUEUED, State.QUEUED]
+    assert pieces.ledger.live_owners("predict") == []
+
+
+def test_a_stalled_consumer_is_noticed_and_ends_to_be_started_again(assemble: Assemble, tell: list[str]) -> None:
+    """F22: alive, connected, and deaf. Its supervisor starts it again."""
+    pieces = assemble(stall=3.0)
+    worker = pieces.worker()
+    celery: Celery = make_celery(pieces.settings)
+    celery.control.cancel_consumer("predict", reply=True, timeout=5)
+    job = Client(pieces.url).predict(row(1), model="poison")
+    took = until(lambda: worker.popen.poll() is not None, 20, "it ends")
+    assert worker.popen.returncode == 1
+    assert worker.family == []
+    tell.append(f"F22: a stalled consumer ended itself after {took:.1f} s (stall 3 s)")
+    pieces.worker()
+    assert job.wait(20)["prediction"] == expected(1)
+    celery.close()
+
+
+def test_a_worker_that_only_has_nothing_to_do_is_left_alone(assemble: Assemble) -> None:
+    pieces = assemble(stall=1.0)
+    worker = pieces.worker()
+    time.sleep(3)  # three times as long as a stall
+    assert worker.popen.poll() is None
+    assert Client(pieces.url).predict(row(1), model="poison").wait(20)
+
+
+# The first prediction trains
+
+
+def test_the_first_predictions_reserve_one_training_and_wait_for_it(assemble: Assemble) -> None:
+    pieces = assemble()
+    pieces.worker()
+    with ThreadPoolExecutor(16) as clients:
+        jobs = list(clients.map(lambda _: Client(pieces.url).predict(FLOWER), range(32)))
+    assert {job.answer["model"]["version"] for job in jobs} == {1}
+    assert [pieces.ledger.waiting(lane) for lane in ("train", "predict.small")] == [1, 32]
+    time.sleep(1.5)  # more than the predict worker would need
+    assert {job.reload().status for job in jobs} == {"queued"}
+    pieces.worker(Kind.TRAIN)
+    assert {job.wait(30)["prediction"] for job in jobs} == {"setosa"}
+    assert [version["version"] for version in Client(pieces.url).model("iris")["versions"]] == [1]
+
+
+def test_they_fail_with_its_error_and_the_next_one_trains_anew(assemble: Assemble) -> None:
+    pieces = assemble()
+    blocked = pieces.settings.store_path / "iris"
+    blocked.write_text("a file where a folder should be")
+    client = Client(pieces.url)
+    jobs = [client.predict(FLOWER) for _ in range(3)]
+    pieces.worker()
+    pieces.worker(Kind.TRAIN)
+    for job in jobs:
+        with pytest.raises(JobFailed, match="iris version 1 could not be trained"):
+            job.wait(30)
+    blocked.unlink()
+    again = client.predict(FLOWER)
+    assert again.wait(30)["prediction"] == "setosa"
+    assert again.answer["model"]["version"] == 2
+
+
+def test_canceling_the_training_fails_those_who_wait_for_it(assemble: Assemble) -> None:
+    pieces = assemble()
+    client = Client(pieces.url)
+    job = client.predict(FLOWER)
+    training = pieces.ledger.redis.hget(pieces.ledger.prefix + "model:iris", "reserved_by")
+    client.result(training.decode()).cancel()  # type: ignore[union-attr]
+    pieces.worker()
+    with pytest.raises(JobFailed, match="could not be trained"):
+        job.wait(30)
+
+
+# Trainings beside predictions
+
+
+def test_predictions_do_not_wait_for_a_training(assemble: Assemble) -> None:
+    pieces = assemble()
+    pieces.worker()
+    trainer = pieces.worker(Kind.TRAIN)
+    client = Client(pieces.url)
+    training = client.train()
+    trainer.signal_all(signal.SIGSTOP)
+    assert client.predict(row(1), model="poison").wait(10)["prediction"] == expected(1)
+    trainer.signal_all(signal.SIGCONT)
+    training.wait(30)
+
+
+def test_a_training_whose_worker_dies_leaves_no_partial_version(assemble: Assemble) -> None:
+    """F3 in small: kill -9 in the middle of training; the version in service keeps serving."""
+    pieces = assemble()
+    pieces.worker()
+    trainer = pieces.worker(Kind.TRAIN)
+    client = Client(pieces.url)
+    client.predict(FLOWER).wait(30)
+    big = (packaged_csv("iris") or b"") + b"".join((packaged_csv("iris") or b"").partition(b"\n")[2] for _ in range(300))
+    for _ in range(2):
+        training = client.train(big, estimator="RandomForestClassifier", model="iris")
+        until(lambda: client.result(training.id).status == "running", 20, "the training runs")  # noqa: B023
+        trainer.kill()
+        assert client.predict(FLOWER).wait(20)["prediction"] == "setosa"
+        trainer = pieces.worker(Kind.TRAIN)
+        assert training.wait(60)["model"]["version"] == training.answer["model"]["version"]
+        assert training.answer["attempts"] == 2
+    left = sorted(folder.name for folder in (pieces.folder / "models" / "iris").iterdir())
+    assert left == ["1-1", "2-2", "3-2"]
+
+
+def test_two_trainings_that_end_together_are_judged_against_each_other(assemble: Assemble) -> None:
+    pieces = assemble(train_workers=2)
+    client = Client(pieces.url)
+    jobs = [client.train(estimator=name) for name in ("GaussianNB", "KNeighborsClassifier", "DecisionTreeClassifier")]
+    pieces.worker(Kind.TRAIN)
+    results = [job.wait(60) for job in jobs]
+    champion = client.model("iris")["aliases"]["champion"]
+    best = max(results, key=lambda result: result["metrics"]["accuracy"])
+    assert champion == best["model"]["version"]
+    assert best["promoted"]
+
+
+# Redis that forgets
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("appendfsync", "everysec"), ("appendonly", "no"), ("maxmemory-policy", "allkeys-lru")]
+)
+def test_a_worker_refuses_a_redis_that_may_forget(assemble: Assemble, setting: str, value: str) -> None:
+    pieces = assemble()
+    pieces.ledger.redis.config_set(setting, value)
+    worker = pieces._python("refuses", "worker", Kind.PREDICT)
+    until(lambda: worker.popen.poll() is not None, 20, "the worker refuses")
+    assert worker.popen.returncode == 1
+    assert setting in worker.log.read_text()
+
+
+def test_a_job_that_reaches_a_worker_without_a_model_fails_clearly(assemble: Assemble) -> None:
+    pieces = assemble()
+    ghost = Job(pieces.ledger.new_id(), Kind.PREDICT, "ghost", 1, 1, b"\x90", b"{}")
+    pieces.ledger.add([ghost])
+    pieces.worker()
+    until(lambda: ended(pieces, ghost.id), 20, "the job ends")
+    assert b"ghost version 1 does not exist" in error_of(pieces, ghost.id)
+
+
+def test_an_altered_artifact_fails_its_jobs_and_no_others(assemble: Assemble) -> None:
+    pieces = assemble()
+    publish(pieces, "altered")
+    file = pieces.settings.store_path / "altered" / "1-1" / "model.joblib"
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    client = Client(pieces.url)
+    bad, good = client.predict(row(1), model="altered"), client.predict(row(2), model="poison")
+    pieces.worker()
+    with pytest.raises(JobFailed, match="not the one that was published"):
+        bad.wait(20)
+    assert good.wait(20)["prediction"] == expected(2)
+
+
+def test_jobs_wait_for_a_worker_that_can_load_their_version(assemble: Assemble) -> None:
+    pieces = assemble()
+    publish(pieces, "later")
+    folder = pieces.settings.store_path / "later"
+    folder.rename(folder.with_name("away"))
+    client = Client(pieces.url)
+    job = client.predict(row(1), model="later")
+    worker = pieces.worker()
+    assert client.predict(row(2), model="poison").wait(20)["prediction"] == expected(2)
+    until(lambda: job.reload().status == "queued" and job.answer.get("attempts", 0) == 0, 10, "it waits again")
+    folder.with_name("away").rename(folder)
+    worker.terminate()
+    pieces.worker()
+    assert job.wait(20)["prediction"] == expected(1)
+
+
+def test_two_api_processes_wake_each_others_waiters(assemble: Assemble) -> None:
+    pieces = assemble(api_workers=2)
+    with ThreadPoolExecutor(16) as clients:
+        send: Callable[[int], Any] = lambda number: requests.post(  # noqa: E731
+            pieces.url + "/predict?model=poison", json=row(number), headers={"Prefer": "wait=20"}, timeout=30
+        )
+        answers = [clients.submit(send, number) for number in range(16)]
+        until(lambda: pieces.ledger.waiting("predict.small") == 16, 10, "all wait")
+        pieces.worker()
+        since = time.monotonic()
+        assert [answer.result().json()["result"]["prediction"] for answer in answers] == [
+            expected(number) for number in range(16)
+        ]
+        assert time.monotonic() - since < 10

@@ -1,0 +1,92 @@
+"""A model that does to its worker what the row says: the worst estimator that a user could bring."""
+
+import ctypes
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import sklearn
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+
+from models import artifact
+from models.card import Card, Metrics
+from models.registry import Registry
+from models.schema import Feature, Schema
+from settings import Settings
+from tests.processes import Pieces
+
+DEEDS = {"work": 0.0, "kill": 1.0, "segfault": 2.0, "memory": 3.0, "raise": 4.0, "hang": 5.0, "exit": 6.0, "c-hang": 7.0}
+FEATURES = ("deed", "number", "seconds")
+
+
+def row(number: int, deed: str = "work", seconds: float = 0.0) -> dict[str, float]:
+    return {"deed": DEEDS[deed], "number": float(number), "seconds": seconds}
+
+
+def expected(number: int) -> int:
+    return number * 7 % 1000
+
+
+class Poison(BaseEstimator):  # type: ignore[misc]
+    """Predicts ``expected(number)``, unless the deed is another. Every row that it works on goes to the log first."""
+
+    def __init__(self, log: str) -> None:
+        self.log = log
+
+    def predict(self, rows: NDArray[np.float64]) -> NDArray[np.int64]:
+        with Path(self.log).open("a") as log:
+            log.write("".join(f"{int(number)}\n" for number in rows[:, 1]))
+        for deed, _, seconds in rows:
+            time.sleep(seconds)
+            do(deed)
+        return np.array([expected(int(number)) for number in rows[:, 1]])
+
+
+def do(deed: float) -> None:
+    if deed == DEEDS["kill"]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif deed == DEEDS["segfault"]:
+        ctypes.string_at(0)
+    elif deed == DEEDS["memory"]:
+        raise MemoryError
+    elif deed == DEEDS["raise"]:
+        raise ValueError("this row is bad")
+    elif deed == DEEDS["exit"]:
+        os._exit(3)
+    elif deed == DEEDS["hang"]:
+        while True:
+            time.sleep(0.1)
+    elif deed == DEEDS["c-hang"]:
+        sum(range(10**12))  # C code that never looks up: no signal handler of Python's runs meanwhile
+
+
+def publish(pieces: Pieces, name: str = "poison", version: int = 1) -> Path:
+    """Register a version of it, as a finished training does. Returns its log of executions."""
+    settings: Settings = pieces.settings
+    log = pieces.folder / f"{name}-executions.log"
+    log.touch()
+    written = artifact.write(settings.store_path, f"{name}/{version}-1", Poison(str(log)), b"")
+    schema = Schema(tuple(Feature(feature, "number", 0, 1, 0) for feature in FEATURES), "answer", (0,))
+    card = Card(
+        name=name,
+        version=version,
+        created_at="2026-01-01T00:00:00.000Z",
+        job_id="",
+        estimator="Poison",
+        schema=schema,
+        training_rows=0,
+        data_sha256="",
+        metrics=Metrics(0, 0, 0, 0),
+        artifact=written,
+        scikit_learn=sklearn.__version__,
+        python="",
+    )
+    ledger = pieces.ledger
+    registry = Registry(ledger.redis, ledger.prefix, ledger.guard)
+    for key, field, _, value in registry.publication(card, None, promote=True):
+        ledger.redis.hset(ledger.prefix + key, field, value)
+    ledger.redis.hset(ledger.prefix + "models", name, 1)
+    return log
