@@ -1,6 +1,7 @@
 """The command line: `mldeploy up|demo|predict|train|result|cancel|models`."""
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,6 @@ from typing import Any
 import click
 import requests
 
-from mldeploy import demo as main_job
 from mldeploy.client import URL, Client, Job, Problem
 from mldeploy.stack.redis_server import NoRedis
 from mldeploy.stack.up import CannotStart, Up
@@ -64,7 +64,9 @@ def up(**options: Any) -> None:
 def demo(once: bool, **options: Any) -> None:
     """Train iris, predict, retrain, showing every request; then leave the service running until Ctrl-C."""
     with _told():
-        main_job.demo(_settings(options), once, _say)
+        settings = _settings(options)
+    program = [sys.executable, "-m", "mldeploy.demo", *(["--once"] if once else [])]  # apart: it needs scikit-learn, we do not
+    os.execve(program[0], program, settings.environment())
 
 
 @main.command()
@@ -170,5 +172,5 @@ def _told() -> Iterator[None]:
         raise click.ClickException(
             f"no service answers at {error.request.url if error.request else 'that address'}: start one with `mldeploy up`"
         ) from None
-    except (Problem, BadSettings, CannotStart, NoRedis, main_job.DemoFailed, TimeoutError, requests.Timeout) as error:
+    except (Problem, BadSettings, CannotStart, NoRedis, TimeoutError, requests.Timeout) as error:
         raise click.ClickException(str(error)) from None

@@ -15,7 +15,7 @@ import tether
 from models import artifact, dataset
 from models.card import Card
 from models.packaged import packaged_csv
-from settings import Settings
+from settings import Settings, load
 
 FLOWER = {"sepal_length": 5.0, "sepal_width": 3.2, "petal_length": 1.5, "petal_width": 0.3}
 SHOWN = 900  # characters of a long answer
@@ -28,6 +28,18 @@ The service runs at {url} until Ctrl-C. Try:
   curl {url}/predict -H 'Content-Type: application/json' -H 'Prefer: wait=5' -d '{flower}'
   curl {url}/train -H 'Content-Type: application/json' -d '{{"estimator": "RandomForestClassifier"}}'
 """
+
+
+def main() -> None:
+    """``python -m mldeploy.demo [--once]``, with the settings from the environment."""
+
+    def say(text: str) -> None:
+        print(text, flush=True)
+
+    try:
+        demo(load(), "--once" in sys.argv[1:], say)
+    except DemoFailed as error:
+        sys.exit(f"the demo failed: {error}")
 
 
 class DemoFailed(RuntimeError):
@@ -132,3 +144,7 @@ def _service(settings: Settings, say: Callable[[str], None]) -> Iterator[tuple[s
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -30,7 +30,9 @@ class Service:
         assert self.popen.stdout is not None
         self.ready_line = self.popen.stdout.readline()
         if "is ready" not in self.ready_line:
-            raise AssertionError(self.ready_line + self.popen.stdout.read())
+            said = self.ready_line + self.popen.stdout.read()
+            self._wait(20)
+            raise AssertionError(said)
 
     @property
     def ledger(self) -> Ledger:
@@ -40,7 +42,10 @@ class Service:
         """Our direct children by the name of their part."""
         found = {}
         for child in psutil.Process(self.popen.pid).children():
-            line = " ".join(child.cmdline())
+            try:
+                line = " ".join(child.cmdline())
+            except psutil.ZombieProcess:
+                continue
             for name, mark in zip(
                 NAMES, ("redis-server", "jobs.reconciler", "worker predict", "worker train", "-m api"), strict=True
             ):

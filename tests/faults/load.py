@@ -79,9 +79,17 @@ class Load:
 
 
 def read(url: str, job_id: str) -> tuple[str, dict[str, Any]]:
-    """A hash of the body, and the body."""
-    answer = requests.get(f"{url}/result/{job_id}", timeout=20)
-    return hashlib.sha256(answer.content).hexdigest(), answer.json()
+    """A hash of the body, and the body; asked again for 20 s while the API is away."""
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            answer = requests.get(f"{url}/result/{job_id}", timeout=20)
+        except requests.ConnectionError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+        else:
+            return hashlib.sha256(answer.content).hexdigest(), answer.json()
 
 
 def settle(load: Load, within: float, poisoned: bool = False) -> float:

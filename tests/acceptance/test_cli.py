@@ -1,0 +1,150 @@
+"""The command line and the client, as people use them."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import requests
+
+from mldeploy import Client, JobFailed, Problem
+from tests.processes import ROOT, free_port
+from tests.service import Service
+
+FLOWER = {"sepal_length": 5.0, "sepal_width": 3.2, "petal_length": 1.5, "petal_width": 0.3}
+
+
+def mldeploy(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mldeploy", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, input=stdin, timeout=120, check=False)
+
+
+def test_predict_takes_json_a_file_or_standard_input(service: Service, tmp_path: Path) -> None:
+    file = tmp_path / "flower.json"
+    file.write_text(json.dumps([FLOWER]))
+    for given, stdin in ((json.dumps(FLOWER), ""), (str(file), ""), ("-", json.dumps(FLOWER))):
+        told = mldeploy("predict", given, "--url", service.url, stdin=stdin)
+        assert told.returncode == 0, told.stderr
+        assert "setosa" in json.dumps(json.loads(told.stdout)["result"])
+
+
+def test_piped_output_is_one_line_of_json(service: Service) -> None:
+    told = mldeploy("predict", json.dumps(FLOWER), "--proba", "--url", service.url)
+    assert told.stdout.count("\n") == 1
+    assert told.stderr == ""
+    assert json.loads(told.stdout)["result"]["probabilities"]["setosa"] > 0.5
+
+
+def test_on_a_terminal_it_is_laid_out_with_a_spinner_while_waiting(service: Service) -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "mldeploy", "train", "--estimator", "RandomForestClassifier", "--url", service.url]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    seen = b""
+    while True:
+        try:
+            seen += os.read(ours, 65536)
+        except OSError:  # the terminal is closed at the other end
+            break
+    os.close(ours)
+    assert process.wait(60) == 0
+    assert "⠋ job" in seen.decode()
+    assert '\r\n  "status": "succeeded"' in seen.decode()
+
+
+def test_no_wait_prints_the_job_and_result_shows_it(service: Service) -> None:
+    job = json.loads(mldeploy("predict", json.dumps(FLOWER), "--no-wait", "--url", service.url).stdout)
+    assert job["status"] == "queued"
+    shown = json.loads(mldeploy("result", job["id"], "--url", service.url).stdout)
+    assert shown["result"]["prediction"] == "setosa"
+    assert "has succeeded already" in mldeploy("cancel", job["id"], "--url", service.url).stderr
+
+
+def test_train_and_models(service: Service, tmp_path: Path) -> None:
+    csv = tmp_path / "levels.csv"
+    csv.write_text("a,b,level\n" + "".join(f"{n % 7},{n % 5},{'high' if n % 7 > 3 else 'low'}\n" for n in range(100)))
+    told = mldeploy("train", str(csv), "--model", "cli-levels", "--target", "level", "--url", service.url)
+    assert json.loads(told.stdout)["result"]["promoted"]
+    assert "cli-levels" in {model["name"] for model in json.loads(mldeploy("models", "--url", service.url).stdout)}
+    assert json.loads(mldeploy("models", "cli-levels", "--url", service.url).stdout)["aliases"] == {"champion": 1}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("predict", '{"sepal_length": "long"}'), "/sepal_length: expected a number, got text"),
+        (("predict", "{not json"), "not JSON"),
+        (("predict", "/no/such/file"), "neither JSON nor a file"),
+        (("result", "0" * 40), "No job was ever given this id"),
+        (("models", "unheard-of"), "no model unheard-of"),
+        (("train", "--model", "unheard-of"), "send a CSV"),
+    ],
+)
+def test_errors_say_what_is_wrong(service: Service, arguments: tuple[str, ...], says: str) -> None:
+    told = mldeploy(*arguments, "--url", service.url)
+    assert told.returncode != 0
+    assert says in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+def test_no_service_and_bad_settings_are_told_in_a_line() -> None:
+    nobody = mldeploy("models", "--url", f"http://127.0.0.1:{free_port()}")
+    assert "mldeploy up" in nobody.stderr
+    assert "MLDEPLOY_PORT" in mldeploy("up", "--port", "0").stderr
+    for told in (nobody, mldeploy("up", "--port", "0")):
+        assert told.returncode == 1
+        assert "Traceback" not in told.stderr
+
+
+@pytest.mark.parametrize("command", ["", "up", "demo", "predict", "train", "result", "cancel", "models"])
+def test_help_answers(command: str) -> None:
+    told = mldeploy(*[part for part in (command, "--help") if part])
+    assert told.returncode == 0
+    assert len(told.stdout) > 100
+
+
+def test_the_client_tells_problems_failures_and_timeouts_apart(service: Service) -> None:
+    client = Client(service.url)
+    with pytest.raises(Problem) as refused:
+        client.predict({"sepal_length": 1.0})
+    assert (refused.value.status, len(refused.value.errors)) == (422, 3)
+    failing = client.train(b"a,b\n" + b"one,x\ntwo,y\n" * 20, model="failing")
+    with pytest.raises(JobFailed) as failed:
+        failing.wait(60)
+    assert failed.value.job is failing
+    service.children()["train"].suspend()
+    try:
+        with pytest.raises(TimeoutError, match="after 1 s"):
+            client.train().wait(1)
+    finally:
+        service.children()["train"].resume()
+    job = client.predict([FLOWER, FLOWER])
+    assert [each["prediction"] for each in job.wait(30)["predictions"]] == ["setosa", "setosa"]
+    assert job.done
+    assert client.result(job.id).result == job.result
+
+
+def test_the_tutorials_own_lines_work(service: Service) -> None:
+    url = f"{service.url}/predict"
+    data = json.dumps({"sepal_length": 5.0, "sepal_width": 3.2, "petal_length": 1.5, "petal_width": 0.3})
+    submitted = requests.post(url, data, timeout=10).json()
+    assert (
+        requests.get(service.url + submitted["result_url"], {"wait": 30}, timeout=40).json()["result"]["prediction"] == "setosa"
+    )
+    assert (
+        requests.post(url, json=json.loads(data), headers={"Prefer": "wait=30"}, timeout=40).json()["result"]["prediction"]
+        == "setosa"
+    )
+
+
+def test_the_demo_runs_to_its_end(tmp_path: Path) -> None:
+    """Must show 1, on a home of its own."""
+    told = mldeploy("demo", "--once", "--home", str(tmp_path / "home"), "--port", str(free_port()))
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert '"prediction":"setosa","input":{"sepal_length":5.0' in told.stdout
+    assert "150 of 150 predictions equal those of the stored model" in told.stdout
+    assert '"promoted":false' in told.stdout
+    assert "a tie keeps the champion" in told.stdout

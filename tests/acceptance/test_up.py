@@ -1,0 +1,179 @@
+"""`mldeploy up`: one command, nothing left behind, nothing lost; F24 and must show 7."""
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from mldeploy.client import Client
+from mldeploy.stack import redis_server
+from settings import Settings
+from tests.faults.load import Load, settle
+from tests.poison import publish
+from tests.processes import Pieces, free_port, until
+from tests.service import NAMES, Service
+
+FLOWER = {"sepal_length": 5.0, "sepal_width": 3.2, "petal_length": 1.5, "petal_width": 0.3}
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[Service]:
+    service = Service(tmp_path / "home")
+    yield service
+    service.stop()
+
+
+def with_poison(service: Service) -> None:
+    """Publish the model that is slow on request, into a service that runs."""
+    pieces = Pieces.__new__(Pieces)
+    pieces.settings, pieces.folder, pieces.ledger = service.settings, service.home, service.ledger
+    publish(pieces)
+
+
+def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    return [process for process in processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+
+
+def run_up(home: Path, port: int) -> str:
+    """What an `up` says that cannot start."""
+    with pytest.raises(AssertionError) as refused:
+        Service(home, port)
+    return str(refused.value)
+
+
+def test_one_line_when_all_are_ready(up: Service) -> None:
+    assert up.ready_line.startswith(f"mldeploy is ready at {up.url} (2 predict and 1 train worker processes, home {up.home}")
+    assert set(up.children()) == set(NAMES)
+    assert Client(up.url).predict(FLOWER).wait(30)["prediction"] == "setosa"
+
+
+def test_the_redis_is_on_a_private_socket_and_keeps_what_it_acknowledges(up: Service) -> None:
+    redis = up.ledger.redis
+    socket = redis_server.socket_path(up.home)
+    assert socket.stat().st_mode & 0o077 == 0
+    config = {name: redis.config_get(name)[name] for name in ("port", "appendonly", "appendfsync", "maxmemory-policy")}
+    assert config == {"port": "0", "appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
+
+
+def test_a_second_up_on_the_same_home_or_a_taken_port_is_a_clear_error(up: Service, tmp_path: Path) -> None:
+    assert f"is up on {up.home} already (process {up.popen.pid})" in run_up(up.home, free_port())
+    taken = run_up(tmp_path / "other", up.settings.port)
+    assert f"port {up.settings.port}" in taken
+    assert "--port" in taken
+    assert Client(up.url).ready()["status"] == "ready"
+
+
+def test_a_home_too_deep_for_a_socket_will_do(tmp_path: Path) -> None:
+    deep = tmp_path / ("deep" * 20) / ("deeper" * 10)
+    service = Service(deep)
+    try:
+        assert Client(service.url).predict(FLOWER).wait(30)["prediction"] == "setosa"
+    finally:
+        assert service.stop() == 0
+
+
+def test_it_stops_within_10_s_gives_back_what_takes_longer_and_leaves_no_process(tmp_path: Path, tell: list[str]) -> None:
+    service = Service(tmp_path / "home", drain=1.0)
+    with_poison(service)
+    client, family = Client(service.url), service.family()
+    with Load(service.url, seconds=0.05) as load:
+        until(lambda: len(load.accepted) > 20, 20, "there is load")
+        slow = client.predict({"deed": 0, "number": 1, "seconds": 6}, model="poison")
+        until(lambda: slow.reload().status == "running", 20, "the slow one runs")
+        since = time.monotonic()
+        assert service.stop(signal.SIGTERM) == 0
+        took = time.monotonic() - since
+    assert alive(family) == []
+    assert took < 10
+    service = Service(tmp_path / "home", service.settings.port)
+    try:
+        settle(load, within=30)
+        slow.reload()
+        assert slow.answer.get("attempts", 0) <= 1
+        slow.wait(60)
+        assert slow.answer["attempts"] == 1
+        tell.append(
+            f"up stopped by SIGTERM under load after {took:.1f} s; {len(load.accepted)} accepted, 0 lost, no process left"
+        )
+    finally:
+        service.stop()
+
+
+def test_f24_kill_9_of_up_leaves_no_orphan_and_the_next_goes_on(tmp_path: Path, tell: list[str]) -> None:
+    service = Service(tmp_path / "home")
+    with_poison(service)
+    client = Client(service.url)
+    done = client.predict(FLOWER)
+    result = done.wait(30)
+    family = service.family()
+    with Load(service.url, seconds=0.05) as load:
+        until(lambda: len(load.accepted) > 60, 20, "there is load")
+        service.kill()
+        gone = until(lambda: alive(family) == [], 5, "every process is gone")
+    since = time.monotonic()
+    service = Service(tmp_path / "home", service.settings.port)
+    try:
+        took = settle(load, within=service.settings.lease + 10)
+        assert client.result(done.id).result == result
+        assert client.model("iris")["aliases"]["champion"] == 1
+        tell.append(
+            f"F24: all processes gone {gone:.1f} s after kill -9 of up; {len(load.accepted)} accepted, 0 lost, "
+            f"settled {took:.1f} s after the next was ready ({time.monotonic() - since:.1f} s after it was started)"
+        )
+    finally:
+        service.stop()
+
+
+def test_it_survives_kill_9_of_each_of_its_children_in_turn_under_load(up: Service, tell: list[str]) -> None:
+    """Must show 7."""
+    with_poison(up)
+    Client(up.url).predict(FLOWER).wait(30)
+    with Load(up.url, seconds=0.02) as load:
+        for name in NAMES:
+            accepted = len(load.accepted)
+            before = up.children()[name]
+            before.kill()
+            took = until(lambda: name in up.children() and up.children()[name].pid != before.pid, 10, f"{name} runs again")  # noqa: B023
+            until(lambda: len(load.accepted) > accepted + 20, 20, f"jobs are accepted after {name} died")  # noqa: B023
+            tell.append(f"up started {name} again {took:.1f} s after its kill -9")
+        for child in up.children()["api"].children():
+            child.kill()
+        until(lambda: up.children()["api"].children(), 15, "the API's process runs again")
+    took = settle(load, within=up.settings.lease + 10)
+    tell.append(
+        f"kill -9 of each child in turn: {len(load.accepted)} accepted, {dict(load.refused)} refused, 0 lost, settled after {took:.1f} s"
+    )
+    ready = Client(up.url).ready()
+    assert ready["workers"]["train"] >= 1
+    family = up.family()
+    assert up.stop(signal.SIGINT) == 0
+    assert alive(family) == []
+
+
+def test_a_redis_of_yours_that_does_not_answer_is_named(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="MLDEPLOY_REDIS_URL does not answer"):
+        Service(tmp_path / "home", redis_url="unix:///nowhere/redis.sock")
+
+
+def test_a_redis_of_yours_that_may_forget_is_refused_with_what_to_change(tmp_path: Path) -> None:
+    pieces = Pieces(Settings(), tmp_path / "forgetful")
+    pieces.redis()
+    pieces.ledger.redis.config_set("appendfsync", "everysec")
+    try:
+        with pytest.raises(AssertionError, match="CONFIG SET appendfsync always"):
+            Service(tmp_path / "home", redis_url=pieces.settings.redis_url)
+    finally:
+        pieces.stop()
+
+
+def test_a_redis_of_yours_is_used_and_left_alone(tmp_path: Path, redis_url: str) -> None:
+    service = Service(tmp_path / "home", redis_url=redis_url, key_prefix="yours")
+    try:
+        assert "Redis of yours" in service.ready_line
+        assert "redis" not in service.children()
+        assert Client(service.url).predict(FLOWER).wait(30)["prediction"] == "setosa"
+    finally:
+        assert service.stop() == 0
