@@ -33,14 +33,14 @@ lint: install-dev  ## ruff and mypy strict
 bench: install-dev  ## what a submission costs, side by side with bare Flask and a bare loop
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-compose-test: install  ## docker-compose.yml for real: build, start, use, kill a worker, take down
+compose-test: install-dev  ## docker-compose.yml for real: build, start, use, kill a worker, take down
 	@$(BIN)/python -m tests.compose $(ARGS)
 
-lock: install-dev  ## resolve the dependencies anew
-	@$(BIN)/python -m pip install -q pip-tools
+lock: install  ## resolve the dependencies anew, for every platform and every Python 3.11
+	@$(BIN)/python -m pip install -q uv
 	@for extras in "--extra build -o requirements.lock" "--extra build --extra dev -o requirements-dev.lock"; do \
-	  $(BIN)/pip-compile -q --upgrade --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-find-links \
-	    --no-emit-trusted-host --strip-extras --no-annotate --no-header $$extras pyproject.toml || exit 1; done
+	  $(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	    --no-emit-index-url $$extras pyproject.toml || exit 1; done
 
 clean:  ## remove what was made here
 	rm -rf .venv $(DEMO_HOME) .mypy_cache .ruff_cache .pytest_cache build *.egg-info

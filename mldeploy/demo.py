@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -49,15 +50,15 @@ class DemoFailed(RuntimeError):
 def demo(settings: Settings, once: bool, say: Callable[[str], None]) -> None:
     """Raises DemoFailed. With ``once`` it ends after the last step, otherwise on Ctrl-C."""
     with _service(settings, say) as (url, process):
-        walk(url, settings, say)
+        walk(url, lambda: settings.store_path, say)
         if once:
             return
         say(TRY.format(url=url, flower=msgspec.json.encode(FLOWER).decode()))
         process.wait()
 
 
-def walk(url: str, settings: Settings, say: Callable[[str], None]) -> None:
-    """Train, predict one, predict 150, check them against the stored model, retrain. Raises DemoFailed."""
+def walk(url: str, store: Callable[[], Path], say: Callable[[str], None]) -> None:
+    """``store`` gives the folder of the models. Train, predict one, predict 150, check them against the stored model, retrain. Raises DemoFailed."""
     talk = Talk(url, say)
     talk.job("train iris on its 150 flowers", "POST", "/train", {})
     one = talk.job("predict one flower", "POST", "/predict", FLOWER)
@@ -66,7 +67,7 @@ def walk(url: str, settings: Settings, say: Callable[[str], None]) -> None:
     flowers = _flowers()
     batch = talk.job("predict all 150 flowers", "POST", "/predict", flowers)
     predictions = [each["prediction"] for each in batch["result"]["predictions"]]
-    say(f"   {_compare(talk, batch['model'], predictions, flowers, settings)}\n")
+    say(f"   {_compare(talk, batch['model'], predictions, flowers, store())}\n")
     talk.job("train again: the gate lets no worse version serve", "POST", "/train", {})
     talk.step("what there is now", "GET", "/models", None)
 
@@ -101,15 +102,13 @@ class Talk:
         return found
 
 
-def _compare(
-    talk: Talk, model: dict[str, Any], predictions: list[Any], flowers: list[dict[str, float]], settings: Settings
-) -> str:
+def _compare(talk: Talk, model: dict[str, Any], predictions: list[Any], flowers: list[dict[str, float]], store: Path) -> str:
     """Against the very file in the store, loaded and asked here."""
     cards = [
         msgspec.convert(card, Card) for card in talk.step("the model's card", "GET", f"/models/{model['name']}", None)["versions"]
     ]
     card = next(card for card in cards if card.version == model["version"])
-    stored = artifact.load(settings.store_path, card)
+    stored = artifact.load(store, card)
     direct = stored.predict([[flower[name] for name in card.schema.names] for flower in flowers]).tolist()
     same = sum(ours == theirs for ours, theirs in zip(predictions, direct, strict=True))
     if same != len(flowers):

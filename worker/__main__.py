@@ -1,4 +1,4 @@
-"""``python -m worker predict|train``: a worker of one kind; with ``--check``, whether this host's workers are well."""
+"""``python -m worker predict|train``: a worker of one kind."""
 
 import argparse
 import logging
@@ -10,7 +10,7 @@ from celery import Celery
 
 from jobs.connection import UNREACHABLE, check_server
 from jobs.errors import LedgerUnavailable, UnsafeRedis
-from jobs.job import LANES, Kind
+from jobs.job import Kind
 from jobs.ledger import Ledger
 from settings import Settings, load
 from worker.app import make_worker_app
@@ -21,13 +21,8 @@ log = logging.getLogger("mldeploy.worker")
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
     parser.add_argument("kind", choices=list(Kind))
-    parser.add_argument(
-        "--check", action="store_true", help="exit 0 if a worker of this host holds a lease and no work waits unheard"
-    )
     arguments = parser.parse_args()
     settings, kind = load(), Kind(arguments.kind)
-    if arguments.check:
-        sys.exit(0 if is_well(Ledger(settings), kind) else 1)
     logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {kind} %(process)d %(message)s")
     logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)  # a line per knock
     logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
@@ -37,13 +32,6 @@ def main() -> None:
         sys.exit(str(error))
     processes = settings.train_workers if kind is Kind.TRAIN else settings.predict_workers
     sys.exit(run(make_worker_app(settings, kind), kind, processes))
-
-
-def is_well(ledger: Ledger, kind: Kind) -> bool:
-    """Progress, not existence: a live lease here, and nothing that waits for longer than a stall takes to be noticed."""
-    here = [owner for owner in ledger.live_owners(kind) if owner.startswith(socket.gethostname() + "-")]
-    _, starved = ledger.renew(kind, LANES[kind], [])
-    return bool(here) and starved < 3 * ledger.settings.stall
 
 
 def run(app: Celery, kind: Kind, processes: int) -> int:

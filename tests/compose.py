@@ -1,0 +1,174 @@
+"""`make compose-test`: docker-compose.yml for real. Build, start, use, kill a worker container under load, take down."""
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from mldeploy.demo import FLOWER, walk
+from settings import Settings
+from tests.processes import ROOT, free_port
+
+SCALE = {"api": 2, "predict": 2, "train": 1, "reconciler": 1, "redis": 1}
+READY = 240.0  # seconds until all containers are healthy
+RATE = 30.0
+
+
+class Compose:
+    """One project of its own, with a name and a password of its own."""
+
+    def __init__(self) -> None:
+        self.project = f"mldeploytest{secrets.token_hex(3)}"
+        first = free_port()
+        settings = {"MLDEPLOY_REDIS_PASSWORD": secrets.token_hex(16), "MLDEPLOY_PORTS": f"{first}-{first + 5}"}
+        self._environment = Settings().environment() | settings
+        self._command = _compose_command()
+
+    def __call__(self, *arguments: str) -> str:
+        told = subprocess.run(
+            [*self._command, "-p", self.project, *arguments],
+            cwd=ROOT,
+            env=self._environment,
+            text=True,
+            capture_output=True,
+            check=False,
+        )
+        if told.returncode:
+            sys.exit(f"docker-compose {' '.join(arguments)} failed:\n{told.stdout[-3000:]}\n{told.stderr[-3000:]}")
+        return told.stdout
+
+    def containers(self, service: str = "") -> list[dict[str, Any]]:
+        ids = self("ps", "-q", *([service] if service else [])).split()
+        found: list[dict[str, Any]] = json.loads(_docker("inspect", *ids)) if ids else []
+        return found
+
+    def urls(self) -> list[str]:
+        ports = [container["NetworkSettings"]["Ports"]["5000/tcp"][0] for container in self.containers("api")]
+        assert {port["HostIp"] for port in ports} == {"127.0.0.1"}
+        return [f"http://127.0.0.1:{port['HostPort']}" for port in ports]
+
+    def models(self) -> Path:
+        """The shared volume's models, copied out."""
+        folder = Path(tempfile.mkdtemp())
+        _docker("cp", f"{self.containers('train')[0]['Id']}:/models/.", str(folder))
+        return folder
+
+
+def main() -> None:
+    say("building")
+    compose = Compose()
+    try:
+        compose("build")
+        say("starting " + ", ".join(f"{count} {name}" for name, count in SCALE.items()))
+        compose("up", "-d", *(part for name, count in SCALE.items() if count > 1 for part in ("--scale", f"{name}={count}")))
+        say(f"all containers healthy after {_until(lambda: _healthy(compose), READY, 'all healthy'):.0f} s")
+        _check_hardening(compose)
+        walk(compose.urls()[0], compose.models, say)
+        _kill_a_worker_under_load(compose)
+    except BaseException:
+        print(compose("logs", "--tail", "30")[-8000:], file=sys.stderr)
+        raise
+    finally:
+        since = time.monotonic()
+        compose("down", "-v", "-t", "40")
+        say(f"taken down in {time.monotonic() - since:.0f} s")
+    say("compose-test passed")
+
+
+def _healthy(compose: Compose) -> bool:
+    states = [container["State"].get("Health", {}).get("Status") for container in compose.containers()]
+    return len(states) == sum(SCALE.values()) and set(states) == {"healthy"}
+
+
+def _check_hardening(compose: Compose) -> None:
+    for container in compose.containers():
+        host, name = container["HostConfig"], container["Name"]
+        assert host["ReadonlyRootfs"], name
+        assert host["CapDrop"] == ["ALL"], name
+        assert container["Config"]["User"] not in ("", "root", "0"), name
+        assert "no-new-privileges:true" in host["SecurityOpt"], name
+        ports = container["NetworkSettings"]["Ports"] or {}
+        published = {bound["HostIp"] for bindings in ports.values() for bound in bindings or []}
+        assert published == ({"127.0.0.1"} if "api" in name else set()), (name, published)
+    say("every container: not root, read-only, no capabilities; the API published on loopback alone, nothing else published")
+
+
+def _kill_a_worker_under_load(compose: Compose) -> None:
+    urls, accepted, over = compose.urls(), list[str](), threading.Event()
+
+    def submit() -> None:
+        for number in range(100_000):
+            if over.wait(1 / RATE):
+                return
+            url = urls[number % len(urls)]
+            answer = requests.post(f"{url}/predict", json=FLOWER, timeout=10)
+            if answer.status_code == 202:
+                accepted.append(url + answer.json()["result_url"])
+
+    load = threading.Thread(target=submit, daemon=True)
+    load.start()
+    _until(lambda: len(accepted) > 100, 30, "load")
+    victim = compose.containers("predict")[0]
+    os.kill(victim["State"]["Pid"], signal.SIGKILL)
+    say(f"killed -9 the worker container {victim['Name']} under {RATE:.0f} jobs/s")
+    took = _until(lambda: _restarted(victim) and _healthy(compose), 120, "the container runs again and is healthy")
+    over.set()
+    load.join()
+    settled = _until(lambda: all(_succeeded(url) for url in accepted), 60, "every accepted job has succeeded")
+    say(
+        f"{len(accepted)} accepted, 0 lost, each setosa; container healthy again after {took:.0f} s, last job {settled:.1f} s after the load"
+    )
+
+
+def _restarted(victim: dict[str, Any]) -> bool:
+    (now,) = json.loads(_docker("inspect", victim["Id"]))
+    return bool(now["RestartCount"] > victim["RestartCount"] and now["State"]["Running"])
+
+
+def _succeeded(url: str) -> bool:
+    answer = requests.get(url, timeout=10).json()
+    assert answer["status"] in ("queued", "running", "succeeded"), answer
+    return bool(answer["status"] == "succeeded" and answer["result"]["prediction"] == "setosa")
+
+
+def _until(met: Callable[[], bool], seconds: float, what: str) -> float:
+    since = time.monotonic()
+    while not met():
+        if time.monotonic() - since > seconds:
+            raise SystemExit(f"not within {seconds:.0f} s: {what}")
+        time.sleep(0.5)
+    return time.monotonic() - since
+
+
+def _docker(*arguments: str) -> str:
+    return subprocess.run(["docker", *arguments], text=True, capture_output=True, check=True).stdout
+
+
+def _compose_command() -> list[str]:
+    """docker-compose, or docker's own compose plugin. Ends the program with what is missing."""
+    if not shutil.which("docker") or subprocess.run(["docker", "info"], capture_output=True, check=False).returncode:
+        sys.exit("compose-test needs a running Docker engine that this user may use: `docker info` fails")
+    if subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0:
+        return ["docker", "compose"]
+    if shutil.which("docker-compose"):
+        return ["docker-compose"]
+    sys.exit("compose-test needs Docker Compose: the plugin `docker compose` or the program `docker-compose`")
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    main()
