@@ -28,7 +28,7 @@ def json_body() -> bytes:
 
 
 def read() -> bytes:
-    """The whole body. A body without a length would be cut silently at Flask's limit, and one whose client has gone may be short."""
+    """The whole body. One without a length would be cut silently at Flask's limit; one whose client has gone may be short."""
     body = request.get_data(cache=False)
     if len(body) > service().settings.max_body:
         raise RequestEntityTooLarge

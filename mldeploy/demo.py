@@ -58,7 +58,9 @@ def demo(settings: Settings, once: bool, say: Callable[[str], None]) -> None:
 
 
 def walk(url: str, store: Callable[[], Path], say: Callable[[str], None]) -> None:
-    """``store`` gives the folder of the models. Train, predict one, predict 150, check them against the stored model, retrain. Raises DemoFailed."""
+    """``store`` gives the folder of the models.
+
+    Train, predict one, predict 150, check them against the stored model, retrain. Raises DemoFailed."""
     talk = Talk(url, say)
     talk.job("train iris on its 150 flowers", "POST", "/train", {})
     one = talk.job("predict one flower", "POST", "/predict", FLOWER)

@@ -126,9 +126,8 @@ def _kill_a_worker_under_load(compose: Compose) -> None:
     over.set()
     load.join()
     settled = _until(lambda: all(_succeeded(url) for url in accepted), 60, "every accepted job has succeeded")
-    say(
-        f"{len(accepted)} accepted, 0 lost, each setosa; container healthy again after {took:.0f} s, last job {settled:.1f} s after the load"
-    )
+    say(f"{len(accepted)} accepted, 0 lost, each setosa, the last {settled:.1f} s after the load")
+    say(f"the container was healthy again after {took:.0f} s")
 
 
 def _restarted(victim: dict[str, Any]) -> bool:

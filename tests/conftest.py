@@ -29,9 +29,9 @@ def chaos(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture(scope="session")
-def tell() -> Iterator[list[str]]:
+def tell() -> list[str]:
     """Lines for the end of the run: recovery times and the like."""
-    yield TOLD
+    return TOLD
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

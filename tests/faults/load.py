@@ -107,9 +107,8 @@ def settle(load: Load, within: float, poisoned: bool = False) -> float:
         left = still
         time.sleep(0.1 if left else 0)
     took = time.monotonic() - since
-    assert not left, (
-        f"{len(left)} of {len(load.accepted)} jobs have not ended after {within:g} s: {[read(load.url, job.job_id)[1] for job in left[:3]]}"
-    )
+    unfinished = [read(load.url, job.job_id)[1] for job in left[:3]]
+    assert not left, f"{len(left)} of {len(load.accepted)} jobs have not ended after {within:g} s: {unfinished}"
     for job_id, digest in hashes.items():
         assert read(load.url, job_id)[0] == digest, "a final answer has changed"
     return took

@@ -41,7 +41,8 @@ def test_f1_worker_groups_killed_in_turn(assemble: Assemble, chaos: bool, tell: 
     took = settle(load, within=pieces.settings.lease + 5)
     visible_once(announced, load)
     tell.append(
-        f"F1: {len(load.accepted)} accepted, 0 lost, settled {took:.1f} s after the load (lease {pieces.settings.lease:g} s), {executions(pieces)} executions"
+        f"F1: {len(load.accepted)} accepted, 0 lost, settled {took:.1f} s after the load "
+        f"(lease {pieces.settings.lease:g} s), {executions(pieces)} executions"
     )
 
 
@@ -59,9 +60,8 @@ def test_f5_a_frozen_listening_worker_takes_the_knock_to_its_grave(assemble: Ass
         settle(load, within=20)
         times.append(time.monotonic() - since)
         worker.kill()
-    tell.append(
-        f"F5: {len(load.accepted)} knocks lost with their worker, 0 jobs lost, ended within {max(times):.1f} s of the next worker's start"
-    )
+    lost = f"{len(load.accepted)} knocks lost with their worker, 0 jobs lost"
+    tell.append(f"F5: {lost}, ended within {max(times):.1f} s of the next worker's start")
 
 
 def freeze_publish_kill(pieces: Pieces, load: Load) -> None:
@@ -113,7 +113,8 @@ def test_f6_redis_killed(assemble: Assemble, chaos: bool, tell: Tell) -> None:
     took = settle(load, within=20)
     assert load.slowest < SLOWEST_REFUSAL
     tell.append(
-        f"F6: {len(load.accepted)} accepted, {dict(load.refused)} refused, 0 lost; consuming again after {max(times):.1f} s at most, settled after {took:.1f} s"
+        f"F6: {len(load.accepted)} accepted, {dict(load.refused)} refused, 0 lost; "
+        f"consuming again after {max(times):.1f} s at most, settled after {took:.1f} s"
     )
 
 
@@ -134,7 +135,8 @@ def test_f7_redis_frozen(assemble: Assemble, chaos: bool, tell: Tell) -> None:
     pieces = assemble()
     redis = redis_of(pieces)
     workers = [pieces.worker(name="A"), pieces.worker(name="B")]
-    frozen, times, answers = (30.0, 10, []) if chaos else (8.0, 1, [])  # type: ignore[var-annotated]
+    frozen, times = (30.0, 10) if chaos else (8.0, 1)
+    answers: list[tuple[int, float]] = []
     with Load(pieces.url, seconds=0.02).backlog(300) as load:
         for _ in range(times):
             until(lambda: running(pieces), 20, "work is in hand")
@@ -152,7 +154,8 @@ def test_f7_redis_frozen(assemble: Assemble, chaos: bool, tell: Tell) -> None:
     attempts = [record.attempts for record in pieces.ledger.get_many([job.job_id for job in load.accepted]) if record]
     tell.append(
         f"F7: {len(load.accepted)} accepted, {dict(load.refused)} refused, 0 lost; slowest answer while frozen "
-        f"{max(seconds for _, seconds in answers):.1f} s, {sum(count > 1 for count in attempts)} jobs done more than once, settled after {took:.1f} s"
+        f"{max(seconds for _, seconds in answers):.1f} s, {sum(count > 1 for count in attempts)} jobs done more than once, "
+        f"settled after {took:.1f} s"
     )
     assert max(attempts) == 1
 
@@ -199,5 +202,6 @@ def test_f17_poison_among_innocents(assemble: Assemble, chaos: bool, tell: Tell,
     deaths = [record.attempts for number, record in records.items() if record and number in failed]
     assert max(deaths) <= 1 + 1 + pieces.settings.max_deaths  # in company at most twice, then alone
     tell.append(
-        f"F17: {poison} poison among {many}: each failed after at most {max(deaths)} starts, {many - poison} innocents done, in {took:.1f} s"
+        f"F17: {poison} poison among {many}: each failed after at most {max(deaths)} starts, "
+        f"{many - poison} innocents done, in {took:.1f} s"
     )

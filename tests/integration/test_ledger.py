@@ -1,6 +1,7 @@
 """The ledger's rules, each on a real Redis. A test per rule."""
 
 import time
+from typing import cast
 
 import pytest
 
@@ -400,7 +401,8 @@ def test_nothing_is_left_in_redis_but_the_records_once_all_is_done(ledger: Ledge
     ledger.finish("w:1", succeeded(claim(ledger)))
     assert ledger.claim(LANE, "w:1", "t9") is None
     assert ledger.claim("train", "w:2", "t9") is None
-    names = sorted(key.decode().removeprefix(ledger.prefix).split(":")[0] for key in ledger.redis.keys(ledger.prefix + "*"))
+    keys = cast("list[bytes]", ledger.redis.keys(ledger.prefix + "*"))
+    names = sorted(key.decode().removeprefix(ledger.prefix).split(":")[0] for key in keys)
     assert names == ["finished", "finished", "job", "job", "lane", "lane", "owners", "owners", "secret", "sequence"]
 
 
