@@ -17,7 +17,7 @@ Count = Annotated[int, Meta(ge=1, le=1024)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Seconds = Annotated[float, Meta(gt=0, le=604_800)]
 Size = Annotated[int, Meta(ge=1, le=1 << 40)]
-Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$(?!\n)")]
 
 
 class BadSettings(ValueError):
@@ -42,6 +42,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     redis_url: str = ""  # empty: the embedded Redis of `mldeploy up`
     broker_url: str = ""  # empty: the same Redis
     appendfsync: Annotated[str, Meta(pattern="^(always|everysec)$")] = "always"
+    trust_redis: bool = False  # do not check its configuration
     key_prefix: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,32}$")] = "mldeploy"
     redis_timeout: Annotated[float, Meta(gt=0, le=60)] = 1.2  # one reply
     redis_connections: Count = 32
@@ -56,7 +57,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     limit_margin: Seconds = 5.0  # between the soft and the hard limit
     stall: Annotated[float, Meta(ge=1, le=3600)] = 20.0  # work that waits unheard this long: restart
     drain: Annotated[float, Meta(ge=0, le=3600)] = 6.0  # work that takes longer is given back
-    max_deaths: Annotated[int, Meta(ge=1, le=100)] = 3
+    max_deaths: Annotated[int, Meta(ge=1, le=100)] = 3  # of its worker, while a job is alone with it
+    max_lapses: Annotated[int, Meta(ge=1, le=1000)] = 10  # of its worker's lease: more often the network's fault
     claim_jobs: Annotated[int, Meta(ge=1, le=10_000)] = 1000
     claim_rows: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
     claim_bytes: Size = 16_000_000
@@ -70,6 +72,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     disk_reserve: Size = 200_000_000  # below it nothing more is accepted
     maxmemory: Size = 2_000_000_000  # of the embedded Redis
 
+    max_models: Annotated[int, Meta(ge=1, le=100_000)] = 1000
     default_model: Name = "iris"
 
     @property

@@ -1,6 +1,7 @@
 """``python -m api``: the API on granian."""
 
 import logging
+import multiprocessing
 from typing import Any
 
 from granian import Granian
@@ -16,7 +17,8 @@ STOP = 3  # seconds that answers in hand get; a client that waits is cut and ask
 
 def load_app(_: str) -> Any:
     """Runs in each of granian's processes."""
-    tie_to_parent()
+    parent = multiprocessing.parent_process()
+    tie_to_parent(parent.pid if parent else None)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s api %(process)d %(message)s")
     return create_app(load())
 

@@ -7,9 +7,11 @@ from flask import request
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.http import parse_dict_header
 
-from api.problem import Refusal
+from api.problem import Refusal, TooManyUploads
 from api.service import service
 from models.schema import Fault, InvalidInput, MalformedInput, refuse_duplicates
+
+UPLOAD_PATIENCE = 1.0  # seconds to wait for a place
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -29,7 +31,12 @@ def json_body() -> bytes:
 
 def read() -> bytes:
     """The whole body. One without a length would be cut silently at Flask's limit; one whose client has gone may be short."""
-    body = request.get_data(cache=False)
+    if not service().uploads.acquire(timeout=UPLOAD_PATIENCE):
+        raise TooManyUploads("Bodies arrive too slowly; send it again.")
+    try:
+        body = request.get_data(cache=False)
+    finally:
+        service().uploads.release()
     if len(body) > service().settings.max_body:
         raise RequestEntityTooLarge
     if request.content_length is not None and len(body) != request.content_length:

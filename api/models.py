@@ -37,8 +37,9 @@ class ModelAnswer(Struct, frozen=True):
 
 @blueprint.get("/models")
 def list_models() -> Response:
-    names = {*service().registry.names(), service().settings.default_model}
-    return answers.json(ModelList([_summary(_model(name)) for name in sorted(names)]))
+    names = sorted({*service().registry.names(), service().settings.default_model})
+    found = zip(names, service().registry.summaries(names), strict=True)
+    return answers.json(ModelList([ModelSummary(name, champion, all_, f"/models/{name}") for name, (champion, all_) in found]))
 
 
 @blueprint.get("/models/<name>")
@@ -52,10 +53,6 @@ def show_model(name: str) -> Response:
 
 def _model(name: str) -> Model:
     return service().registry.model(name) or Model(name, {}, {})
-
-
-def _summary(model: Model) -> ModelSummary:
-    return ModelSummary(model.name, model.aliases.get(CHAMPION), list(model.cards), f"/models/{model.name}")
 
 
 def _champion_schema(model: Model) -> Schema | None:

@@ -15,10 +15,11 @@ from models.card import CHAMPION
 from models.options import ModelName, TrainOptions
 from models.packaged import packaged_schema
 from models.registry import UnknownModel, UnknownVersion
-from models.schema import Measurements
+from models.schema import Measurements, TooManyRows
 
 blueprint = Blueprint("predict", __name__)
 
+MOST_PROBABILITIES = 1_000_000  # rows by classes in one answer
 RESERVATIONS = 3  # tries; each failed training costs one
 
 
@@ -26,7 +27,7 @@ class PredictQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """``version`` is a number or an alias."""
 
     model: ModelName = ""
-    version: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")] = CHAMPION
+    version: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$(?!\n)")] = CHAMPION
     proba: bool = False
 
 
@@ -46,6 +47,10 @@ def predict() -> Response:
     card = service().registry.card(name, version) if version else None
     if card is not None:
         measured = card.schema.check(body, service().settings.max_rows)
+        if asked.proba and len(measured.rows) * len(card.schema.classes) > MOST_PROBABILITIES:
+            raise TooManyRows(
+                f"{len(measured.rows)} rows of {len(card.schema.classes)} probabilities; at most {MOST_PROBABILITIES}"
+            )
         return submit(_job(name, card.version, measured, asked.proba))
     schema = packaged_schema(name)
     if asked.version != CHAMPION or schema is None:

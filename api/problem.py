@@ -9,13 +9,18 @@ from msgspec import Struct
 from werkzeug.exceptions import HTTPException
 
 from jobs.errors import AfterFailed, LaneFull, LedgerFull, LedgerUnavailable
-from models.registry import UnknownModel, UnknownVersion
+from models.registry import TooManyModels, UnknownModel, UnknownVersion
 from models.schema import Fault, InvalidInput, MalformedInput, TooManyRows
 
 log = logging.getLogger("mldeploy.api")
 
 TYPE = "urn:problem-type:mldeploy:"
 RETRY_AFTER = {429: "1", 503: "1"}
+
+
+class TooManyUploads(Exception):
+    """As many bodies are being received as may be; a slow client must not hold every thread."""
+
 
 # code: (status, title). Those without a status are of failed jobs, not of requests.
 PROBLEMS: dict[str, tuple[int | None, str]] = {
@@ -31,6 +36,8 @@ PROBLEMS: dict[str, tuple[int | None, str]] = {
     "expired-job": (410, "The job has been forgotten"),
     "job-running": (409, "The job is running"),
     "job-final": (409, "The job has ended already"),
+    "too-many-models": (409, "There are as many models as may be"),
+    "too-many-uploads": (503, "Too many requests are being received"),
     "lane-full": (429, "Too much is waiting"),
     "unavailable": (503, "The queue does not answer"),
     "full": (503, "The queue is full"),
@@ -54,6 +61,8 @@ CODES: dict[type[Exception], str] = {
     TooManyRows: "too-many-rows",
     UnknownModel: "unknown-model",
     UnknownVersion: "unknown-version",
+    TooManyModels: "too-many-models",
+    TooManyUploads: "too-many-uploads",
     LaneFull: "lane-full",
     LedgerUnavailable: "unavailable",
     LedgerFull: "full",
@@ -126,7 +135,7 @@ def _http_error(error: HTTPException) -> Response:
 
 
 def _unexpected(error: Exception) -> Response:
-    log.exception("%s %s", request.method, request.path, exc_info=error)
+    log.exception("%s %r", request.method, request.path, exc_info=error)
     return _answer("internal-error", "The error has been logged.")
 
 

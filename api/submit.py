@@ -1,13 +1,14 @@
 """The last step of every submission: into the ledger, ring, and answer 202 or, if the client prefers to wait, the result."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from flask import Response
 
 from api import answers
 from api.body import preferred_wait
 from api.service import service
-from jobs.errors import LedgerError
+from jobs.errors import LedgerError, LedgerUnavailable
 from jobs.job import Job
 from jobs.ledger import Accepted
 
@@ -31,7 +32,8 @@ def respond(job: Job, accepted: Accepted) -> Response:
     seconds = preferred_wait(service().settings.max_wait)
     if not seconds:
         return answers.accepted(job, accepted.created_at, accepted.state)
-    with service().waiters.place() as may_wait:
+    record = None
+    with service().waiters.place() as may_wait, suppress(LedgerUnavailable):  # accepted it is, whatever comes now
         record = service().waiters.wait(job.id, seconds) if may_wait else None
     if record is None:
         return answers.accepted(job, accepted.created_at, accepted.state)

@@ -3,12 +3,13 @@
 import logging
 import queue
 import threading
-from collections.abc import Iterable
+from contextlib import suppress
 
 from celery import Celery
 from kombu.exceptions import OperationalError
 
 from jobs.job import LANES
+from jobs.ledger import Rings
 from settings import Settings
 
 log = logging.getLogger("mldeploy.bell")
@@ -35,33 +36,36 @@ def make_celery(settings: Settings) -> Celery:
 
 
 class Bell:
-    """Rings at once, in the caller's thread."""
+    """Rings in a thread of its own: whoever rings neither waits for the broker nor fails with it."""
 
-    def __init__(self, celery: Celery) -> None:
+    def __init__(self, celery: Celery, bound: int = 1000) -> None:
         self._celery = celery
+        self._waiting: queue.Queue[Rings] = queue.Queue(bound)
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
 
-    def ring(self, rings: Iterable[tuple[str, str]]) -> None:
-        """Never raises for a broker that is away: the reconciler rings again."""
-        for lane, bell in rings:
-            try:
-                self._celery.send_task(TASK, args=(lane, bell), queue=_KINDS[lane], ignore_result=True)
-            except (OperationalError, OSError) as error:
-                log.warning("could not ring for lane %s: %s", lane, error)
-                return
+    def ring(self, rings: Rings) -> None:
+        """A knock left out, because too many wait already, is rung again by the reconciler."""
+        if rings:
+            with suppress(queue.Full):
+                self._waiting.put_nowait(rings)
+            self._start()
 
-
-class RingingThread:
-    """Rings in a thread of its own: an answer to a client neither waits for a knock nor fails with it."""
-
-    def __init__(self, bell: Bell, bound: int = 1000) -> None:
-        self._bell = bell
-        self._waiting: queue.Queue[list[tuple[str, str]]] = queue.Queue(bound)
-        threading.Thread(target=self._ring_all, name="bell", daemon=True).start()
-
-    def ring(self, rings: list[tuple[str, str]]) -> None:
-        if rings and not self._waiting.full():  # a knock left out is rung by the reconciler
-            self._waiting.put(rings)
+    def _start(self) -> None:
+        """With the first knock, so that a process which forks before has no thread."""
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._ring_all, name="bell", daemon=True)
+                self._thread.start()
 
     def _ring_all(self) -> None:
         while True:
-            self._bell.ring(self._waiting.get())
+            for lane, bell in self._waiting.get():
+                try:
+                    self._celery.send_task(TASK, args=(lane, bell), queue=_KINDS[lane], ignore_result=True)
+                except (OperationalError, OSError) as error:
+                    log.warning("could not ring for lane %s: %s", lane, error)
+                    break
+                except Exception:
+                    log.exception("could not ring for lane %s", lane)
+                    break

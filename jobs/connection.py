@@ -15,6 +15,7 @@ from settings import Settings
 T = TypeVar("T")
 
 UNREACHABLE = (redis.ConnectionError, redis.TimeoutError, OSError)
+UNABLE = ("READONLY", "NOREPLICAS", "MASTERDOWN", "BUSY", "LOADING", "NOPERM", "No permissions")  # for now, or until mended
 REFUSES_TO_WRITE = ("OOM command not allowed", "MISCONF")
 OPEN_FOR = 0.5  # seconds that the breaker stays open
 
@@ -52,9 +53,13 @@ class Breaker:
             with self._lock:
                 self._closed_from = time.monotonic() + OPEN_FOR
             raise LedgerUnavailable(str(error)) from error
+        except redis.OutOfMemoryError as error:
+            raise LedgerFull(str(error)) from error
         except redis.ResponseError as error:
             if any(sign in str(error) for sign in REFUSES_TO_WRITE):
                 raise LedgerFull(str(error)) from error
+            if str(error).startswith(UNABLE) or isinstance(error, redis.ReadOnlyError):
+                raise LedgerUnavailable(str(error)) from error
             raise
 
 
@@ -62,11 +67,24 @@ def check_server(client: redis.Redis, settings: Settings) -> None:
     """Raises UnsafeRedis unless this Redis keeps what it has acknowledged."""
     if client.info("cluster").get("cluster_enabled"):
         raise UnsafeRedis("Redis Cluster is not supported: use one Redis (replicas are fine)")
+    if settings.trust_redis:
+        return
     wanted = {"maxmemory-policy": "noeviction", "appendonly": "yes", "appendfsync": settings.appendfsync}
     for name, value in wanted.items():
-        found = client.config_get(name).get(name)
+        found = _config(client, name)
         if found != value and not (name == "appendfsync" and found == "always"):
             raise UnsafeRedis(
                 f"Redis has {name}={found}; mldeploy needs {name} {value} "
                 f"(CONFIG SET {name} {value}, and in its configuration file)"
             )
+
+
+def _config(client: redis.Redis, name: str) -> str:
+    """Raises UnsafeRedis."""
+    try:
+        return str(client.config_get(name).get(name))
+    except redis.ResponseError as error:
+        raise UnsafeRedis(
+            f"this Redis does not tell its configuration ({error}): make sure of appendonly yes, appendfsync always and "
+            "maxmemory-policy noeviction, then set MLDEPLOY_TRUST_REDIS=true"
+        ) from error

@@ -23,6 +23,7 @@ Rings = list[tuple[str, str]]  # (lane, bell): knocks that the caller has to mak
 
 FIELDS = ("kind", "state", "group", "rows", "attempts", "created_at", "started_at", "finished_at", "worker")
 DIED = b'{"type":"worker-died","detail":"The worker process died each time it worked on this job."}'
+LAPSED = b'{"type":"worker-died","detail":"The worker fell silent again and again while it had this job alone."}'
 TIMED_OUT = b'{"type":"time-limit","detail":"The job ran over its time limit."}'
 CANCELED = b'{"type":"canceled","detail":"The job was canceled before it started."}'
 
@@ -110,7 +111,11 @@ class Ledger:
         limits = self.settings
         most = 1 if lane in LANES[Kind.TRAIN] else limits.claim_jobs
         bounds = [most, limits.claim_rows, limits.claim_bytes]
-        group, jobs = self._run("claim", [lane, owner, token, bell, self._lease, *bounds, *unloadable])
+        head = [self._redis_time() + self._patience, lane, owner, token, bell, self._lease]
+        now, group, jobs = self._run("claim", [*head, *bounds, *unloadable])
+        self._note_time(now)
+        if group == b"late":
+            raise LedgerUnavailable("Redis answered too late; nothing was claimed")
         if not jobs:
             return None
         model, _, version = group.decode().rpartition("/")
@@ -158,7 +163,7 @@ class Ledger:
     def reconcile(self, kinds: Sequence[str], lanes: Sequence[str], outage: float) -> tuple[int, int, Rings]:
         """What nobody else will do. Returns owners found dead, finished jobs forgotten, and knocks to make."""
         s = self.settings
-        head = [self._lease, int(outage * 1000), self._bell, int(s.keep * 1000), s.keep_bytes, s.max_deaths, DIED]
+        head = [self._lease, int(outage * 1000), self._bell, int(s.keep * 1000), s.keep_bytes, s.max_lapses, LAPSED]
         dead, forgotten, rings = self._run("reconcile", [*head, len(kinds), *kinds, *lanes])
         return dead, forgotten, _rings(rings)
 
@@ -198,8 +203,18 @@ class Ledger:
     def _lease(self) -> int:
         return int(self.settings.lease * 1000)
 
+    @property
+    def _patience(self) -> int:
+        """Milliseconds after which a caller has given up on a script, which then must not run any more."""
+        return int(self.settings.redis_timeout * 1000)
+
     def _take_back(self, kind: str, owner: str, why: str, error: bytes) -> Rings:
-        _, rings = self._run("take_back", [kind, owner, why, self.settings.max_deaths, error, self._bell])
+        not_after = self._redis_time() + self._patience
+        arguments = [kind, owner, why, self.settings.max_deaths, error, self._bell, not_after]
+        now, count, rings = self._run("take_back", arguments)
+        self._note_time(now)
+        if count < 0:
+            raise LedgerUnavailable("Redis answered too late; nothing was taken back")
         return _rings(rings)
 
     def _script(self, name: str) -> Callable[..., Any]:

@@ -12,7 +12,7 @@ import threading
 
 from jobs.bell import Bell, make_celery
 from jobs.connection import UNREACHABLE, check_server
-from jobs.errors import LedgerUnavailable, UnsafeRedis
+from jobs.errors import LedgerFull, LedgerUnavailable, UnsafeRedis
 from jobs.job import LANES, Kind
 from jobs.ledger import Ledger
 from settings import Settings, load
@@ -22,6 +22,7 @@ log = logging.getLogger("mldeploy.reconciler")
 PERIOD = 0.5
 OUTAGE = 5.0  # seconds without a round: leases could not be renewed either
 FULL_FOR = 5.0
+FORGOTTEN_AT_ONCE = 500  # by one script; more wait for the next
 
 
 class Reconciler:
@@ -37,17 +38,18 @@ class Reconciler:
     def round(self) -> None:
         """Raises LedgerUnavailable."""
         dead, forgotten, rings = self._ledger.reconcile(list(Kind), self._lanes, OUTAGE)
+        while forgotten >= FORGOTTEN_AT_ONCE:
+            _, forgotten, _ = self._ledger.reconcile(list(Kind), self._lanes, OUTAGE)
         if dead:
             log.warning("%d worker processes were silent for a whole lease; their jobs wait again", dead)
-        if forgotten:
-            log.info("forgot %d finished jobs", forgotten)
         self._bell.ring(rings)
         why = self._why_full()
         if why:
+            log.warning("nothing more is accepted: %s", why)
             self._ledger.mark_full(why, FULL_FOR)
 
     def _why_full(self) -> str | None:
-        memory = self._ledger.redis.info("memory")
+        memory = self._ledger.guard(lambda: self._ledger.redis.info("memory"))
         limit = int(memory.get("maxmemory", 0))
         if limit and int(memory["used_memory"]) > limit * self._settings.memory_share:
             return f"Redis uses more than {self._settings.memory_share:.0%} of its maxmemory"
@@ -70,7 +72,7 @@ def run(settings: Settings) -> None:
                 reconciler.check()
                 checked = True
             reconciler.round()
-        except (LedgerUnavailable, *UNREACHABLE) as error:
+        except (LedgerUnavailable, LedgerFull, *UNREACHABLE) as error:
             log.warning("no round: %s", error)
 
 

@@ -15,7 +15,7 @@ from jobs.ledger import Ledger
 
 log = logging.getLogger("mldeploy.waiters")
 
-HEARTBEAT = 5.0  # seconds; a channel silent for twice as long is cut and made anew
+HEARTBEAT = 3.0  # seconds; a channel silent for twice as long is cut and made anew
 
 
 class Waiters:
@@ -47,9 +47,11 @@ class Waiters:
         with self._registered(job_id) as event:
             while True:
                 event.clear()
+                last = time.monotonic() >= deadline  # read once more at the end: the push may have been lost
                 record = self._read(job_id, deadline)
-                if record is None or record.state.final or not event.wait(max(0.0, deadline - time.monotonic())):
+                if record is None or record.state.final or last:
                     return record
+                event.wait(max(0.0, deadline - time.monotonic()))
 
     def _read(self, job_id: str, deadline: float) -> Record | None:
         """An outage in mid-wait is waited out; at the end of the wait it is an error."""
@@ -78,22 +80,30 @@ class Waiters:
                     del self._events[job_id]
 
     def _listen(self) -> None:
-        client = connect(self._ledger.settings, socket_timeout=HEARTBEAT * 2)
+        client = connect(self._ledger.settings)
         while True:
             try:
                 self._follow(client)
             except UNREACHABLE as error:
                 log.warning("the push channel was cut: %s", error)
-                time.sleep(0.2)
+            except Exception:
+                log.exception("the push channel failed")
+            time.sleep(0.2)
 
     def _follow(self, client: redis.Redis) -> None:
         with client.pubsub() as channel:  # type: ignore[no-untyped-call]
             channel.subscribe(self._ledger.finals_channel)
+            heard = time.monotonic()
             while True:
                 message = channel.get_message(timeout=HEARTBEAT)
-                if message is None:
+                if message is not None:
+                    heard = time.monotonic()
+                elif time.monotonic() - heard > 2 * HEARTBEAT:
+                    raise redis.ConnectionError("no answer to a ping")
+                else:
                     channel.ping()
-                elif message["type"] == "subscribe":
+                    continue
+                if message["type"] == "subscribe":
                     self._wake_all()  # whatever ended before this was not heard
                 elif message["type"] == "message":
                     self._wake(message["data"].decode().split())

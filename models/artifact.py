@@ -19,7 +19,7 @@ TRAINING_SET = "training.csv"
 
 
 class CorruptArtifact(RuntimeError):
-    """The model's file is not the one that its card names."""
+    """The model's file is gone, or is not the one that its card names."""
 
 
 class UnloadableHere(RuntimeError):
@@ -40,10 +40,11 @@ def write(store: Path, folder: str, estimator: Any, training_set: bytes) -> Arti
     return Artifact(folder, hashlib.sha256(model.getvalue()).hexdigest(), len(model.getvalue()))
 
 
-def remove_earlier_attempts(store: Path, name: str, version: int) -> None:
-    """What trainings of this version that died have left behind; none of it was published."""
+def remove_earlier_attempts(store: Path, name: str, version: int, attempt: int) -> None:
+    """What trainings of this version that died have left behind. Never a later attempt's: this one may be stale itself."""
     for left in (store / name).glob(f"*{version}-*"):
-        if left.name.lstrip(".").startswith(f"{version}-"):
+        stem, _, number = left.name.lstrip(".").partition("-")
+        if stem == str(version) and number.isdecimal() and int(number) < attempt:
             shutil.rmtree(left, ignore_errors=True)
 
 
@@ -54,7 +55,7 @@ def load(store: Path, card: Card) -> Any:
             f"{card.name} version {card.version} was made with scikit-learn {card.scikit_learn}, "
             f"this worker has {sklearn.__version__}: run a worker with {card.scikit_learn}, or retrain"
         )
-    content = (store / card.artifact.folder / MODEL).read_bytes()
+    content = _read(store, card, MODEL)
     if hashlib.sha256(content).hexdigest() != card.artifact.sha256:
         raise CorruptArtifact(f"the file of {card.name} version {card.version} is not the one that was published")
     return joblib.load(BytesIO(content))
@@ -62,10 +63,23 @@ def load(store: Path, card: Card) -> Any:
 
 def training_set(store: Path, card: Card) -> bytes:
     """The rows that the version was trained and tested on, as CSV."""
-    content = (store / card.artifact.folder / TRAINING_SET).read_bytes()
+    content = _read(store, card, TRAINING_SET)
     if hashlib.sha256(content).hexdigest() != card.data_sha256:
         raise CorruptArtifact(f"the training set of {card.name} version {card.version} is not the one it was trained on")
     return content
+
+
+def _read(store: Path, card: Card, name: str) -> bytes:
+    """A file that is gone while the store is there was lost; a store that is not there may come back (OSError)."""
+    file = store / card.artifact.folder / name
+    if not file.resolve().is_relative_to(store.resolve()):
+        raise CorruptArtifact(f"the card of {card.name} version {card.version} names a place outside the store")
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        if not store.is_dir():
+            raise
+        raise CorruptArtifact(f"the file {name} of {card.name} version {card.version} is gone from the store") from None
 
 
 def _minor(version: str) -> list[str]:

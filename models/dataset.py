@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from models.schema import Feature, Schema
+from models.schema import LONGEST_NAME, Feature, Schema
 
 MOST_FEATURES = 1000
 MOST_CLASSES = 1000
@@ -40,6 +40,8 @@ def read(csv: bytes, target: str = "") -> Dataset:
     """Raises BadTrainingData. ``target`` defaults to the last column."""
     frame = _parse(csv)
     target = target or str(frame.columns[-1])
+    if any(len(str(name)) > LONGEST_NAME for name in frame.columns):
+        raise BadTrainingData(f"a column's name is longer than {LONGEST_NAME} characters")
     if target not in frame.columns:
         raise BadTrainingData(f"there is no column {target!r} to predict; the columns are {_listed(frame.columns)}")
     labels = _labels(frame[target])
@@ -79,6 +81,8 @@ def _labels(column: pd.Series) -> NDArray[Any]:
         raise BadTrainingData(f"{column.name!r} holds fractions; only classes (text, integers, booleans) can be predicted")
     if column.nunique() > MOST_CLASSES:
         raise BadTrainingData(f"{column.name!r} has {column.nunique()} classes; at most {MOST_CLASSES}")
+    if column.map(lambda label: len(str(label))).max() > LONGEST_NAME:
+        raise BadTrainingData(f"a class of {column.name!r} is longer than {LONGEST_NAME} characters")
     simple = pd.api.types.is_integer_dtype(column) or pd.api.types.is_bool_dtype(column)
     return column.to_numpy() if simple else column.astype(str).to_numpy(dtype=object)
 

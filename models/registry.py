@@ -25,6 +25,12 @@ redis.call('HSET', model, 'reserved', version, 'reserved_by', job)
 return {version, job}
 """
 
+NEXT_VERSION = """
+if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 0 and redis.call('HLEN', KEYS[2]) >= tonumber(ARGV[2]) then return 0 end
+redis.call('HSET', KEYS[2], ARGV[1], 1)
+return redis.call('HINCRBY', KEYS[1], 'latest', 1)
+"""
+
 ABANDON = """
 if redis.call('HGET', KEYS[1], 'reserved_by') == ARGV[1] then redis.call('HDEL', KEYS[1], 'reserved', 'reserved_by') end
 """
@@ -36,6 +42,10 @@ class UnknownModel(LookupError):
 
 class UnknownVersion(LookupError):
     """The model has no such version or alias."""
+
+
+class TooManyModels(ValueError):
+    """As many models as may be."""
 
 
 class Reservation(Struct, frozen=True):
@@ -56,12 +66,14 @@ class Model(Struct, frozen=True):
 class Registry:
     """``guard`` runs each call to Redis, and decides how long it may take and what it raises."""
 
-    def __init__(self, client: redis.Redis, prefix: str, guard: Guard) -> None:
+    def __init__(self, client: redis.Redis, prefix: str, guard: Guard, most: int = 1000) -> None:
         self._redis = client
         self._prefix = prefix
         self._guard = guard
+        self._most = most
         self._cards: dict[tuple[str, int], Card] = {}
         self._reserve = client.register_script(RESERVE)
+        self._next_version = client.register_script(NEXT_VERSION)
         self._abandon = client.register_script(ABANDON)
 
     def names(self) -> list[str]:
@@ -93,16 +105,29 @@ class Registry:
         cards = {int(key[5:]): from_json(value) for key, value in text.items() if key.startswith("card:")}
         return Model(name, aliases, dict(sorted(cards.items())))
 
-    def next_version(self, name: str) -> int:
-        """A number of its own for a training; one whose training fails is never used again."""
+    def summaries(self, names: list[str]) -> list[tuple[int | None, list[int]]]:
+        """Per name its champion and its versions, in one round trip and without the cards."""
 
-        def take() -> Any:
-            pipe = self._redis.pipeline()
-            pipe.hset(self._prefix + "models", name, 1)
-            pipe.hincrby(self._key(name), "latest", 1)
+        def read() -> Any:
+            pipe = self._redis.pipeline(transaction=False)
+            for name in names:
+                pipe.hget(self._key(name), f"alias:{CHAMPION}")
+                pipe.hkeys(self._key(name))
             return pipe.execute()
 
-        return int(self._guard(take)[1])
+        found = self._guard(read)
+        return [
+            (int(champion) if champion else None, sorted(int(key[5:]) for key in keys if key.startswith(b"card:")))
+            for champion, keys in zip(found[::2], found[1::2], strict=True)
+        ]
+
+    def next_version(self, name: str) -> int:
+        """A number of its own for a training; one whose training fails is never used again. Raises TooManyModels."""
+        keys = [self._key(name), self._prefix + "models"]
+        version = int(self._guard(lambda: self._next_version(keys=keys, args=[name, self._most])))
+        if not version:
+            raise TooManyModels(f"there are {self._most} models already; train one of those, or raise MLDEPLOY_MAX_MODELS")
+        return version
 
     def reserve(self, name: str, job_id: str) -> Reservation:
         """The version that is reserved while there is no champion; the first who asks reserves it for its training."""

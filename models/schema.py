@@ -12,6 +12,7 @@ from msgspec import Struct
 Row = tuple[float, ...]
 
 MOST_ERRORS = 20
+LONGEST_NAME = 200  # characters of a column or a class
 EXPLAIN_UP_TO = 1_000_000  # bytes; a larger body gets its first error only
 _PATH_STEP = re.compile(r"\[(\d+)\]|\.([^.\[]+)")
 
@@ -96,6 +97,10 @@ class Schema(Struct, frozen=True, dict=True):
         return {"type": "object", "properties": properties, "required": self.names, "additionalProperties": False}
 
     @cached_property
+    def _places(self) -> frozenset[str]:
+        return frozenset(self.names)
+
+    @cached_property
     def _row(self) -> type[Struct]:
         """A field per feature; its name in Python is its place, so that any column name will do."""
         fields = [(f"f{place}", float) for place in range(len(self.features))]
@@ -129,8 +134,11 @@ class Schema(Struct, frozen=True, dict=True):
     def _faults_of(self, row: Any, at: str) -> list[Fault]:
         if not isinstance(row, dict):
             return [Fault(at, f"expected an object with {_listed(self.names)}, got {_kind(row)}")]
-        faults = [Fault(f"{at}/{_escape(name)}", self._unknown(name)) for name in row if name not in self.names]
+        unknown = [name for name in row if name not in self._places][:MOST_ERRORS]
+        faults = [Fault(f"{at}/{_escape(name)}", self._unknown(name, place)) for place, name in enumerate(unknown)]
         for name in self.names:
+            if len(faults) >= MOST_ERRORS:
+                break
             pointer = f"{at}/{_escape(name)}"
             if name not in row:
                 faults.append(Fault(pointer, "missing"))
@@ -138,8 +146,10 @@ class Schema(Struct, frozen=True, dict=True):
                 faults.append(Fault(pointer, f"expected a number, got {_kind(row[name])}"))
         return faults
 
-    def _unknown(self, name: str) -> str:
-        close = get_close_matches(name, self.names, n=1)
+    def _unknown(self, name: str, place: int) -> str:
+        """With a suggestion for the first few: finding one takes time."""
+        worth_it = place < 3 and len(name) <= LONGEST_NAME and len(self.names) <= 100
+        close = get_close_matches(name, self.names, n=1) if worth_it else []
         return "unknown field" + (f": did you mean {close[0]}?" if close else f"; the model takes {_listed(self.names)}")
 
 
@@ -163,7 +173,7 @@ def _fault(error: msgspec.ValidationError) -> Fault:
 
 
 def _escape(name: str) -> str:
-    return name[:100].replace("~", "~0").replace("/", "~1")
+    return name[:LONGEST_NAME].replace("~", "~0").replace("/", "~1")
 
 
 def _listed(names: list[str]) -> str:

@@ -29,7 +29,7 @@ class Verdict:
 
 def train(dataset: Dataset, options: TrainOptions, store: Path, version: int, job_id: str, attempt: int) -> Card:
     """Fit, judge and write ``version``; nothing is published by it. ``attempt`` keeps the folders of attempts apart."""
-    artifact.remove_earlier_attempts(store, options.model, version)
+    artifact.remove_earlier_attempts(store, options.model, version, attempt)
     learns = ~dataset.in_test
     estimator = ESTIMATORS[options.estimator]().fit(dataset.features[learns], dataset.labels[learns])
     metrics = judge(Predictor(dataset.schema, estimator), dataset)

@@ -3,6 +3,7 @@
 import mmap
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 from celery import Celery, signals
@@ -43,10 +44,10 @@ def make_worker_app(settings: Settings, kind: Kind) -> Celery:
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_send_task_events=False,
     )
-    node, draining = new_node(), Flag()
+    node, draining, parent = new_node(), Flag(), os.getpid()
     keeper = Keeper(kind, node, Ledger(settings), Bell(app), draining.set)
     _add_task(app, settings, kind, keeper)
-    _listen(app, settings, kind, node, draining, keeper)
+    _listen(app, keeper, lambda: _process(app, settings, kind, node, draining), parent)
     return app
 
 
@@ -70,14 +71,14 @@ def _add_task(app: Celery, settings: Settings, kind: Kind, keeper: Keeper) -> No
         app.mldeploy_process.serve(lane, bell)
 
 
-def _listen(app: Celery, settings: Settings, kind: Kind, node: str, draining: Flag, keeper: Keeper) -> None:
+def _listen(app: Celery, keeper: Keeper, make_process: Callable[[], Process], parent: int) -> None:
     def on_ready(sender: Any, **_: Any) -> None:
         keeper.start(sender.controller.pool)
 
     def on_process_init(**_: Any) -> None:
-        tie_to_parent()
+        tie_to_parent(parent)
         threadpool_limits(1)
-        app.mldeploy_process = _process(app, settings, kind, node, draining)
+        app.mldeploy_process = make_process()
 
     signals.worker_ready.connect(on_ready, weak=False)
     signals.task_received.connect(lambda **_: keeper.heard(), weak=False)

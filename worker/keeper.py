@@ -86,6 +86,8 @@ class Keeper:
             except LedgerError as error:
                 self._last_outage = time.monotonic()
                 log.warning("the ledger is away: %s", error)
+            except Exception:
+                log.exception("a round failed; the next one tries again")
             time.sleep(TICK)
 
     def _tick(self) -> None:
@@ -104,7 +106,8 @@ class Keeper:
             self._owe(self._ledger.release if innocent else self._ledger.time_out, pid)
 
     def _note_deaths(self) -> None:
-        alive = {process.pid for process in list(self._pool._pool._pool)}
+        processes = self._pool._pool and self._pool._pool._pool  # gone when the pool has stopped
+        alive = {process.pid for process in list(processes or ()) if not _has_exited(process.pid)}
         for pid in self._children - alive:
             log.warning("worker process %d has died", pid)
             self._owe(self._ledger.bury, pid)
@@ -134,6 +137,7 @@ class Keeper:
 
     def _give_up(self) -> None:
         log.warning("work in hand takes longer than the drain: given back")
+        _kill(self._children)  # first, so that they claim nothing more
         for pid in self._children:
             self._owe(self._ledger.leave, pid)
         try:
@@ -146,6 +150,14 @@ class Keeper:
         _kill(self._children)
         logging.shutdown()
         os._exit(status)
+
+
+def _has_exited(pid: int) -> bool:
+    """Seen by us, even while Celery, which reaps it, is busy reconnecting."""
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
 
 
 def _kill(pids: Iterable[int]) -> None:

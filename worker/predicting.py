@@ -45,6 +45,9 @@ class Predicting:
         except CorruptArtifact as error:
             finish([failed(job, "corrupt-artifact", str(error)) for job in claim.jobs], ())
             return
+        except MemoryError:
+            finish([failed(job, "out-of-memory", "there is not enough memory to load the model") for job in claim.jobs], ())
+            return
         finish(self._outcomes(predictor, claim.jobs), ())
 
     def _why_missing(self, claim: Claim) -> Failure:

@@ -1,6 +1,7 @@
 """One worker process: answers a knock by serving the lane until it is empty or the time slice is over."""
 
 import logging
+import os
 import secrets
 import threading
 import time
@@ -45,6 +46,15 @@ class Process:
         self._refused: dict[str, float] = {}  # group -> when to try it again
 
     def serve(self, lane: str, bell: str) -> None:
+        """An error of our own ends the process: its parent then gives back whatever it held."""
+        try:
+            self._serve(lane, bell)
+        except Exception:
+            log.exception("an error of our own while serving %s", lane)
+            logging.shutdown()
+            os._exit(1)
+
+    def _serve(self, lane: str, bell: str) -> None:
         over = time.monotonic() + self._ledger.settings.time_slice
         while not self._draining():
             claim = self._claim(lane, bell)
@@ -71,9 +81,6 @@ class Process:
         except (TimeLimit, MemoryError) as error:
             log.error("%s: %s in a group of %d; each is tried alone", claim.group, type(error).__name__, len(claim.jobs))
             self._bell.ring(patiently(lambda: self._ledger.isolate(self._kind, self._owner)))
-        except Exception:
-            log.exception("%s: our own error over a group of %d; counted as a death", claim.group, len(claim.jobs))
-            self._bell.ring(patiently(lambda: self._ledger.bury(self._kind, self._owner)))
 
     def _finish(self, outcomes: Sequence[Outcome], effects: Sequence[Effect] = ()) -> None:
         """Raises EffectConflict. A finish whose reply was lost is sent again, and then refused as done already."""

@@ -1,10 +1,13 @@
--- claim: the next work of a lane, of one group. ARGV: lane, owner, token, bell, lease, max_jobs, max_rows, max_bytes, and
--- then the groups that this owner cannot load. The same token gets the same jobs again.
--- Returns {group, jobs}; a job is {id, fence, rows, options, payload, after}. No jobs: the owner has signed off.
-local lane, owner, token, bell, lease = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
-local max_jobs, max_rows, max_bytes = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
+-- claim: the next work of a lane, of one group. ARGV: not_after, lane, owner, token, bell, lease, max_jobs, max_rows,
+-- max_bytes, and then the groups that this owner cannot load. The same token gets the same jobs again. A claim that Redis
+-- runs late, after its owner gave up on it, takes nothing: nobody would do the work.
+-- Returns {now, group, jobs}, or 'late' for the group; a job is {id, fence, rows, options, payload, after}. No jobs: the
+-- owner has signed off.
+local lane, owner, token, bell, lease = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
+local max_jobs, max_rows, max_bytes = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
+if now > tonumber(ARGV[1]) then return {now, 'late', {}} end
 local unloadable = {}
-for at = 9, #ARGV do unloadable[ARGV[at]] = true end
+for at = 10, #ARGV do unloadable[ARGV[at]] = true end
 local key, held = lane_key(lane), P .. 'held:' .. owner
 
 local function handed_out()
@@ -14,7 +17,7 @@ local function handed_out()
     jobs[#jobs + 1] = {id, tonumber(job[1]), tonumber(job[2]), job[3], job[4], job[5] or ''}
     group = job[6]
   end
-  return {group, jobs}
+  return {now, group, jobs}
 end
 
 -- A lone job comes alone: it has been at the scene of a death. Returns the ids that fit.
@@ -40,7 +43,7 @@ local function hand_out(id, order)
 end
 
 local function claim()
-  for _, group in ipairs(redis.call('ZRANGE', key .. ':groups', 0, 255)) do
+  for _, group in ipairs(redis.call('ZRANGE', key .. ':groups', 0, -1)) do
     if not unloadable[group] then
       local ids = fitting(group)
       for order, id in ipairs(ids) do hand_out(id, order) end
@@ -59,7 +62,7 @@ claim()
 if redis.call('EXISTS', held) == 0 then
   redis.call('ZREM', key .. ':serving', owner)
   redis.call('DEL', P .. 'owner:' .. owner)
-  return {'', {}}
+  return {now, '', {}}
 end
 redis.call('ZADD', P .. 'owners:' .. kind_of(lane), 'GT', now + lease, owner)
 redis.call('HSET', P .. 'owner:' .. owner, 'lane', lane, 'token', token)

@@ -64,7 +64,7 @@ local function finalize(id, state, field, body)
   else
     leave_lane(id, was[3], was[4], tonumber(was[5]), tonumber(was[6]))
   end
-  redis.call('HDEL', job, 'payload', 'options', 'owner', 'lane', 'bytes', 'place', 'alone', 'deaths', 'after')
+  redis.call('HDEL', job, 'payload', 'options', 'owner', 'lane', 'bytes', 'place', 'alone', 'deaths', 'lapses', 'after')
   redis.call('HSET', job, 'state', state, 'finished_at', now, field, body)
   redis.call('ZADD', P .. 'finished', now, id)
   redis.call('INCRBY', P .. 'finished:bytes', #body + RECORD_OVERHEAD)
@@ -94,15 +94,15 @@ end
 --   released   not its fault, no attempt counted, back to its old place; left: the same, and the owner has gone for good
 --   isolated   one of the group may be at fault: each is claimed alone from now on
 --   died       as isolated; a job that was alone counts a death, and the last allowed one fails it
+--   lapsed     the same for a lease that ran out, which is more often the network's fault: with a count of its own
 --   timed_out  as isolated; a job that was alone fails
-local function take_back(owner, why, max_deaths, error_body)
+local function take_back(owner, why, most, error_body)
   local held = redis.call('ZRANGE', P .. 'held:' .. owner, 0, -1)
   redis.call('DEL', P .. 'held:' .. owner)
   for _, id in ipairs(held) do
     local fails = #held == 1 and why == 'timed_out'
-    if #held == 1 and why == 'died' then
-      fails = redis.call('HINCRBY', job_key(id), 'deaths', 1) >= max_deaths
-    end
+    local counted = why == 'died' and 'deaths' or why == 'lapsed' and 'lapses'
+    if #held == 1 and counted then fails = redis.call('HINCRBY', job_key(id), counted, 1) >= most end
     if fails then
       finalize(id, 'failed', 'error', error_body)
     else
@@ -127,6 +127,7 @@ local function bells_to_ring(lifetime)
   for lane in pairs(touched) do
     local key = lane_key(lane)
     redis.call('ZREMRANGEBYSCORE', key .. ':bells', '-inf', now)
+    redis.call('ZREMRANGEBYSCORE', key .. ':bells', '(' .. (now + lifetime), '+inf')  -- rung before a clock was set back
     redis.call('ZREMRANGEBYSCORE', key .. ':serving', '-inf', now)
     if redis.call('EXISTS', key .. ':groups') == 1 then
       local waiting = tonumber(redis.call('HGET', key, 'jobs') or 0)

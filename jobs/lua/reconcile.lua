@@ -1,7 +1,7 @@
--- reconcile: what nobody else will do. ARGV: lease, outage, bell, keep, keep_bytes, max_deaths, error body, number of
+-- reconcile: what nobody else will do. ARGV: lease, outage, bell, keep, keep_bytes, max_lapses, error body, number of
 -- kinds, kinds, lanes. Returns {owners found dead, finished jobs forgotten, rings}.
 local lease, outage, bell = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local keep, keep_bytes, max_deaths, error_body = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
+local keep, keep_bytes, max_lapses, error_body = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
 local kinds = tonumber(ARGV[8])
 local AT_ONCE = 20
 
@@ -19,7 +19,7 @@ local function bury_the_dead()
     local owners = P .. 'owners:' .. ARGV[at]
     for _, owner in ipairs(redis.call('ZRANGEBYSCORE', owners, '-inf', now, 'LIMIT', 0, AT_ONCE)) do
       redis.call('ZREM', owners, owner)
-      take_back(owner, 'died', max_deaths, error_body)
+      take_back(owner, 'lapsed', max_lapses, error_body)
       count = count + 1
     end
   end
@@ -47,6 +47,7 @@ local function forget_the_old()
   return count
 end
 
+redis.call('ZREM', P .. 'finished', '')  -- the first write; see finalize
 local last = tonumber(redis.call('GET', P .. 'reconciled') or now)
 local dead = 0
 if now - last > outage then extend_all() else dead = bury_the_dead() end

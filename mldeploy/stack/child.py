@@ -1,6 +1,7 @@
 """One process of the stack: started tied to us, watched, restarted with back-off, stopped with its whole family."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -48,10 +49,11 @@ class Child:
             return None
         status = self._process.poll()
         if status is None:
+            self._rotate_log()
             return None
         self.deaths = 1 if time.monotonic() - self._started > WELL_AFTER else self.deaths + 1
         self._process = None
-        self._start_at = time.monotonic() + min(0.1 * 2 ** (self.deaths - 1), LONGEST_PAUSE)
+        self._start_at = time.monotonic() + min(0.1 * 2 ** min(self.deaths - 1, 10), LONGEST_PAUSE)
         return status
 
     def terminate(self) -> None:
@@ -81,4 +83,5 @@ class Child:
 
     def _rotate_log(self) -> None:
         if self.log.exists() and self.log.stat().st_size > LARGEST_LOG:
-            self.log.replace(self.log.with_suffix(".log.1"))
+            shutil.copyfile(self.log, self.log.with_suffix(".log.1"))
+            os.truncate(self.log, 0)  # the process goes on writing at its end

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -42,6 +43,8 @@ def socket_path(home: Path) -> Path:
     name = hashlib.sha256(str(home).encode()).hexdigest()[:12]
     folder = Path(tempfile.gettempdir()) / f"mldeploy-{name}"
     folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid() or folder.stat().st_mode & 0o077:
+        raise NoRedis(f"{folder} belongs to another or is open to others: remove it, or give a shorter --home")
     return folder / "redis.sock"
 
 

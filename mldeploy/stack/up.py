@@ -23,6 +23,7 @@ from mldeploy.stack.child import Child
 from settings import Settings
 
 TICK = 0.1
+START_REDIS = 600.0  # seconds; it may have a large file to read
 START = 60.0  # seconds until all are ready
 STOP = 8.5  # seconds for API, workers and reconciler; Redis comes after them
 STOP_REDIS = 1.0
@@ -65,11 +66,11 @@ class Up:
                 self._end()
 
     def _start(self) -> None:
-        since, deadline = time.monotonic(), time.monotonic() + START
+        since = time.monotonic()
         if self._embedded:
             self._redis = self._child("redis", redis_server.command(self._settings))
             self._redis.start()
-        self._until(self._redis_answers, deadline, "Redis")
+        self._until(self._redis_answers, since + START_REDIS, "Redis")
         python = [sys.executable, "-m"]
         self._others = [
             self._child("reconciler", [*python, "jobs.reconciler"]),
@@ -79,7 +80,7 @@ class Up:
         ]
         for child in self._others:
             child.start()
-        self._until(self._all_ready, deadline, "the service")
+        self._until(self._all_ready, time.monotonic() + START, "the service")
         if not self._stop.is_set():
             self._say(self._ready_line(time.monotonic() - since))
 
@@ -119,7 +120,7 @@ class Up:
                 if child.deaths >= GIVE_UP_AFTER:
                     raise CannotStart(f"{child.name} does not start; its last words ({child.log}):\n{child.last_words()}")
             if time.monotonic() > deadline:
-                raise CannotStart(f"{what} was not ready after {START:.0f} s; see {self._settings.home_path / 'logs'}")
+                raise CannotStart(f"{what} was not ready in time; see {self._settings.home_path / 'logs'}")
 
     def _redis_answers(self) -> bool:
         client = connect(self._settings)

@@ -163,7 +163,9 @@ def test_errors_point_at_what_is_wrong(service: Service) -> None:
     assert errors[1] == {"pointer": "/2/petal_lenght", "detail": "unknown field: did you mean petal_length?"}
 
 
-@pytest.mark.parametrize("query", ["verson=2", "model=../../etc", "model=Iris", "proba=maybe", "version=" + "9" * 100])
+@pytest.mark.parametrize(
+    "query", ["verson=2", "model=../../etc", "model=Iris", "model=iris%0A", "version=1%0A", "proba=maybe", "version=" + "9" * 100]
+)
 def test_a_query_that_is_not_taken(service: Service, query: str) -> None:
     assert problem(post(service, f"/predict?{query}", json=FLOWER))["status"] in (404, 422)
 

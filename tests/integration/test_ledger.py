@@ -130,6 +130,19 @@ def test_claims_are_bounded_in_rows_bytes_and_jobs(settings: Settings) -> None:
         assert len(claim(ledger).jobs) == taken
 
 
+def test_a_claim_that_redis_runs_late_takes_nothing(ledger: Ledger, settings: Settings) -> None:
+    """Its owner has given up on it: nobody would do the work."""
+    added(ledger, 1)
+    hurried = Ledger(settings.replace(redis_timeout=0.001))
+    hurried.redis = ledger.redis
+    hurried._clock_offset = None
+    hurried._note_time(1)  # as if its clock stood still long ago
+    with pytest.raises(LedgerUnavailable, match="too late"):
+        hurried.claim(LANE, "w:1", "t1")
+    assert ledger.waiting(LANE) == 1
+    assert claim(ledger, "w:2")
+
+
 def test_a_job_larger_than_a_claim_is_claimed_all_the_same(settings: Settings) -> None:
     ledger = Ledger(settings.replace(claim_rows=5))
     (large,) = added(ledger, 1, rows=50)
@@ -258,6 +271,17 @@ def test_only_a_death_alone_counts_and_the_third_fails_the_job(ledger: Ledger) -
     assert record.state is State.FAILED
     assert b"worker-died" in (record.error or b"")
     assert state(ledger, innocent.id) is State.SUCCEEDED
+
+
+def test_a_lease_that_ran_out_counts_apart_and_fails_a_job_only_in_the_end(settings: Settings) -> None:
+    ledger = Ledger(settings.replace(max_lapses=5, max_deaths=1))
+    (one,) = added(ledger, 1)
+    for lapse in range(5):
+        assert state(ledger, one.id) is State.QUEUED
+        claim(ledger, f"w:{lapse}", token=str(lapse))
+        expire_lease(ledger, f"w:{lapse}")
+        reconcile(ledger)
+    assert state(ledger, one.id) is State.FAILED
 
 
 def test_work_given_back_counts_no_attempt_and_keeps_its_place(ledger: Ledger) -> None:
@@ -416,6 +440,10 @@ def test_finishing_goes_on_at_maxmemory_where_adding_is_refused(tmp_path_factory
         ledger.redis.config_set("maxmemory", 1)
         with pytest.raises(LedgerFull):
             ledger.add([job(ledger)])
+        with pytest.raises(LedgerFull):
+            ledger.guard(lambda: ledger.redis.set("anything", "more"))
+        assert ledger.renew("predict", [LANE], ["w:1"])[0] == 3
+        reconcile(ledger)
         assert ledger.finish("w:1", succeeded(claimed))[0] == 3
     finally:
         pieces.stop()

@@ -4,11 +4,12 @@ import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import pytest
 import requests
+import sklearn
 from celery import Celery
 
 from jobs.bell import make_celery
@@ -288,17 +289,42 @@ def test_an_altered_artifact_fails_its_jobs_and_no_others(assemble: Assemble) ->
     assert good.wait(20)["prediction"] == expected(2)
 
 
+def test_a_version_whose_file_is_gone_fails_its_jobs_clearly(assemble: Assemble) -> None:
+    pieces = assemble()
+    publish(pieces, "gone")
+    (pieces.settings.store_path / "gone" / "1-1" / "model.joblib").unlink()
+    job = Client(pieces.url).predict(row(1), model="gone")
+    pieces.worker()
+    with pytest.raises(JobFailed, match="gone from the store"):
+        job.wait(20)
+
+
+def test_an_error_of_our_own_ends_the_process_and_gives_its_work_back(assemble: Assemble) -> None:
+    """Here: options that the worker cannot read. The jobs count deaths and fail; nothing stays running for ever."""
+    pieces = assemble(predict_workers=1)
+    broken = Job(pieces.ledger.new_id(), Kind.PREDICT, "poison", 1, 1, b"payload", b'{"single":')
+    training = Job(pieces.ledger.new_id(), Kind.TRAIN, "poison", 2, 1, b"", b"not json")
+    pieces.ledger.add([broken, training])
+    pieces.worker()
+    pieces.worker(Kind.TRAIN)
+    until(lambda: len(ended(pieces, broken.id, training.id)) == 2, 40, "both end")
+    assert b"worker-died" in error_of(pieces, training.id)
+    assert Client(pieces.url).predict(row(1), model="poison").wait(20)
+
+
 def test_jobs_wait_for_a_worker_that_can_load_their_version(assemble: Assemble) -> None:
     pieces = assemble()
     publish(pieces, "later")
-    folder = pieces.settings.store_path / "later"
-    folder.rename(folder.with_name("away"))
+    key = f"{pieces.ledger.prefix}model:later"
+    card = cast("bytes", pieces.ledger.redis.hget(key, "card:1"))
+    pieces.ledger.redis.hset(key, "card:1", card.replace(sklearn.__version__.encode(), b"0.24.1"))
     client = Client(pieces.url)
     job = client.predict(row(1), model="later")
     worker = pieces.worker()
     assert client.predict(row(2), model="poison").wait(20)["prediction"] == expected(2)
     until(lambda: job.reload().status == "queued" and job.answer.get("attempts", 0) == 0, 10, "it waits again")
-    folder.with_name("away").rename(folder)
+    assert "retrain" in worker.log.read_text()
+    pieces.ledger.redis.hset(key, "card:1", card)  # as for a worker with that scikit-learn
     worker.terminate()
     pieces.worker()
     assert job.wait(20)["prediction"] == expected(1)

@@ -70,6 +70,20 @@ def test_what_an_attempt_that_died_left_behind_goes_with_the_next(tmp_path: Path
     assert sorted(folder.name for folder in (tmp_path / "iris").iterdir()) == ["13-1", "3-4"]
 
 
+def test_a_stale_attempt_never_removes_a_later_ones_work(tmp_path: Path) -> None:
+    """It was frozen; meanwhile the next attempt has been published."""
+    published = make(tmp_path, 3, attempt=2)
+    make(tmp_path, 3, attempt=1)
+    assert artifact.load(tmp_path, published)
+
+
+def test_a_card_that_names_a_place_outside_the_store_is_refused(tmp_path: Path) -> None:
+    card = make(tmp_path / "store")
+    outside = msgspec.structs.replace(card, artifact=msgspec.structs.replace(card.artifact, folder="../elsewhere"))
+    with pytest.raises(CorruptArtifact, match="outside the store"):
+        artifact.load(tmp_path / "store", outside)
+
+
 def test_a_forest_predicts_on_one_thread() -> None:
     forest = RandomForestClassifier(n_estimators=3, n_jobs=4).fit(IRIS.features, IRIS.labels)
     Predictor(IRIS.schema, forest)
