@@ -30,7 +30,7 @@ chaos: install-dev  ## the fault tests, longer: more jobs, more faults
 lint: install-dev  ## ruff and mypy strict
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-bench: install-dev  ## what a submission costs, side by side with bare Flask and a bare loop
+bench: install  ## predictions through the queue, beside the bare model in a loop
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 compose-test: install-dev  ## docker-compose.yml for real: build, start, use, kill a worker, take down

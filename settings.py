@@ -30,6 +30,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     home: str = "~/.mldeploy"
     store: str = ""  # folder of the models; empty: <home>/models
 
+    url: str = "http://127.0.0.1:5000"  # where the command line finds the service
+
     host: str = "127.0.0.1"
     port: Port = 5000
     api_workers: Count = 1

@@ -68,15 +68,17 @@ class Ledger:
     def verifies(self, job_id: str, owner: str = "") -> bool:
         return identity.verifies(self.secret, job_id, owner)
 
-    def add(self, jobs: Sequence[Job], patience: float = 2.5) -> tuple[list[Accepted | LedgerError], Rings]:
-        """Accept jobs; idempotent by id. Redis adds nothing once ``patience`` seconds have passed.
+    def add(self, jobs: Sequence[Job], patience: float | None = None) -> tuple[list[Accepted | LedgerError], Rings]:
+        """Accept jobs; idempotent by id. Redis adds nothing once ``patience`` seconds have passed, by default those after
+        which we give up on a reply.
 
         Per job an Accepted, or a LaneFull or AfterFailed. Raises LedgerFull.
         """
         limits = self.settings
         head = [self._bell, limits.lane_jobs, limits.lane_rows, limits.lane_bytes]
         body = [value for job in jobs for value in _as_arguments(job)]
-        reply = self._run("add", [self._redis_time() + int(patience * 1000), *head, *body])
+        not_after = self._redis_time() + (self._patience if patience is None else int(patience * 1000))
+        reply = self._run("add", [not_after, *head, *body])
         now, outcomes, rings = reply
         self._note_time(now)
         if outcomes == b"late":

@@ -11,13 +11,13 @@ from typing import Any
 import click
 import requests
 
-from mldeploy.client import URL, Client, Job, Problem
+from mldeploy.client import Client, Job, Problem
 from mldeploy.stack.redis_server import NoRedis
 from mldeploy.stack.up import CannotStart, Up
 from mldeploy.waiting import spinner
 from settings import BadSettings, Settings, load
 
-url_option = click.option("--url", default=URL, show_default=True, envvar="MLDEPLOY_URL", help="Where the service is.")
+url_option = click.option("--url", default="", help="Where the service is.  [default: MLDEPLOY_URL, or http://127.0.0.1:5000]")
 wait_option = click.option("--wait/--no-wait", default=True, show_default=True, help="Wait for the result, or print the job.")
 timeout_option = click.option("--timeout", type=click.FloatRange(min=0), help="Give up waiting after so many seconds.")
 
@@ -81,7 +81,7 @@ def predict(measurements: str, model: str, version: str, proba: bool, url: str, 
     """Predict MEASUREMENTS: JSON (an object or an array of them), a file that holds it, or - for standard input."""
     with _told():
         rows = _read_json(measurements)
-        _show(Client(url).predict(rows, model=model, version=version, proba=proba), wait, timeout)
+        _show(_client(url).predict(rows, model=model, version=version, proba=proba), wait, timeout)
 
 
 @main.command()
@@ -96,7 +96,7 @@ def predict(measurements: str, model: str, version: str, proba: bool, url: str, 
 def train(csv: Path | None, url: str, wait: bool, timeout: float | None, **options: str) -> None:
     """Train on CSV, or, without one, on the rows that the model has."""
     with _told():
-        _show(Client(url).train(csv, **options), wait, timeout)
+        _show(_client(url).train(csv, **options), wait, timeout)
 
 
 @main.command()
@@ -107,7 +107,7 @@ def train(csv: Path | None, url: str, wait: bool, timeout: float | None, **optio
 def result(job_id: str, url: str, wait: bool, timeout: float | None) -> None:
     """Show a job, by default when it has ended."""
     with _told():
-        _show(Client(url).result(job_id), wait, timeout)
+        _show(_client(url).result(job_id), wait, timeout)
 
 
 @main.command()
@@ -116,7 +116,7 @@ def result(job_id: str, url: str, wait: bool, timeout: float | None) -> None:
 def cancel(job_id: str, url: str) -> None:
     """Cancel a job that is queued."""
     with _told():
-        _print(Client(url).result(job_id).cancel().answer)
+        _print(_client(url).result(job_id).cancel().answer)
 
 
 @main.command()
@@ -125,11 +125,15 @@ def cancel(job_id: str, url: str) -> None:
 def models(name: str | None, url: str) -> None:
     """List the models, or show one: what it takes, its versions, how they were judged."""
     with _told():
-        _print(Client(url).model(name) if name else Client(url).models())
+        _print(_client(url).model(name) if name else _client(url).models())
 
 
 def _settings(options: dict[str, Any]) -> Settings:
     return load().replace(**{name: value for name, value in options.items() if value is not None})
+
+
+def _client(url: str) -> Client:
+    return Client(url or load().url)
 
 
 def _show(job: Job, wait: bool, timeout: float | None) -> None:

@@ -31,7 +31,7 @@ class Compose:
     def __init__(self) -> None:
         self.project = f"mldeploytest{secrets.token_hex(3)}"
         first = free_port()
-        settings = {"MLDEPLOY_REDIS_PASSWORD": secrets.token_hex(16), "MLDEPLOY_PORTS": f"{first}-{first + 5}"}
+        settings = {"REDIS_PASSWORD": secrets.token_hex(16), "API_PORTS": f"{first}-{first + 5}"}
         self._environment = Settings().environment() | settings
         self._command = _compose_command()
 

@@ -73,6 +73,21 @@ def client(service: Service) -> Client:
     return Client(service.url)
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pieces]:
+    """For tests that need nothing of their own: all pieces with the poison model, but no worker that trains."""
+    pieces = Pieces(Settings().replace(**FAST), tmp_path_factory.mktemp("shared"))
+    try:
+        pieces.redis()
+        publish(pieces)
+        pieces.reconciler()
+        pieces.api()
+        pieces.worker()
+        yield pieces
+    finally:
+        pieces.stop()
+
+
 @pytest.fixture
 def assemble(tmp_path: Path) -> Iterator[Callable[..., Pieces]]:
     """Redis, the API and, unless this is the control arm, the reconciler; with the poison model published."""

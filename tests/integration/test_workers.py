@@ -2,8 +2,9 @@
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, cast
 
 import psutil
@@ -28,17 +29,28 @@ def ended(pieces: Pieces, *ids: str) -> list[Record]:
     return [record for record in records if record and record.state.final]
 
 
+@contextmanager
+def frozen(pieces: Pieces) -> Iterator[None]:
+    """No worker of these pieces does anything meanwhile."""
+    workers = [running for running in pieces._running if running.name == Kind.PREDICT]
+    for worker in workers:
+        worker.signal_all(signal.SIGSTOP)
+    yield
+    for worker in workers:
+        worker.signal_all(signal.SIGCONT)
+
+
 def error_of(pieces: Pieces, job_id: str) -> bytes:
     record = pieces.ledger.get(job_id)
     assert record is not None
     return record.error or b""
 
 
-def test_one_bad_row_fails_its_own_job_and_none_of_its_neighbours(assemble: Assemble) -> None:
-    pieces = assemble(predict_workers=1)
+def test_one_bad_row_fails_its_own_job_and_none_of_its_neighbours(shared: Pieces) -> None:
+    pieces = shared
     client = Client(pieces.url)
-    jobs = [client.predict(row(number, "raise" if number == 20 else "work"), model="poison") for number in range(64)]
-    pieces.worker()
+    with frozen(pieces):
+        jobs = [client.predict(row(number, "raise" if number == 20 else "work"), model="poison") for number in range(64)]
     for number, job in enumerate(jobs):
         if number == 20:
             with pytest.raises(JobFailed, match="this row is bad"):
@@ -51,8 +63,8 @@ def test_one_bad_row_fails_its_own_job_and_none_of_its_neighbours(assemble: Asse
     assert len(log) < 64 * 8  # halves, not one by one
 
 
-def test_a_batch_keeps_its_order_and_versions_do_not_mix(assemble: Assemble) -> None:
-    pieces = assemble()
+def test_a_batch_keeps_its_order_and_versions_do_not_mix(shared: Pieces) -> None:
+    pieces = shared
     publish(pieces, "other")
     client = Client(pieces.url)
     batches = [
@@ -60,7 +72,6 @@ def test_a_batch_keeps_its_order_and_versions_do_not_mix(assemble: Assemble) -> 
         for model in ("poison", "other")
         for start in (0, 50)
     ]
-    pieces.worker()
     for place, batch in enumerate(batches):
         start = 50 * (place % 2)
         assert [each["prediction"] for each in batch.wait(30)["predictions"]] == [
@@ -267,34 +278,31 @@ def test_a_worker_refuses_a_redis_that_may_forget(assemble: Assemble, setting: s
     assert setting in worker.log.read_text()
 
 
-def test_a_job_that_reaches_a_worker_without_a_model_fails_clearly(assemble: Assemble) -> None:
-    pieces = assemble()
+def test_a_job_that_reaches_a_worker_without_a_model_fails_clearly(shared: Pieces) -> None:
+    pieces = shared
     ghost = Job(pieces.ledger.new_id(), Kind.PREDICT, "ghost", 1, 1, b"\x90", b"{}")
     pieces.ledger.add([ghost])
-    pieces.worker()
     until(lambda: ended(pieces, ghost.id), 20, "the job ends")
     assert b"ghost version 1 does not exist" in error_of(pieces, ghost.id)
 
 
-def test_an_altered_artifact_fails_its_jobs_and_no_others(assemble: Assemble) -> None:
-    pieces = assemble()
+def test_an_altered_artifact_fails_its_jobs_and_no_others(shared: Pieces) -> None:
+    pieces = shared
     publish(pieces, "altered")
     file = pieces.settings.store_path / "altered" / "1-1" / "model.joblib"
     file.write_bytes(file.read_bytes()[:-1] + b"x")
     client = Client(pieces.url)
     bad, good = client.predict(row(1), model="altered"), client.predict(row(2), model="poison")
-    pieces.worker()
     with pytest.raises(JobFailed, match="not the one that was published"):
         bad.wait(20)
     assert good.wait(20)["prediction"] == expected(2)
 
 
-def test_a_version_whose_file_is_gone_fails_its_jobs_clearly(assemble: Assemble) -> None:
-    pieces = assemble()
+def test_a_version_whose_file_is_gone_fails_its_jobs_clearly(shared: Pieces) -> None:
+    pieces = shared
     publish(pieces, "gone")
     (pieces.settings.store_path / "gone" / "1-1" / "model.joblib").unlink()
     job = Client(pieces.url).predict(row(1), model="gone")
-    pieces.worker()
     with pytest.raises(JobFailed, match="gone from the store"):
         job.wait(20)
 
