@@ -33,22 +33,27 @@ class Predicting:
 
     def do(self, claim: Claim, finish: Finish) -> None:
         """Raises Unloadable, and TimeLimit or MemoryError for a group."""
-        card = patiently(lambda: self._registry.card(claim.model, claim.version))
+        predictor = self._predictor(claim)
+        if isinstance(predictor, Failure):
+            finish([failed(job, predictor.type, predictor.detail) for job in claim.jobs], ())
+        else:
+            finish(self._outcomes(predictor, claim.jobs), ())
+
+    def _predictor(self, claim: Claim) -> Predictor | Failure:
+        """The claim's version, loaded, or why all of its jobs fail. Raises Unloadable if another worker may do better."""
+        card = self._registry.card(claim.model, claim.version)
         if card is None:
-            failure = self._why_missing(claim)
-            finish([failed(job, failure.type, failure.detail) for job in claim.jobs], ())
-            return
+            return self._why_missing(claim)
         try:
-            predictor = self._loaded.get(card)
-        except (UnloadableHere, OSError, ImportError) as error:
+            return self._loaded.get(card)
+        except (UnloadableHere, OSError, ImportError, AttributeError) as error:
             raise Unloadable(describe(error)) from error
         except CorruptArtifact as error:
-            finish([failed(job, "corrupt-artifact", str(error)) for job in claim.jobs], ())
-            return
+            return Failure("corrupt-artifact", str(error))
         except MemoryError:
-            finish([failed(job, "out-of-memory", "there is not enough memory to load the model") for job in claim.jobs], ())
-            return
-        finish(self._outcomes(predictor, claim.jobs), ())
+            return Failure("out-of-memory", "there is not enough memory to load the model")
+        except Exception as error:  # noqa: BLE001 - whatever unpickling raises
+            return Failure("prediction-failed", f"the model cannot be loaded: {describe(error)}")
 
     def _why_missing(self, claim: Claim) -> Failure:
         """A reserved version that never came to be fails with the error of its training."""

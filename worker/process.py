@@ -80,7 +80,8 @@ class Process:
             self._bell.ring(patiently(lambda: self._ledger.release(self._kind, self._owner)))
         except (TimeLimit, MemoryError) as error:
             log.error("%s: %s in a group of %d; each is tried alone", claim.group, type(error).__name__, len(claim.jobs))
-            self._bell.ring(patiently(lambda: self._ledger.isolate(self._kind, self._owner)))
+            blame = self._ledger.isolate if len(claim.jobs) > 1 else self._ledger.bury
+            self._bell.ring(patiently(lambda: blame(self._kind, self._owner)))
 
     def _finish(self, outcomes: Sequence[Outcome], effects: Sequence[Effect] = ()) -> None:
         """Raises EffectConflict. A finish whose reply was lost is sent again, and then refused as done already."""

@@ -16,7 +16,7 @@ from models.predictor import Predictor
 from models.registry import Registry
 from worker.failure import describe, failed
 from worker.limits import TimeLimit, time_limit
-from worker.process import Finish, patiently
+from worker.process import Finish
 
 
 class TrainedModel(Struct, frozen=True):
@@ -76,8 +76,8 @@ class Training:
                 champion = self._champion(card.name)
 
     def _champion(self, name: str) -> Card | None:
-        version = patiently(lambda: self._registry.resolve(name))
-        return patiently(lambda: self._registry.card(name, version)) if version else None
+        version = self._registry.resolve(name)
+        return self._registry.card(name, version) if version else None
 
     def _dataset(self, job: ClaimedJob, options: TrainOptions, champion: Card | None) -> Dataset:
         """The rows sent, or else those that the champion was made from, or else the packaged ones."""

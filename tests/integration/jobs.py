@@ -42,3 +42,8 @@ def state(ledger: Ledger, job_id: str) -> State | None:
 
 def reconcile(ledger: Ledger, outage: float = 5.0) -> tuple[int, int, list[tuple[str, str]]]:
     return ledger.reconcile(["predict", "train"], ["predict.small", "predict.large", "train"], outage)
+
+
+def expire_lease(ledger: Ledger, owner: str, kind: str = "predict") -> None:
+    """As if the owner had been silent for a whole lease."""
+    assert ledger.redis.zadd(f"{ledger.prefix}owners:{kind}", {owner: 1}, xx=True, ch=True) == 1

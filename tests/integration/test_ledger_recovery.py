@@ -1,0 +1,226 @@
+"""The ledger's rules for what goes wrong: owners that die, knocks that are lost, memory that runs out."""
+
+import time
+from typing import cast
+
+import pytest
+
+from jobs.errors import LedgerFull
+from jobs.job import Kind, State
+from jobs.ledger import Ledger
+from settings import Settings
+from tests.integration.jobs import LANE, add, added, claim, expire_lease, ids, job, reconcile, state, succeeded
+from tests.processes import Pieces, until
+
+# Owners that die
+
+
+def test_work_of_a_dead_owner_is_claimed_alone_behind_the_others(ledger: Ledger) -> None:
+    first, second = added(ledger, 2)
+    claim(ledger, "w:1")
+    (third,) = added(ledger, 1)
+    ledger.bury("predict", "w:1")
+    assert [ids(claim(ledger, f"w:{n}", token=str(n))) for n in range(2, 5)] == [[third.id], [first.id], [second.id]]
+
+
+def test_only_a_death_alone_counts_and_the_third_fails_the_job(ledger: Ledger) -> None:
+    poison, innocent = added(ledger, 2)
+    claim(ledger, "w:0")
+    ledger.bury("predict", "w:0")
+    for death in range(1, 4):
+        claimed = claim(ledger, f"w:{death}", token=f"p{death}")
+        if ids(claimed) == [innocent.id]:
+            ledger.finish(f"w:{death}", succeeded(claimed))
+            claimed = claim(ledger, f"w:{death}", token=f"q{death}")
+        assert ids(claimed) == [poison.id]
+        assert state(ledger, poison.id) is State.RUNNING
+        ledger.bury("predict", f"w:{death}")
+    record = ledger.get(poison.id)
+    assert record is not None
+    assert record.state is State.FAILED
+    assert b"worker-died" in (record.error or b"")
+    assert state(ledger, innocent.id) is State.SUCCEEDED
+
+
+def test_a_lease_that_ran_out_counts_apart_and_fails_a_job_only_in_the_end(settings: Settings) -> None:
+    ledger = Ledger(settings.replace(max_lapses=5, max_deaths=1))
+    (one,) = added(ledger, 1)
+    for lapse in range(5):
+        assert state(ledger, one.id) is State.QUEUED
+        claim(ledger, f"w:{lapse}", token=str(lapse))
+        expire_lease(ledger, f"w:{lapse}")
+        reconcile(ledger)
+    assert state(ledger, one.id) is State.FAILED
+
+
+def test_work_given_back_counts_no_attempt_and_keeps_its_place(ledger: Ledger) -> None:
+    first, second = added(ledger, 2)
+    claim(ledger, "w:1")
+    (third,) = added(ledger, 1)
+    ledger.leave("predict", "w:1")
+    claimed = claim(ledger, "w:2")
+    assert ids(claimed) == [first.id, second.id, third.id]
+    assert {record.attempts for record in ledger.get_many(ids(claimed)) if record} == {1}
+
+
+def test_an_owner_that_leaves_is_no_longer_counted(ledger: Ledger) -> None:
+    ledger.renew("predict", [LANE], ["w:1", "w:2"])
+    ledger.leave("predict", "w:1")
+    assert ledger.live_owners("predict") == ["w:2"]
+
+
+def test_running_over_the_hard_limit_fails_a_job_alone_and_isolates_a_group(ledger: Ledger) -> None:
+    first, second = added(ledger, 2)
+    claim(ledger, "w:1")
+    ledger.time_out("predict", "w:1")
+    assert ids(claim(ledger, "w:2", token="a")) == [first.id]
+    ledger.time_out("predict", "w:2")
+    assert state(ledger, first.id) is State.FAILED
+    assert ids(claim(ledger, "w:3", token="b")) == [second.id]
+
+
+def test_the_reconciler_takes_back_from_expired_owners_only(ledger: Ledger) -> None:
+    (one,) = added(ledger, 1)
+    claim(ledger, "w:1")
+    reconcile(ledger)
+    assert state(ledger, one.id) is State.RUNNING
+    expire_lease(ledger, "w:1")
+    dead, _, _ = reconcile(ledger)
+    assert (dead, state(ledger, one.id)) == (1, State.QUEUED)
+
+
+def test_a_live_owner_keeps_its_work_by_renewing(settings: Settings) -> None:
+    ledger = Ledger(settings.replace(lease=1.0))
+    (one,) = added(ledger, 1)
+    claim(ledger, "w:1")
+    end = time.monotonic() + 2.5
+    while time.monotonic() < end:
+        ledger.renew("predict", [LANE], ["w:1"])
+        reconcile(ledger)
+        assert state(ledger, one.id) is State.RUNNING
+        time.sleep(0.1)
+    until(lambda: reconcile(ledger)[0] == 1, 5, "the silent owner is found dead")
+
+
+def test_after_an_outage_every_lease_gets_one_full_period(ledger: Ledger) -> None:
+    (one,) = added(ledger, 1)
+    claim(ledger, "w:1")
+    reconcile(ledger)
+    expire_lease(ledger, "w:1")
+    ledger.redis.decrby(ledger.prefix + "reconciled", 60_000)
+    assert reconcile(ledger)[0] == 0
+    assert state(ledger, one.id) is State.RUNNING
+    assert ledger.live_owners("predict") == ["w:1"]
+
+
+def test_two_reconcilers_do_no_harm(ledger: Ledger) -> None:
+    added(ledger, 5)
+    claim(ledger, "w:1")
+    expire_lease(ledger, "w:1")
+    assert [reconcile(ledger)[0], reconcile(ledger)[0]] == [1, 0]
+    assert ledger.waiting(LANE) == 5
+
+
+# Knocking
+
+
+def test_a_backlog_is_many_records_and_a_handful_of_knocks(ledger: Ledger) -> None:
+    ledger.renew("predict", [LANE], ["w:1", "w:2"])
+    rings = [ring for _ in range(50) for ring in ledger.add([job(ledger) for _ in range(10)])[1]]
+    assert len(rings) == 2
+    assert ledger.waiting(LANE) == 500
+
+
+def test_no_knock_while_an_owner_serves_and_one_when_it_signs_off_with_work_left(ledger: Ledger) -> None:
+    ledger.renew("predict", [LANE], ["w:1"])
+    _, rings = ledger.add([job(ledger)])
+    ledger.finish("w:1", succeeded(claim(ledger)))
+    assert ledger.claim(LANE, "w:1", "t2", bell=rings[0][1]) is None
+    _, (ring,) = ledger.add([job(ledger)])
+    ledger.claim(LANE, "w:1", "t3", bell=ring[1])
+    assert ledger.add([job(ledger)])[1] == []
+    assert len(ledger.sign_off(LANE, "w:1")) == 1
+
+
+def test_a_lost_knock_is_rung_again_by_the_reconciler(settings: Settings) -> None:
+    ledger = Ledger(settings.replace(bell=0.2))
+    ledger.renew("predict", [LANE], ["w:1"])
+    assert len(ledger.add([job(ledger)])[1]) == 1
+    assert reconcile(ledger)[2] == []
+    until(lambda: reconcile(ledger)[2], 5, "the lane is rung for again")
+
+
+def test_nobody_is_rung_for_when_there_is_nobody(ledger: Ledger) -> None:
+    assert ledger.add([job(ledger)])[1] == []
+    ledger.renew("predict", [LANE], ["w:1"])
+    assert [lane for lane, _ in reconcile(ledger)[2]] == [LANE]
+
+
+def test_work_that_nobody_hears_of_is_seen_by_those_who_could(settings: Settings) -> None:
+    ledger = Ledger(settings)
+    added(ledger, 1)
+    ledger.renew("predict", [LANE], ["w:1"])
+    time.sleep(0.2)  # it is this time that is measured
+    held, starved = ledger.renew("predict", [LANE], ["w:1"])
+    assert held == 0
+    assert starved >= 0.2
+    claim(ledger)
+    assert ledger.renew("predict", [LANE], ["w:1"]) == (1, 0.0)
+
+
+# Memory
+
+
+def test_finished_jobs_are_forgotten_by_time_and_by_size_and_open_ones_never(settings: Settings) -> None:
+    ledger = Ledger(settings.replace(keep=0.001))
+    done, still_open = added(ledger, 2)
+    claimed = claim(ledger)
+    ledger.finish("w:1", succeeded(claimed)[:1])
+    time.sleep(0.01)  # longer than they are kept
+    assert reconcile(ledger)[1] == 1
+    assert (state(ledger, done.id), state(ledger, still_open.id)) == (None, State.RUNNING)
+
+    small = Ledger(settings.replace(key_prefix=settings.key_prefix + "s", keep_bytes=2500))
+    jobs = added(small, 5)
+    small.finish("w:1", succeeded(claim(small), b"x" * 400))
+    assert reconcile(small)[1] == 3
+    assert sum(state(small, each.id) is not None for each in jobs) == 2
+
+
+def test_nothing_is_left_in_redis_but_the_records_once_all_is_done(ledger: Ledger) -> None:
+    training = job(ledger, kind=Kind.TRAIN)
+    add(ledger, training, job(ledger, after=training.id))
+    ledger.finish("w:2", succeeded(claim(ledger, "w:2", lane="train")))
+    ledger.finish("w:1", succeeded(claim(ledger)))
+    assert ledger.claim(LANE, "w:1", "t9") is None
+    assert ledger.claim("train", "w:2", "t9") is None
+    keys = cast("list[bytes]", ledger.redis.keys(ledger.prefix + "*"))
+    names = sorted(key.decode().removeprefix(ledger.prefix).split(":")[0] for key in keys)
+    assert names == ["finished", "finished", "job", "job", "lane", "lane", "owners", "owners", "secret", "sequence"]
+
+
+def test_finishing_goes_on_at_maxmemory_where_adding_is_refused(tmp_path_factory: pytest.TempPathFactory) -> None:
+    pieces = Pieces(Settings(), tmp_path_factory.mktemp("full"))
+    pieces.redis()
+    try:
+        ledger = pieces.ledger
+        added(ledger, 3)
+        claimed = claim(ledger)
+        ledger.redis.config_set("maxmemory", 1)
+        with pytest.raises(LedgerFull):
+            ledger.add([job(ledger)])
+        with pytest.raises(LedgerFull):
+            ledger.guard(lambda: ledger.redis.set("anything", "more"))
+        assert ledger.renew("predict", [LANE], ["w:1"])[0] == 3
+        reconcile(ledger)
+        assert ledger.finish("w:1", succeeded(claimed))[0] == 3
+    finally:
+        pieces.stop()
+
+
+# Reading the keys of a record from an id
+
+
+def test_the_secret_is_made_once_and_shared(ledger: Ledger, settings: Settings) -> None:
+    assert Ledger(settings).verifies(ledger.new_id())
+    assert not Ledger(settings.replace(key_prefix=settings.key_prefix + "other")).verifies(ledger.new_id())
