@@ -72,7 +72,9 @@ def decide(challenger: Card, champion: Card | None, judged: Metrics | None, prom
     if promote == "always":
         return Verdict(True, "promote=always", number, judged)
     if judged is None:
-        return Verdict(False, f"version {number} takes other features, so they cannot be compared", number, None)
+        return Verdict(
+            False, f"version {number} cannot be judged on these rows (it takes other features, or fails on them)", number, None
+        )
     ours, theirs = challenger.metrics.accuracy, judged.accuracy
     compared = f"accuracy {ours:.4f} against {theirs:.4f} of version {number} on the same {judged.rows} test rows"
     return Verdict(

@@ -1,5 +1,6 @@
 """Trainings: fit and judge, then publish the version in the very step that ends its job."""
 
+import logging
 from pathlib import Path
 
 from msgspec import Struct, json
@@ -7,7 +8,6 @@ from msgspec import Struct, json
 from jobs.errors import EffectConflict
 from jobs.job import Claim, ClaimedJob, Effect, Outcome, State
 from models import artifact, train
-from models.artifact import CorruptArtifact, UnloadableHere
 from models.card import Card, Metrics
 from models.dataset import BadTrainingData, Dataset, read
 from models.options import TrainOptions
@@ -17,6 +17,8 @@ from models.registry import Registry
 from worker.failure import describe, failed
 from worker.limits import TimeLimit, time_limit
 from worker.process import Finish
+
+log = logging.getLogger("mldeploy.worker")
 
 
 class TrainedModel(Struct, frozen=True):
@@ -83,7 +85,7 @@ class Training:
         """The rows sent, or else those that the champion was made from, or else the packaged ones."""
         target = options.target or (champion.schema.target if champion else "")
         if job.payload:
-            return read(job.payload, options.target)
+            return read(job.payload, target)
         csv = artifact.training_set(self._store, champion) if champion else packaged_csv(options.model)
         if csv is None:
             raise BadTrainingData(f"there are no rows to train {options.model} on: send a CSV")
@@ -94,7 +96,7 @@ class Training:
         if champion is None or not train.comparable(champion, challenger):
             return None
         try:
-            estimator = artifact.load(self._store, champion)
-        except (UnloadableHere, CorruptArtifact, OSError):
+            return train.judge(Predictor(champion.schema, artifact.load(self._store, champion)), dataset)
+        except Exception:
+            log.exception("%s version %d cannot be judged", champion.name, champion.version)
             return None
-        return train.judge(Predictor(champion.schema, estimator), dataset)

@@ -311,6 +311,13 @@ def test_train_options_are_checked_at_the_door(service: Service, body: str, poin
     assert problem(answer)["errors"][0]["pointer"] == pointer
 
 
+def test_an_empty_body_of_any_type_retrains_the_default_model(service: Service, client: Client) -> None:
+    for headers in ({}, {"Content-Type": "application/x-www-form-urlencoded"}):
+        answer = post(service, "/train", headers=headers)
+        assert (answer.status_code, answer.json()["model"]["name"]) == (202, "iris")
+        client.result(answer.json()["id"]).wait(60)
+
+
 def test_there_is_nothing_to_retrain_a_model_on_that_never_was(service: Service) -> None:
     answer = post(service, "/train", json={"model": "unheard-of"})
     assert answer.status_code == 404
