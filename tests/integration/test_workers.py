@@ -1,6 +1,7 @@
 """Real Celery workers: what they do with bad rows, hangs, stalls, SIGTERM, and with models that are not there yet."""
 
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -152,7 +153,7 @@ def test_a_stalled_consumer_is_noticed_and_ends_to_be_started_again(assemble: As
     pieces = assemble(stall=3.0)
     worker = pieces.worker()
     celery: Celery = make_celery(pieces.settings)
-    celery.control.cancel_consumer("predict", reply=True, timeout=5)
+    celery.control.cancel_consumer("predict", destination=[f"predict@{socket.gethostname()}"], reply=True, timeout=5)
     job = Client(pieces.url).predict(row(1), model="poison")
     took = until(lambda: worker.popen.poll() is not None, 20, "it ends")
     assert worker.popen.returncode == 1
@@ -239,16 +240,15 @@ def test_a_training_whose_worker_dies_leaves_no_partial_version(assemble: Assemb
     client = Client(pieces.url)
     client.predict(FLOWER).wait(30)
     big = (packaged_csv("iris") or b"") + b"".join((packaged_csv("iris") or b"").partition(b"\n")[2] for _ in range(300))
-    for _ in range(2):
-        training = client.train(big, estimator="RandomForestClassifier", model="iris")
-        until(lambda: client.result(training.id).status == "running", 20, "the training runs")  # noqa: B023
-        trainer.kill()
-        assert client.predict(FLOWER).wait(20)["prediction"] == "setosa"
-        trainer = pieces.worker(Kind.TRAIN)
-        assert training.wait(60)["model"]["version"] == training.answer["model"]["version"]
-        assert training.answer["attempts"] == 2
+    training = client.train(big, estimator="RandomForestClassifier", model="iris")
+    until(lambda: client.result(training.id).status == "running", 20, "the training runs")
+    trainer.kill()
+    assert client.predict(FLOWER).wait(20)["prediction"] == "setosa"
+    pieces.worker(Kind.TRAIN)
+    assert training.wait(60)["model"]["version"] == 2
+    assert training.answer["attempts"] == 2
     left = sorted(folder.name for folder in (pieces.folder / "models" / "iris").iterdir())
-    assert left == ["1-1", "2-2", "3-2"]
+    assert left == ["1-1", "2-2"]
 
 
 def test_two_trainings_that_end_together_are_judged_against_each_other(assemble: Assemble) -> None:
