@@ -1,7 +1,7 @@
 # Needs git, make and Python 3.11 with venv; everything else is installed into .venv.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3.11)
-PORT ?= 5000
+PORT ?=
 DEMO_HOME ?= .mldeploy
 BIN := .venv/bin
 ARGS ?=
@@ -16,10 +16,10 @@ install: $(BIN)/mldeploy  ## make .venv with the mldeploy command, from requirem
 install-dev: .venv/dev  ## install, and what tests and lint need
 
 demo: install  ## train, predict, retrain, each request shown; ONCE=1 ends after the last step
-	@$(BIN)/mldeploy demo --home $(DEMO_HOME) --port $(PORT) $(if $(ONCE),--once)
+	@$(BIN)/mldeploy demo --home $(DEMO_HOME) $(if $(PORT),--port $(PORT)) $(if $(ONCE),--once)
 
 up: install  ## the whole service on this machine
-	@$(BIN)/mldeploy up --port $(PORT) $(ARGS)
+	@$(BIN)/mldeploy up $(if $(PORT),--port $(PORT)) $(ARGS)
 
 test: install-dev  ## every test, against a real Redis and real workers
 	@$(BIN)/pytest $(ARGS)

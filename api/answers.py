@@ -25,9 +25,9 @@ class JobAnswer(Struct, frozen=True, omit_defaults=True):
     kind: str
     status: State
     model: ModelReference
-    rows: int
     created_at: str
     result_url: str
+    rows: int = 0  # of the body
     started_at: str | None = None
     finished_at: str | None = None
     attempts: int = 0
@@ -43,7 +43,7 @@ class _StoredError(Struct):
 
 def accepted(job: Job, created_at: int, state: State) -> Response:
     answer = JobAnswer(
-        job.id, job.kind.value, state, ModelReference(job.model, job.version), job.rows, iso(created_at), f"/result/{job.id}"
+        job.id, job.kind.value, state, ModelReference(job.model, job.version), iso(created_at), f"/result/{job.id}", job.rows
     )
     return _unfinished(answer)
 

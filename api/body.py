@@ -1,6 +1,7 @@
 """What a request brings: its body, its query and its preferences, each checked and bounded."""
 
-from typing import TypeVar
+import re
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 from flask import request
@@ -22,10 +23,11 @@ def is_json() -> bool:
     return kind in ("", "application/json") or kind.endswith("+json")
 
 
-def json_body() -> bytes:
-    """Raises Refusal for another content type, and 413 for a body over the limit."""
+def json_body(also: str = "") -> bytes:
+    """Raises Refusal for another content type, whose text says what is taken ``also``, and 413 for a body over the limit."""
     if not is_json() and request.content_length != 0:
-        raise Refusal("unsupported-media-type", f"send JSON with 'Content-Type: application/json', not {request.mimetype[:80]}")
+        taken = f"JSON with 'Content-Type: application/json'{also}"
+        raise Refusal("unsupported-media-type", f"send {taken}, not {request.mimetype[:80]}")
     return read()
 
 
@@ -49,7 +51,7 @@ def decode(body: bytes, type_: type[T]) -> T:
     try:
         decoded = msgspec.json.decode(body, type=type_)
     except msgspec.ValidationError as error:
-        raise InvalidInput([_fault(error)]) from None
+        raise InvalidInput([_fault(error, type_)]) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedInput(str(error)) from None
     except RecursionError:
@@ -61,9 +63,9 @@ def decode(body: bytes, type_: type[T]) -> T:
 def query(type_: type[T]) -> T:
     """The query string. Raises InvalidInput, also for a parameter that there is not."""
     try:
-        return msgspec.convert(request.args.to_dict(), type_, strict=False)
+        return msgspec.convert({name: value for name, value in request.args.items() if value}, type_, strict=False)
     except msgspec.ValidationError as error:
-        raise InvalidInput([_fault(error)]) from None
+        raise InvalidInput([_fault(error, type_)]) from None
 
 
 def preferred_wait(most: float) -> float:
@@ -72,6 +74,25 @@ def preferred_wait(most: float) -> float:
     return min(float(value), most) if value.isdecimal() and len(value) < 10 else 0.0
 
 
-def _fault(error: msgspec.ValidationError) -> Fault:
+def _fault(error: msgspec.ValidationError, type_: type[msgspec.Struct]) -> Fault:
+    """With what is taken, in words for a person."""
     detail, _, path = str(error).partition(" - at `$")
-    return Fault(path.rstrip("`").replace(".", "/"), detail[:1].lower() + detail[1:])
+    names, field = list(type_.__struct_fields__), path.rstrip("`").removeprefix(".")
+    if field in names:
+        taken = _taken(get_type_hints(type_, include_extras=True)[field])
+        return Fault(f"/{field}", f"expected {taken}" if taken else detail[:1].lower() + detail[1:])
+    unknown = re.search(r"unknown field `(.+)`", detail)
+    if unknown:
+        return Fault("", f"there is no option {unknown[1][:80]}; there are: {', '.join(names)}")
+    return Fault("", detail[:1].lower() + detail[1:])
+
+
+def _taken(hint: Any) -> str:
+    """What a field takes, from its own definition; empty if that tells nothing."""
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(map(str, get_args(hint)))
+    if hint is bool:
+        return "true or false"
+    notes = [note for note in getattr(hint, "__metadata__", ()) if isinstance(note, msgspec.Meta)]
+    described = [note.description for note in notes if note.description]
+    return described[0] if described else next(filter(None, map(_taken, get_args(hint))), "")

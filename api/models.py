@@ -45,7 +45,7 @@ def list_models() -> Response:
 @blueprint.get("/models/<name>")
 def show_model(name: str) -> Response:
     model, known = _model(name), packaged_schema(name) if name == service().settings.default_model else None
-    if not model.cards and known is None:
+    if known is None and service().registry.model(name) is None:
         raise UnknownModel(f"there is no model {name[:64]}; there are: {', '.join(service().registry.names()) or 'none yet'}")
     schema = _champion_schema(model) or known
     return answers.json(ModelAnswer(name, model.aliases, schema.json_schema() if schema else None, list(model.cards.values())))

@@ -27,7 +27,9 @@ class PredictQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """``version`` is a number or an alias."""
 
     model: ModelName = ""
-    version: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$(?!\n)")] = CHAMPION
+    version: Annotated[
+        str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$(?!\n)", description="a number or an alias such as champion")
+    ] = CHAMPION
     proba: bool = False
 
 

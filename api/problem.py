@@ -4,7 +4,7 @@ import logging
 from http import HTTPStatus
 
 import msgspec
-from flask import Flask, Response, request
+from flask import Flask, Response, current_app, request
 from msgspec import Struct
 from werkzeug.exceptions import HTTPException
 
@@ -33,7 +33,7 @@ PROBLEMS: dict[str, tuple[int | None, str]] = {
     "unknown-model": (404, "There is no such model"),
     "unknown-version": (404, "The model has no such version"),
     "unknown-job": (404, "There never was such a job"),
-    "expired-job": (410, "The job has been forgotten"),
+    "forgotten-job": (410, "The job has been forgotten"),
     "job-running": (409, "The job is running"),
     "job-final": (409, "The job has ended already"),
     "too-many-models": (409, "There are as many models as may be"),
@@ -127,11 +127,19 @@ def _http_error(error: HTTPException) -> Response:
     if code is None:
         problem = Problem("about:blank", HTTPStatus(status).phrase, status, error.description or "", request.path)
         return _respond(problem)
-    answer = _answer(code, error.description or "")
+    answer = _answer(code, _http_detail(code, error))
     for name, value in error.get_headers():
         if name == "Allow":
             answer.headers[name] = value
     return answer
+
+
+def _http_detail(code: str, error: HTTPException) -> str:
+    if code == "body-too-large":
+        return f"A body has at most {current_app.config['MAX_CONTENT_LENGTH'] - 1:,} bytes: send less at a time."
+    if code == "method-not-allowed":
+        return f"{request.path} takes {', '.join(sorted(getattr(error, 'valid_methods', None) or ()))}."
+    return f"There is no route {request.path}; there are /predict, /train, /result/<id>, /models, /health/live and /health/ready."
 
 
 def _unexpected(error: Exception) -> Response:

@@ -19,7 +19,7 @@ EXPIRED = "The job ended, and its result has been forgotten since."
 class ResultQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """``wait``: seconds to hold the answer while the job is not final."""
 
-    wait: Annotated[float, Meta(ge=0, le=60)] = 0
+    wait: Annotated[float, Meta(ge=0, le=60, description="seconds from 0 to 60")] = 0
 
 
 @blueprint.get("/result/<job_id>")
@@ -54,5 +54,5 @@ def _check_id(job_id: str) -> None:
 
 def _found(record: Record | None) -> Record:
     if record is None:
-        raise Refusal("expired-job", EXPIRED)
+        raise Refusal("forgotten-job", EXPIRED)
     return record

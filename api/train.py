@@ -12,7 +12,7 @@ from api.service import service
 from api.submit import submit
 from jobs.job import Job, Kind
 from models.options import TrainOptions
-from models.packaged import packaged_csv
+from models.packaged import packaged_csv, packaged_schema
 from models.registry import UnknownModel
 from models.schema import Fault, InvalidInput
 
@@ -23,9 +23,10 @@ blueprint = Blueprint("train", __name__)
 def train() -> Response:
     if request.mimetype == "text/csv":
         body = read()
-        options = _named(query(TrainOptions))
-        return submit(_job(options, body, _count_rows(body, options.target)))
-    body = json_body()
+        options = query(TrainOptions)
+        rows = _count_rows(body, options.target, [] if options.model else _default_features())
+        return submit(_job(_named(options), body, rows))
+    body = json_body(also=" (options), or a CSV with 'Content-Type: text/csv'")
     options = _named(_merged(decode(body, TrainOptions) if body.strip() else TrainOptions()))
     _check_has_rows(options.model)
     return submit(_job(options, b"", 0))
@@ -33,6 +34,15 @@ def train() -> Response:
 
 def _named(options: TrainOptions) -> TrainOptions:
     return options if options.model else msgspec.structs.replace(options, model=service().settings.default_model)
+
+
+def _default_features() -> list[str]:
+    """A CSV that names no model is for the default one, and must look like it."""
+    name = service().settings.default_model
+    version = service().registry.resolve(name)
+    card = service().registry.card(name, version) if version else None
+    schema = card.schema if card else packaged_schema(name)
+    return schema.names if schema else []
 
 
 def _merged(options: TrainOptions) -> TrainOptions:
@@ -54,25 +64,47 @@ def _check_has_rows(name: str) -> None:
         raise UnknownModel(f"there is no model {name} to retrain (there are: {known}); send a CSV to make it")
 
 
-def _count_rows(body: bytes, target: str) -> int:
-    """What can be told without reading the whole table: its header, and how many lines follow."""
+def _count_rows(body: bytes, target: str, features: list[str]) -> int:
+    """What can be told without reading the whole table: its header, and how many lines follow. ``features`` must be there."""
+    text = _text(body)
+    header = _header(text)
+    if target and target not in header:
+        raise Refusal("bad-csv", f"there is no column {target} to predict; the columns are {_listed(header)}")
+    if not set(features) <= set(header):
+        name = service().settings.default_model
+        raise Refusal(
+            "bad-csv", f"these are not the columns of {name} ({_listed(features)}): give model=… for a model of its own"
+        )
+    rows = text.rstrip("\n").count("\n")
+    if rows < 1:
+        raise Refusal("bad-csv", "there are no rows below the header")
+    return rows
+
+
+def _text(body: bytes) -> str:
+    if not body.strip():
+        raise Refusal("bad-csv", "the body is empty: send a CSV with a header line")
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise Refusal("bad-csv", f"the CSV is not UTF-8 (byte {error.start})") from None
     if "\0" in text:
         raise Refusal("bad-csv", "the CSV holds a NUL byte")
+    return text
+
+
+def _header(text: str) -> list[str]:
     try:
         header = next(csv.reader(io.StringIO(text[:100_000])), [])
     except csv.Error as error:
         raise Refusal("bad-csv", f"the CSV's header cannot be read: {error}") from None
     if len(header) < 2:
-        raise Refusal("bad-csv", "a CSV begins with a header line and has a target and at least one feature")
+        hint = " (one column was found: are they separated by ; ?)" if ";" in text[:1000] else ""
+        raise Refusal("bad-csv", f"a CSV begins with a header line and has a target and at least one feature{hint}")
     if len(set(header)) < len(header) or not all(name.strip() for name in header):
-        raise Refusal("bad-csv", "each column needs a name of its own in the header line")
-    if target and target not in header:
-        raise Refusal("bad-csv", f"there is no column {target} to predict; the columns are {', '.join(header[:12])}")
-    rows = text.rstrip("\n").count("\n")
-    if rows < 1:
-        raise Refusal("bad-csv", "there are no rows below the header")
-    return rows
+        raise Refusal("bad-csv", "each column needs a name of its own in the header line (in pandas: to_csv(index=False))")
+    return header
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names) if len(names) <= 12 else f"{', '.join(names[:10])}, …, {names[-1]}"

@@ -6,16 +6,18 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 import requests
 
-from mldeploy.client import Client, Job, Problem
+from mldeploy.client import Client, Job, JobFailed, Problem
 from mldeploy.stack.redis_server import NoRedis
 from mldeploy.stack.up import CannotStart, Up
 from mldeploy.waiting import spinner
 from settings import BadSettings, Settings, load
+
+ESTIMATORS = "DecisionTreeClassifier, GaussianNB, KNeighborsClassifier, LogisticRegression, RandomForestClassifier"
 
 url_option = click.option("--url", default="", help="Where the service is.  [default: MLDEPLOY_URL, or http://127.0.0.1:5000]")
 wait_option = click.option("--wait/--no-wait", default=True, show_default=True, help="Wait for the result, or print the job.")
@@ -62,7 +64,10 @@ def up(**options: Any) -> None:
 @place_options
 @click.option("--once", is_flag=True, help="End after the last step.")
 def demo(once: bool, **options: Any) -> None:
-    """Train iris, predict, retrain, showing every request; then leave the service running until Ctrl-C."""
+    """Train, predict and retrain, every request shown.
+
+    Then the service is left running until Ctrl-C, or with --once ended.
+    """
     with _told():
         settings = _settings(options)
     program = [sys.executable, "-m", "mldeploy.demo", *(["--once"] if once else [])]  # apart: it needs scikit-learn, we do not
@@ -88,7 +93,7 @@ def predict(measurements: str, model: str, version: str, proba: bool, url: str, 
 @click.argument("csv", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--model", default="", help="The model's name.  [default: the service's own]")
 @click.option("--target", default="", help="The column to predict.  [default: the last one]")
-@click.option("--estimator", default="", help="A scikit-learn class, such as RandomForestClassifier.")
+@click.option("--estimator", default="", help=f"One of {ESTIMATORS}.  [default: the champion's, or the first of these]")
 @click.option("--promote", type=click.Choice(["if_better", "always", "never"]), default="if_better", show_default=True)
 @url_option
 @wait_option
@@ -137,11 +142,26 @@ def _client(url: str) -> Client:
 
 
 def _show(job: Job, wait: bool, timeout: float | None) -> None:
-    """The answer on standard output; the exit status is 1 if the job failed."""
-    if wait:
-        with spinner(f"job {job.id}"):
-            job.wait(timeout)
+    """The job on standard output. The exit status is 1 if it failed, 2 if it was not waited for to the end, 130 on Ctrl-C."""
+    goes_on = f"the job goes on: `mldeploy result {job.id}` reads it, `mldeploy cancel {job.id}` takes it back while it is queued"
+    try:
+        if wait:
+            with spinner(f"job {job.id}"):
+                job.wait(timeout)
+    except KeyboardInterrupt:
+        _end(goes_on, 130)
+    except TimeoutError as error:
+        _end(f"{error}; {goes_on}", 2)
+    except JobFailed:
+        pass  # its answer says why, below
     _print(job.answer)
+    if job.done and job.status != "succeeded":
+        _end(f"Error: {JobFailed(job)}", 1)
+
+
+def _end(text: str, status: int) -> NoReturn:
+    click.echo(text, err=True)
+    sys.exit(status)
 
 
 def _read_json(given: str) -> Any:
@@ -150,11 +170,11 @@ def _read_json(given: str) -> Any:
         path = Path(given)
         if not path.is_file():
             raise click.UsageError(f"{given!r} is neither JSON nor a file")
-        text = path.read_text()
+        text = path.read_text(errors="replace")
     try:
         return json.loads(text)
     except ValueError as error:
-        raise click.UsageError(f"this is not JSON: {error}") from None
+        raise click.UsageError(f"predict takes JSON, and this is not: {error}") from None
 
 
 def _print(answer: Any) -> None:
@@ -173,8 +193,10 @@ def _told() -> Iterator[None]:
     try:
         yield
     except requests.ConnectionError as error:
+        address = error.request.url if error.request and error.request.url else "that address"
+        place = "/".join(str(address).split("/")[:3])
         raise click.ClickException(
-            f"no service answers at {error.request.url if error.request else 'that address'}: start one with `mldeploy up`"
+            f"no service answers at {place}: start one with `mldeploy up`, or say where it is with --url or MLDEPLOY_URL"
         ) from None
-    except (Problem, BadSettings, CannotStart, NoRedis, TimeoutError, requests.Timeout) as error:
+    except (Problem, BadSettings, CannotStart, NoRedis, OSError, ValueError) as error:  # requests' own are among them
         raise click.ClickException(str(error)) from None

@@ -27,7 +27,7 @@ class Problem(Exception):
         super().__init__(self._told())
 
     def _told(self) -> str:
-        lines = [f"{self.title}: {self.detail}" if self.detail else self.title]
+        lines = [f"{self.title}: {self.detail}" if self.detail and not self.errors else self.title]
         return "\n".join(lines + [f"  {error['pointer'] or '(body)'}: {error['detail']}" for error in self.errors])
 
 
@@ -111,9 +111,11 @@ class Client:
         self._timeout = timeout
         self._session = requests.Session()
 
-    def predict(self, rows: Row | Sequence[Row], *, model: str = "", version: str | int = "", proba: bool = False) -> Job:
-        """One measurement (a mapping) or a batch (a sequence of them)."""
-        body = dict(rows) if isinstance(rows, Mapping) else [dict(row) for row in rows]
+    def predict(self, rows: Row | Sequence[Row] | Any, *, model: str = "", version: str | int = "", proba: bool = False) -> Job:
+        """One measurement (a mapping, or a row of a data frame) or a batch (a sequence of them, or a data frame)."""
+        if hasattr(rows, "to_dict"):
+            rows = rows.to_dict("records") if hasattr(rows, "columns") else rows.to_dict()
+        body = _plain(rows) if isinstance(rows, Mapping) else [_plain(row) for row in rows]
         query = {"model": model, "version": str(version), "proba": "true" if proba else ""}
         return Job(self, self._call("POST", "predict", json=body, params=_given(query)))
 
@@ -121,7 +123,9 @@ class Client:
         """Train on a CSV (a path, or its text), or on the rows that the model has. Options: model, target, estimator, promote."""
         if csv is None:
             return Job(self, self._call("POST", "train", json=_given(options)))
-        data = csv.read_bytes() if isinstance(csv, Path) else csv.encode() if isinstance(csv, str) else csv
+        if isinstance(csv, str):
+            csv = csv.encode() if "\n" in csv else Path(csv)
+        data = csv.read_bytes() if isinstance(csv, Path) else csv
         return Job(self, self._call("POST", "train", data=data, params=_given(options), headers={"Content-Type": "text/csv"}))
 
     def result(self, job_id: str) -> Job:
@@ -148,6 +152,11 @@ class Client:
         if answer.status_code >= 400:
             raise Problem(answer.status_code, body)
         return body
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    """NumPy's numbers as Python's."""
+    return {str(name): value.item() if hasattr(value, "item") else value for name, value in row.items()}
 
 
 def _given(options: Mapping[str, str]) -> dict[str, str]:

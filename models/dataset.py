@@ -51,7 +51,7 @@ def read(csv: bytes, target: str = "") -> Dataset:
         schema=_schema(features, target, labels),
         features=features.to_numpy(dtype=np.float64),
         labels=labels,
-        in_test=_in_test(frame),
+        in_test=_in_test(features, labels),
     )
     if len(np.unique(labels[~dataset.in_test])) < 2:
         raise BadTrainingData(f"fewer than two classes of {target!r} are left to train on")
@@ -78,7 +78,10 @@ def _labels(column: pd.Series) -> NDArray[Any]:
     if column.isna().any():
         raise BadTrainingData(f"the column to predict, {column.name!r}, has missing values")
     if pd.api.types.is_float_dtype(column):
-        raise BadTrainingData(f"{column.name!r} holds fractions; only classes (text, integers, booleans) can be predicted")
+        raise BadTrainingData(
+            f"{column.name!r} holds fractions; only classes (text, integers, booleans) can be predicted. "
+            "Give target=… if another column is meant: by default it is the last one"
+        )
     if column.nunique() > MOST_CLASSES:
         raise BadTrainingData(f"{column.name!r} has {column.nunique()} classes; at most {MOST_CLASSES}")
     if column.map(lambda label: len(str(label))).max() > LONGEST_NAME:
@@ -104,9 +107,12 @@ def _schema(features: pd.DataFrame, target: str, labels: NDArray[Any]) -> Schema
     return Schema(described, target, tuple(np.unique(labels).tolist()))
 
 
-def _in_test(frame: pd.DataFrame) -> NDArray[np.bool_]:
-    """By a hash of the row's content, so that a test row stays one as the data grows or is sent in another order."""
-    hashes = pd.util.hash_pandas_object(frame, index=False).to_numpy()
+def _in_test(features: pd.DataFrame, labels: NDArray[Any]) -> NDArray[np.bool_]:
+    """By a hash of the row's content alone: whatever the order of rows and columns, whatever else the data hold, and whether
+    a number is written 5 or 5.0, a test row stays a test row."""
+    canonical = features[sorted(features.columns)].astype(np.float64) + 0.0  # -0.0 and 0.0 are one number
+    canonical["label"] = [str(label) for label in labels]
+    hashes = pd.util.hash_pandas_object(canonical, index=False).to_numpy()
     return np.asarray(hashes % TEST_SHARE == 0)
 
 

@@ -73,6 +73,8 @@ class Schema(Struct, frozen=True, dict=True):
 
     def check(self, body: bytes, max_rows: int) -> Measurements:
         """Raises MalformedInput, InvalidInput or TooManyRows."""
+        if not body.strip():
+            raise MalformedInput("the body is empty: send one measurement (an object) or an array of them")
         single = body.lstrip()[:1] == b"{"
         try:
             decoded = (self._one if single else self._many).decode(body)

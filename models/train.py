@@ -13,7 +13,7 @@ from models import artifact
 from models.card import Card, Metrics
 from models.dataset import Dataset
 from models.estimators import ESTIMATORS
-from models.options import Promote, TrainOptions
+from models.options import DEFAULT_ESTIMATOR, Promote, TrainOptions
 from models.predictor import Predictor
 
 
@@ -27,11 +27,15 @@ class Verdict:
     champion_metrics: Metrics | None
 
 
-def train(dataset: Dataset, options: TrainOptions, store: Path, version: int, job_id: str, attempt: int) -> Card:
+def train(
+    dataset: Dataset, options: TrainOptions, store: Path, version: int, job_id: str, attempt: int, champion: Card | None = None
+) -> Card:
     """Fit, judge and write ``version``; nothing is published by it. ``attempt`` keeps the folders of attempts apart."""
     artifact.remove_earlier_attempts(store, options.model, version, attempt)
+    inherited = champion.estimator if champion and champion.estimator in ESTIMATORS else DEFAULT_ESTIMATOR
+    name = options.estimator or inherited
     learns = ~dataset.in_test
-    estimator = ESTIMATORS[options.estimator]().fit(dataset.features[learns], dataset.labels[learns])
+    estimator = ESTIMATORS[name]().fit(dataset.features[learns], dataset.labels[learns])
     metrics = judge(Predictor(dataset.schema, estimator), dataset)
     written = artifact.write(store, f"{options.model}/{version}-{attempt}", estimator, dataset.csv)
     return Card(
@@ -39,7 +43,7 @@ def train(dataset: Dataset, options: TrainOptions, store: Path, version: int, jo
         version=version,
         created_at=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         job_id=job_id,
-        estimator=options.estimator,
+        estimator=name,
         schema=dataset.schema,
         training_rows=int(learns.sum()),
         data_sha256=dataset.sha256,
@@ -51,9 +55,10 @@ def train(dataset: Dataset, options: TrainOptions, store: Path, version: int, jo
 
 
 def judge(predictor: Predictor, dataset: Dataset) -> Metrics:
-    """On the data set's test rows."""
+    """On the data set's test rows, whose columns may come in another order than the predictor's."""
     truth: list[Any] = dataset.labels[dataset.in_test].tolist()
-    said = predictor.predict(dataset.features[dataset.in_test].tolist())
+    columns = [dataset.schema.names.index(name) for name in predictor.schema.names]
+    said = predictor.predict(dataset.features[dataset.in_test][:, columns].tolist())
     return Metrics(
         rows=len(truth),
         accuracy=float(accuracy_score(truth, said)),
@@ -83,4 +88,4 @@ def decide(challenger: Card, champion: Card | None, judged: Metrics | None, prom
 
 
 def comparable(one: Card, other: Card) -> bool:
-    return one.schema.names == other.schema.names and one.schema.target == other.schema.target
+    return set(one.schema.names) == set(other.schema.names) and one.schema.target == other.schema.target

@@ -49,7 +49,7 @@ class Training:
         try:
             with time_limit(self._limit):
                 dataset = self._dataset(job, options, champion)
-                card = train.train(dataset, options, self._store, claim.version, job.id, job.fence)
+                card = train.train(dataset, options, self._store, claim.version, job.id, job.fence, champion)
         except BadTrainingData as error:
             finish([failed(job, "bad-training-data", str(error))], ())
         except TimeLimit:

@@ -36,7 +36,7 @@ local function add(at)
   if held then
     redis.call('SADD', P .. 'after:' .. after, lane .. ' ' .. group)
   else
-    open_group(lane, group)
+    open_group(lane, group, place)
   end
   return {'added', now, 'queued'}
 end

@@ -34,9 +34,11 @@ local function count_waiting(lane, jobs, rows, bytes)
   redis.call('HINCRBY', key, 'bytes', bytes)
 end
 
-local function open_group(lane, group)
+-- The group may be claimed, in its turn: turns and places are of one sequence, so work given back to its old place also
+-- gets its turn back.
+local function open_group(lane, group, turn)
   if redis.call('EXISTS', lane_key(lane) .. ':waiting:' .. group) == 1 then
-    redis.call('ZADD', lane_key(lane) .. ':groups', 'NX', next_in_sequence(), group)
+    redis.call('ZADD', lane_key(lane) .. ':groups', 'LT', turn, group)
     touched[lane] = true
   end
 end
@@ -70,7 +72,7 @@ local function finalize(id, state, field, body)
   redis.call('INCRBY', P .. 'finished:bytes', #body + RECORD_OVERHEAD)
   for _, place in ipairs(redis.call('SMEMBERS', P .. 'after:' .. id)) do
     local lane, group = string.match(place, '^(%S+) (.+)$')
-    open_group(lane, group)
+    open_group(lane, group, next_in_sequence())
   end
   redis.call('DEL', P .. 'after:' .. id)
   finals[#finals + 1] = id
@@ -87,7 +89,7 @@ local function wait_again(id, alone)
   redis.call('HSET', job, 'state', 'queued')
   redis.call('HDEL', job, 'owner')
   enter_lane(id, was[1], was[2], place, tonumber(was[3]), tonumber(was[4]))
-  open_group(was[1], was[2])
+  open_group(was[1], was[2], place)
 end
 
 -- Take an owner's work out of its hands. why:

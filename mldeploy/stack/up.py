@@ -1,5 +1,6 @@
 """`mldeploy up`: the whole service on one machine."""
 
+import errno
 import fcntl
 import os
 import signal
@@ -97,6 +98,8 @@ class Up:
     def _end(self) -> None:
         """API, workers and reconciler first, all at once; then Redis, whom the workers need to give work back."""
         deadline = time.monotonic() + STOP
+        if self._others:
+            self._say("stopping: work in hand is finished, or given back after a few seconds")
         for child in self._others:
             child.terminate()
         for child in self._others:
@@ -185,4 +188,5 @@ def _check_port(host: str, port: int) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        raise CannotStart(f"cannot listen on {host} port {port}: {error.strerror or error}; give another --port") from None
+        other = "--port" if error.errno == errno.EADDRINUSE else "--host"
+        raise CannotStart(f"cannot listen on {host} port {port}: {error.strerror or error}; give another {other}") from None

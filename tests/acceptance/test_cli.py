@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import requests
 
@@ -76,10 +77,12 @@ def test_train_and_models(service: Service, tmp_path: Path) -> None:
     ("arguments", "says"),
     [
         (("predict", '{"sepal_length": "long"}'), "/sepal_length: expected a number, got text"),
-        (("predict", "{not json"), "not JSON"),
+        (("predict", "{not json"), "takes JSON, and this is not"),
         (("predict", "/no/such/file"), "neither JSON nor a file"),
         (("result", "0" * 40), "No job was ever given this id"),
         (("models", "unheard-of"), "no model unheard-of"),
+        (("predict", '{"sepal_length": NaN}'), "JSON compliant"),
+        (("train", "--estimator", "SVC"), "one of DecisionTreeClassifier"),
         (("train", "--model", "unheard-of"), "send a CSV"),
     ],
 )
@@ -88,6 +91,18 @@ def test_errors_say_what_is_wrong(service: Service, arguments: tuple[str, ...], 
     assert told.returncode != 0
     assert says in told.stderr
     assert "Traceback" not in told.stderr
+
+
+def test_a_failed_job_is_shown_and_the_exit_status_tells(service: Service, tmp_path: Path) -> None:
+    csv = tmp_path / "bad.csv"
+    csv.write_text("a,b\n" + "one,x\ntwo,y\n" * 20)
+    for told in (mldeploy("train", str(csv), "--model", "cli-bad", "--url", service.url),):
+        assert told.returncode == 1
+        job = json.loads(told.stdout)
+        assert job["status"] == "failed"
+        assert "'a' is not numeric" in told.stderr
+    assert mldeploy("result", job["id"], "--no-wait", "--url", service.url).returncode == 1
+    assert json.loads(mldeploy("models", "cli-bad", "--url", service.url).stdout)["versions"] == []
 
 
 def test_no_service_and_bad_settings_are_told_in_a_line() -> None:
@@ -108,6 +123,9 @@ def test_help_answers(command: str) -> None:
 
 def test_the_client_tells_problems_failures_and_timeouts_apart(service: Service) -> None:
     client = Client(service.url)
+    frame = pd.DataFrame([FLOWER, FLOWER], dtype="float32")
+    assert len(client.predict(frame).wait(30)["predictions"]) == 2
+    assert client.predict(frame.iloc[0]).wait(30)["prediction"] == "setosa"
     with pytest.raises(Problem) as refused:
         client.predict({"sepal_length": 1.0})
     assert (refused.value.status, len(refused.value.errors)) == (422, 3)

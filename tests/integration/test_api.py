@@ -185,7 +185,7 @@ def test_an_id_that_never_was_is_404_and_one_that_expired_410(service: Service) 
     gone = service.ledger.new_id()
     answer = get(service, f"/result/{gone}")
     assert answer.status_code == 410
-    assert problem(answer)["type"].endswith("expired-job")
+    assert problem(answer)["type"].endswith("forgotten-job")
 
 
 def test_without_wait_a_get_answers_at_once_and_with_it_holds(service: Service, client: Client) -> None:
@@ -270,7 +270,8 @@ def test_a_csv_makes_a_new_model_with_a_schema_of_its_own(service: Service, clie
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        (b"", "header"),
+        (b"", "empty"),
+        (b"a;b\n1;2\n", "separated by ;"),
         (b"a\n1\n", "at least one feature"),
         (b"a,a,b\n1,2,3\n", "name of its own"),
         (b"a,,b\n1,2,3\n", "name of its own"),
@@ -316,6 +317,19 @@ def test_an_empty_body_of_any_type_retrains_the_default_model(service: Service, 
         answer = post(service, "/train", headers=headers)
         assert (answer.status_code, answer.json()["model"]["name"]) == (202, "iris")
         client.result(answer.json()["id"]).wait(60)
+
+
+def test_a_csv_that_names_no_model_must_look_like_the_default_one(service: Service) -> None:
+    answer = post(service, "/train?target=level", data=b"a,b,level\n1,2,low\n", headers={"Content-Type": "text/csv"})
+    assert "give model=" in problem(answer)["detail"]
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [("probs=1", "there are: model, version, proba"), ("proba=maybe", "true or false"), ("version=-1", "a number or an alias")],
+)
+def test_a_query_that_is_not_taken_says_what_is(service: Service, query: str, says: str) -> None:
+    assert says in problem(post(service, f"/predict?{query}", json=FLOWER))["errors"][0]["detail"]
 
 
 def test_there_is_nothing_to_retrain_a_model_on_that_never_was(service: Service) -> None:

@@ -63,6 +63,15 @@ def test_work_given_back_counts_no_attempt_and_keeps_its_place(ledger: Ledger) -
     assert {record.attempts for record in ledger.get_many(ids(claimed)) if record} == {1}
 
 
+def test_a_training_given_back_comes_before_those_that_came_after_it(ledger: Ledger) -> None:
+    jobs = [job(ledger, version=version, kind=Kind.TRAIN) for version in (1, 2, 3)]
+    add(ledger, *jobs)
+    for stop in range(2):
+        assert ids(claim(ledger, f"w:{stop}", token=str(stop), lane="train")) == [jobs[0].id]
+        ledger.leave("train", f"w:{stop}")
+    assert ids(claim(ledger, "w:9", lane="train")) == [jobs[0].id]
+
+
 def test_an_owner_that_leaves_is_no_longer_counted(ledger: Ledger) -> None:
     ledger.renew("predict", [LANE], ["w:1", "w:2"])
     ledger.leave("predict", "w:1")

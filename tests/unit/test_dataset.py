@@ -20,6 +20,16 @@ def test_a_test_row_stays_one_when_the_data_grow_or_are_shuffled() -> None:
     assert np.array_equal(shuffled.in_test[::-1], whole.in_test)
 
 
+def test_a_test_row_stays_one_when_columns_move_or_a_number_is_written_otherwise() -> None:
+    rows = [(n % 9, n % 7, "high" if n % 9 > 4 else "low") for n in range(400)]
+    plain = read(("a,b,y\n" + "".join(f"{a},{b},{y}\n" for a, b, y in rows)).encode())
+    moved = read(("y,b,a\n" + "".join(f"{y},{b},{a}\n" for a, b, y in rows)).encode(), "y")
+    with_fraction = read(("a,b,y\n" + "".join(f"{a},{b}.0,{y}\n" for a, b, y in rows) + "1.5,2,low\n").encode())
+    assert np.array_equal(plain.in_test, moved.in_test)
+    assert np.array_equal(plain.in_test, with_fraction.in_test[:-1])
+    assert 0.1 < plain.in_test.mean() < 0.3
+
+
 @pytest.mark.parametrize(
     ("csv", "says"),
     [

@@ -90,6 +90,20 @@ def test_a_forest_predicts_on_one_thread() -> None:
     assert forest.n_jobs == 1
 
 
+def test_a_champion_is_judged_by_name_whatever_the_order_of_columns(tmp_path: Path) -> None:
+    lines = [line.split(",") for line in (packaged_csv("iris") or b"").decode().splitlines()]
+    permuted = read("\n".join(",".join([c, a, d, b, y]) for a, b, c, d, y in lines).encode())
+    champion = make(tmp_path)
+    predictor = Predictor(champion.schema, artifact.load(tmp_path, champion))
+    assert train.judge(predictor, permuted) == champion.metrics
+
+
+def test_a_retraining_keeps_the_champions_estimator(tmp_path: Path) -> None:
+    champion = make(tmp_path, estimator="GaussianNB")
+    again = train.train(IRIS, TrainOptions(model="iris"), tmp_path, 2, "job", 1, champion)
+    assert again.estimator == "GaussianNB"
+
+
 def metrics(accuracy: float) -> Metrics:
     return Metrics(30, accuracy, accuracy, accuracy)
 
