@@ -368,6 +368,20 @@ def test_every_error_is_a_problem(service: Service, method: str, path: str, stat
     assert status != 405 or "Allow" in answer.headers
 
 
+def test_128_clients_at_once_are_all_answered_and_none_refused(service: Service, client: Client) -> None:
+    """A request never waits for a connection to Redis."""
+    client.predict(FLOWER).wait(60)
+
+    def ask(number: int) -> tuple[int, dict[str, float]]:
+        flower = {**FLOWER, "sepal_length": float(number)}
+        answer = post(service, "/predict", json=flower, headers={"Prefer": "wait=25"})
+        return answer.status_code, answer.json()["result"]["input"]
+
+    with ThreadPoolExecutor(128) as clients:
+        answers = list(clients.map(ask, range(512)))
+    assert answers == [(200, {**FLOWER, "sepal_length": float(number)}) for number in range(512)]
+
+
 def test_an_api_process_stays_small_with_128_clients_waiting(service: Service, client: Client, tell: list[str]) -> None:
     """Must show 4: at most 80 MB resident."""
     train = psutil.Process(service.children()["train"].pid)
