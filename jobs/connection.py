@@ -37,21 +37,33 @@ def connect(settings: Settings, **options: Any) -> redis.Redis:
 
 
 class Breaker:
-    """Answers "unavailable" at once for a moment after Redis failed to answer, so that nothing queues up behind it."""
+    """Answers "unavailable" at once for a moment after Redis failed to answer, so that nothing queues up behind it.
 
-    def __init__(self) -> None:
+    Has a place for each connection. Those who wait for one look again at the breaker when they get it: in an outage all
+    are answered after one time-out, and a crowd in front of a Redis that is well opens nothing.
+    """
+
+    def __init__(self, places: int, patience: float) -> None:
+        self._places = threading.BoundedSemaphore(places)
+        self._patience = patience
         self._closed_from = 0.0
-        self._lock = threading.Lock()
 
     def call(self, function: Callable[[], T]) -> T:
         """Raises LedgerUnavailable, or LedgerFull when Redis refuses to write for want of memory or disk."""
+        if not self._places.acquire(timeout=self._patience):
+            raise LedgerUnavailable("too many are asking Redis at once")
+        try:
+            return self._call(function)
+        finally:
+            self._places.release()
+
+    def _call(self, function: Callable[[], T]) -> T:
         if time.monotonic() < self._closed_from:
             raise LedgerUnavailable("Redis did not answer a moment ago")
         try:
             return function()
         except UNREACHABLE as error:
-            with self._lock:
-                self._closed_from = time.monotonic() + OPEN_FOR
+            self._closed_from = time.monotonic() + OPEN_FOR
             raise LedgerUnavailable(str(error)) from error
         except redis.OutOfMemoryError as error:
             raise LedgerFull(str(error)) from error

@@ -46,7 +46,7 @@ class Ledger:
         self.settings = settings
         self.redis = client or connect(settings)
         self.prefix = f"{settings.key_prefix}:1:"
-        self._breaker = Breaker()
+        self._breaker = Breaker(settings.redis_connections, settings.redis_timeout)
         self._scripts = {name: self._script(name) for name in SCRIPTS}
         self._clock_offset: float | None = None
 
