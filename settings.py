@@ -47,7 +47,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     trust_redis: bool = False  # do not check its configuration
     key_prefix: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,32}$")] = "mldeploy"
     redis_timeout: Annotated[float, Meta(gt=0, le=60)] = 1.2  # one reply
-    redis_connections: Count = 40
+    redis_connections: Count = 32
 
     predict_workers: Count = 2
     train_workers: Count = 1
