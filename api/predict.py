@@ -12,7 +12,7 @@ from api.submit import accept, respond, submit
 from jobs.errors import AfterFailed
 from jobs.job import Job, Kind
 from models.card import CHAMPION
-from models.options import ModelName, TrainOptions
+from models.options import ModelName, PredictOptions, TrainOptions
 from models.packaged import packaged_schema
 from models.registry import UnknownModel, UnknownVersion
 from models.schema import Measurements, TooManyRows
@@ -31,13 +31,6 @@ class PredictQuery(Struct, frozen=True, forbid_unknown_fields=True):
         str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$(?!\n)", description="a number or an alias such as champion")
     ] = CHAMPION
     proba: bool = False
-
-
-class PredictOptions(Struct, frozen=True):
-    """Carried with the job to the worker."""
-
-    single: bool
-    proba: bool
 
 
 @blueprint.post("/predict")

@@ -1,4 +1,4 @@
-"""What a training may be asked for. The same definition checks JSON and query strings."""
+"""What a training and a prediction may be asked for. The same definition checks JSON and query strings."""
 
 from typing import Annotated, Literal
 
@@ -29,3 +29,10 @@ class TrainOptions(Struct, frozen=True, forbid_unknown_fields=True, omit_default
     target: Annotated[str, Meta(max_length=200, description="the name of a column")] = ""
     estimator: Estimator | None = None
     promote: Promote = "if_better"
+
+
+class PredictOptions(Struct, frozen=True):
+    """Carried with a prediction's job to the worker. ``single``: one measurement, whose input is given back."""
+
+    single: bool = False
+    proba: bool = False

@@ -4,24 +4,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct, json
+from msgspec import json
 
 from jobs.job import Claim, ClaimedJob, Outcome, State
 from jobs.ledger import Ledger
 from models.artifact import CorruptArtifact, UnloadableHere
+from models.options import PredictOptions
 from models.predictor import Label, Loaded, Predictor
 from models.registry import Registry
 from models.schema import unpack
 from worker.failure import Failure, describe, failed
 from worker.limits import TimeLimit, time_limit
 from worker.process import Finish, Unloadable, patiently
-
-
-class PredictOptions(Struct, frozen=True):
-    """What the API asks for beside the rows. ``single``: one measurement, whose input is given back."""
-
-    single: bool = False
-    proba: bool = False
 
 
 class Predicting:
