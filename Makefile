@@ -6,7 +6,7 @@ DEMO_HOME ?= .mldeploy
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help install install-dev demo up test chaos lint bench compose-test lock clean
+.PHONY: help install install-dev demo up test chaos lint bench bench-peers compose-test lock clean
 
 help:  ## these lines
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile | awk -F': ' '{printf "%-14s %s\n", $$1, $$2}'
@@ -30,8 +30,11 @@ chaos: install-dev  ## the fault tests, longer: more jobs, more faults
 lint: install-dev  ## ruff and mypy strict
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-bench: install  ## predictions through the queue, beside the bare model in a loop
+bench: install-dev  ## beside the usual tutorial and the limits, in one run; writes docs/performance.md
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-peers: install-dev  ## beside MLServer, LitServe, BentoML and Ray Serve, each installed for it into .bench
+	@$(BIN)/python -m benchmarks.against_peers $(ARGS)
 
 compose-test: install-dev  ## docker-compose.yml for real: build, start, use, kill a worker, take down
 	@$(BIN)/python -m tests.compose $(ARGS)
@@ -43,7 +46,7 @@ lock: install  ## resolve the dependencies anew, for every platform and every Py
 	    --no-emit-index-url $$extras pyproject.toml || exit 1; done
 
 clean:  ## remove what was made here
-	rm -rf .venv $(DEMO_HOME) .mypy_cache .ruff_cache .pytest_cache build *.egg-info
+	rm -rf .venv .bench $(DEMO_HOME) .mypy_cache .ruff_cache .pytest_cache build *.egg-info
 
 $(BIN)/mldeploy: requirements.lock pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "mldeploy needs $(PYTHON) on PATH (or give PYTHON=…)"; exit 1; }

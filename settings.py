@@ -35,8 +35,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     host: str = "127.0.0.1"
     port: Port = 5000
     api_workers: Count = 1
-    api_threads: Annotated[int, Meta(ge=8, le=1024)] = 160
-    api_reserve: Annotated[int, Meta(ge=1, le=512)] = 24  # threads that never hold a waiting client
+    api_waiters: Annotated[int, Meta(ge=0, le=100_000)] = 2000  # clients that one process lets wait; more get their 202
+    api_threads: Annotated[int, Meta(ge=1, le=256)] = 8  # of one process, for what would hold its event loop up
     max_body: Size = 10_000_000
     max_rows: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
     max_wait: Seconds = 60.0
@@ -54,6 +54,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     lease: Annotated[float, Meta(ge=1, le=3600)] = 15.0  # an owner that is silent this long has died
     bell: Annotated[float, Meta(ge=0.1, le=60)] = 2.0  # a knock not answered by then is lost
     time_slice: Annotated[float, Meta(ge=0.1, le=600)] = 5.0  # of one serve task
+    linger: Annotated[float, Meta(ge=0, le=86_400)] = 60.0  # a worker listens so long after its last work
     predict_limit: Seconds = 30.0  # per claim
     train_limit: Seconds = 3600.0
     limit_margin: Seconds = 5.0  # between the soft and the hard limit
@@ -61,7 +62,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     drain: Annotated[float, Meta(ge=0, le=3600)] = 6.0  # work that takes longer is given back
     max_deaths: Annotated[int, Meta(ge=1, le=100)] = 3  # of its worker, while a job is alone with it
     max_lapses: Annotated[int, Meta(ge=1, le=1000)] = 10  # of its worker's lease: more often the network's fault
-    claim_jobs: Annotated[int, Meta(ge=1, le=10_000)] = 1000
+    claim_jobs: Annotated[int, Meta(ge=1, le=10_000)] = 128
     claim_rows: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
     claim_bytes: Size = 16_000_000
 

@@ -1,18 +1,24 @@
 """``python -m api``: the API on granian."""
 
+import gc
 import logging
 import multiprocessing
+import sys
 from typing import Any
 
 from granian import Granian
-from granian.constants import Interfaces
+from granian.constants import Interfaces, Loops, TaskImpl
 from granian.log import LogLevels
 
 from api.app import create_app
+from api.server import Server
+from api.service import make_service
 from settings import load
 from tether import tie_to_parent
 
 STOP = 3  # seconds that answers in hand get; a client that waits is cut and asks again
+OTHERS = 1000  # requests in flight beside those that wait
+TURN = 0.0005  # seconds until a thread beside the event loop gets its turn
 
 
 def load_app(_: str) -> Any:
@@ -20,7 +26,10 @@ def load_app(_: str) -> Any:
     parent = multiprocessing.parent_process()
     tie_to_parent(parent.pid if parent else None)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s api %(process)d %(message)s")
-    return create_app(load())
+    server = Server(create_app(), make_service(load()))
+    sys.setswitchinterval(TURN)
+    gc.freeze()  # what was imported stays, and need not be looked through again and again
+    return server
 
 
 def main() -> None:
@@ -29,11 +38,13 @@ def main() -> None:
         "api",
         address=settings.host,
         port=settings.port,
-        interface=Interfaces.WSGI,
+        interface=Interfaces.RSGI,
+        loop=Loops.asyncio,
+        task_impl=TaskImpl.asyncio,
         workers=settings.api_workers,
-        blocking_threads=settings.api_threads,
-        backpressure=settings.api_threads * 8,
+        backpressure=settings.api_waiters + OTHERS,
         backlog=2048,
+        runtime_blocking_threads=1,
         respawn_failed_workers=True,
         workers_kill_timeout=STOP,
         websockets=False,

@@ -1,16 +1,18 @@
 """The forms of the answers, and how a job's record becomes one."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
-from flask import Response
 from msgspec import Struct
 
+from api.exchange import Answer
 from api.problem import JobError, job_error
 from jobs.job import Job, Record, State
 
 POLL_AFTER = "1"  # seconds
+JSON = ("Content-Type", "application/json")
 
 
 class ModelReference(Struct, frozen=True):
@@ -41,14 +43,14 @@ class _StoredError(Struct):
     detail: str
 
 
-def accepted(job: Job, created_at: int, state: State) -> Response:
+def accepted(job: Job, created_at: int, state: State) -> Answer:
     answer = JobAnswer(
         job.id, job.kind.value, state, ModelReference(job.model, job.version), iso(created_at), f"/result/{job.id}", job.rows
     )
     return _unfinished(answer)
 
 
-def of_record(record: Record) -> Response:
+def of_record(record: Record, *headers: tuple[str, str]) -> Answer:
     """202 while it is queued or running, 200 when it is final."""
     answer = JobAnswer(
         id=record.id,
@@ -65,23 +67,25 @@ def of_record(record: Record) -> Response:
         result=msgspec.Raw(record.result) if record.result is not None else None,
         error=_error(record.error) if record.error is not None else None,
     )
-    return json(answer) if record.state.final else _unfinished(answer)
+    return json(answer, 200, *headers) if record.state.final else _unfinished(answer, *headers)
 
 
-def json(answer: Any, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(answer), status, content_type="application/json")
+def json(answer: Any, status: int = 200, *headers: tuple[str, str]) -> Answer:
+    return Answer(msgspec.json.encode(answer), status, [JSON, *headers])
 
 
 def iso(milliseconds: int) -> str:
-    when = datetime.fromtimestamp(milliseconds / 1000, UTC)
-    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    second, millisecond = divmod(milliseconds, 1000)
+    return f"{_second(second)}.{millisecond:03}Z"
 
 
-def _unfinished(answer: JobAnswer) -> Response:
-    response = json(answer, 202)
-    response.headers["Location"] = answer.result_url
-    response.headers["Retry-After"] = POLL_AFTER
-    return response
+@lru_cache(64)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat().removesuffix("+00:00")
+
+
+def _unfinished(answer: JobAnswer, *headers: tuple[str, str]) -> Answer:
+    return json(answer, 202, ("Location", answer.result_url), ("Retry-After", POLL_AFTER), *headers)
 
 
 def _error(stored: bytes) -> JobError:

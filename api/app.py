@@ -1,17 +1,14 @@
-"""The Flask app."""
+"""The Flask app: the routes, each an async view of its blueprint."""
 
 from flask import Flask
 
-from api import health, models, predict, problem, result, service, train
-from settings import Settings
+from api import health, models, predict, result, train
 
 
-def create_app(settings: Settings) -> Flask:
+def create_app() -> Flask:
     app = Flask("api", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_body + 1  # so that a body over the limit shows (see body.read)
     app.url_map.strict_slashes = False
-    problem.install(app)
-    service.install(app, settings)
+    app.url_map.merge_slashes = False
     for feature in (predict, train, result, models, health):
         app.register_blueprint(feature.blueprint)
     return app

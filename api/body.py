@@ -1,48 +1,52 @@
 """What a request brings: its body, its query and its preferences, each checked and bounded."""
 
 import re
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from urllib.parse import parse_qsl
 
 import msgspec
-from flask import request
-from werkzeug.exceptions import RequestEntityTooLarge
-from werkzeug.http import parse_dict_header
+from werkzeug.http import parse_dict_header, parse_options_header
 
-from api.problem import Refusal, TooManyUploads
-from api.service import service
+from api.exchange import exchange
+from api.problem import Refusal
 from models.schema import Fault, InvalidInput, MalformedInput, refuse_duplicates
 
-UPLOAD_PATIENCE = 1.0  # seconds to wait for a place
+SPELLINGS = 100  # of a header, or queries, that are remembered …
+LONGEST = 300  # … unless they are longer
 
 T = TypeVar("T", bound=msgspec.Struct)
+P = TypeVar("P")
+
+
+def remembered(read: Callable[[str], P]) -> Callable[[str], P]:
+    """Clients say the same again and again."""
+    known = lru_cache(SPELLINGS)(read)
+    return lambda text: known(text) if len(text) <= LONGEST else read(text)
+
+
+def mimetype() -> str:
+    return _mimetype(exchange().headers.get("content-type") or "")
+
+
+@remembered
+def _mimetype(content_type: str) -> str:
+    return parse_options_header(content_type)[0].lower()
 
 
 def is_json() -> bool:
     """No content type counts as JSON: so do the requests of many a tutorial."""
-    kind = request.mimetype
+    kind = mimetype()
     return kind in ("", "application/json") or kind.endswith("+json")
 
 
 def json_body(also: str = "") -> bytes:
-    """Raises Refusal for another content type, whose text says what is taken ``also``, and 413 for a body over the limit."""
-    if not is_json() and request.content_length != 0:
+    """Raises Refusal for another content type, whose text says what is taken ``also``."""
+    body = exchange().body
+    if body and not is_json():
         taken = f"JSON with 'Content-Type: application/json'{also}"
-        raise Refusal("unsupported-media-type", f"send {taken}, not {request.mimetype[:80]}")
-    return read()
-
-
-def read() -> bytes:
-    """The whole body. One without a length would be cut silently at Flask's limit; one whose client has gone may be short."""
-    if not service().uploads.acquire(timeout=UPLOAD_PATIENCE):
-        raise TooManyUploads("Bodies arrive too slowly; send it again.")
-    try:
-        body = request.get_data(cache=False)
-    finally:
-        service().uploads.release()
-    if len(body) > service().settings.max_body:
-        raise RequestEntityTooLarge
-    if request.content_length is not None and len(body) != request.content_length:
-        raise MalformedInput(f"{len(body)} of {request.content_length} bytes arrived")
+        raise Refusal("unsupported-media-type", f"send {taken}, not {mimetype()[:80]}")
     return body
 
 
@@ -60,18 +64,30 @@ def decode(body: bytes, type_: type[T]) -> T:
     return decoded
 
 
-def query(type_: type[T]) -> T:
-    """The query string. Raises InvalidInput, also for a parameter that there is not."""
-    try:
-        return msgspec.convert({name: value for name, value in request.args.items() if value}, type_, strict=False)
-    except msgspec.ValidationError as error:
-        raise InvalidInput([_fault(error, type_)]) from None
+def query_of(type_: type[T]) -> Callable[[], T]:
+    """A reader of query strings of one form. Raises InvalidInput, also for a parameter that there is not."""
+
+    @remembered
+    def read_query(text: str) -> T:
+        given = dict(reversed(parse_qsl(text)))  # the first of several counts
+        try:
+            return msgspec.convert(given, type_, strict=False)
+        except msgspec.ValidationError as error:
+            raise InvalidInput([_fault(error, type_)]) from None
+
+    return lambda: read_query(exchange().query)
 
 
 def preferred_wait(most: float) -> float:
     """Seconds of `Prefer: wait` (RFC 7240); 0 without one. A preference that cannot be met is no error."""
-    value = parse_dict_header(request.headers.get("Prefer", "")).get("wait") or ""
-    return min(float(value), most) if value.isdecimal() and len(value) < 10 else 0.0
+    prefer = exchange().headers.get("prefer")
+    return min(_wait(prefer), most) if prefer else 0.0
+
+
+@remembered
+def _wait(prefer: str) -> float:
+    value = parse_dict_header(prefer).get("wait") or ""
+    return float(value) if value.isdecimal() and len(value) < 10 else 0.0
 
 
 def _fault(error: msgspec.ValidationError, type_: type[msgspec.Struct]) -> Fault:

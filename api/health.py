@@ -1,10 +1,10 @@
 """GET /health/live: this process answers. GET /health/ready: it can accept jobs; and who is there to do them."""
 
-from flask import Blueprint, Response
+from flask import Blueprint
 from msgspec import Struct
 
 from api import answers
-from api.service import service
+from api.exchange import Answer, aside, service
 from jobs.job import Kind
 
 blueprint = Blueprint("health", __name__, url_prefix="/health")
@@ -23,13 +23,17 @@ class Ready(Struct, frozen=True):
 
 
 @blueprint.get("/live")
-def live() -> Response:
+async def live() -> Answer:
     return answers.json(Live("live"))
 
 
 @blueprint.get("/ready")
-def ready() -> Response:
+async def ready() -> Answer:
     """503 when Redis does not answer. Workers that are away are no reason to refuse jobs: they wait."""
+    return await aside(_ready)
+
+
+def _ready() -> Answer:
     ledger = service().ledger
     workers = {kind.value: len(ledger.live_owners(kind)) for kind in Kind}
     since = ledger.since_reconciled()

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from flask import Blueprint, Response
+from flask import Blueprint
 from msgspec import Struct
 
 from api import answers
-from api.service import service
+from api.exchange import Answer, aside, service
 from models.card import CHAMPION, Card
 from models.packaged import packaged_schema
 from models.registry import Model, UnknownModel
@@ -36,14 +36,22 @@ class ModelAnswer(Struct, frozen=True):
 
 
 @blueprint.get("/models")
-def list_models() -> Response:
+async def list_models() -> Answer:
+    return await aside(_list)
+
+
+@blueprint.get("/models/<name>")
+async def show_model(name: str) -> Answer:
+    return await aside(_show, name)
+
+
+def _list() -> Answer:
     names = sorted({*service().registry.names(), service().settings.default_model})
     found = zip(names, service().registry.summaries(names), strict=True)
     return answers.json(ModelList([ModelSummary(name, champion, all_, f"/models/{name}") for name, (champion, all_) in found]))
 
 
-@blueprint.get("/models/<name>")
-def show_model(name: str) -> Response:
+def _show(name: str) -> Answer:
     model, known = _model(name), packaged_schema(name) if name == service().settings.default_model else None
     if known is None and service().registry.model(name) is None:
         raise UnknownModel(f"there is no model {name[:64]}; there are: {', '.join(service().registry.names()) or 'none yet'}")

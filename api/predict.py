@@ -3,23 +3,26 @@
 from typing import Annotated
 
 import msgspec
-from flask import Blueprint, Response
+from flask import Blueprint
 from msgspec import Meta, Struct
 
-from api.body import json_body, query
-from api.service import service
-from api.submit import accept, respond, submit
-from jobs.errors import AfterFailed
-from jobs.job import Job, Kind
+from api.body import json_body, query_of
+from api.exchange import Answer, aside, service
+from api.ids import new_id
+from api.submit import submit
+from jobs.errors import AfterFailed, LedgerUnavailable, Moved
+from jobs.job import NOTHING, Expectation, Job, Kind
 from models.card import CHAMPION
 from models.options import ModelName, PredictOptions, TrainOptions
 from models.packaged import packaged_schema
 from models.registry import UnknownModel, UnknownVersion
-from models.schema import Measurements, TooManyRows
+from models.schema import Measurements, Schema, TooManyRows
 
 blueprint = Blueprint("predict", __name__)
 
 MOST_PROBABILITIES = 1_000_000  # rows by classes in one answer
+LARGE = 50_000  # bytes; a larger body is read aside
+MOVES = 5  # of an alias, while one request is answered
 RESERVATIONS = 3  # tries; each failed training costs one
 
 
@@ -33,45 +36,61 @@ class PredictQuery(Struct, frozen=True, forbid_unknown_fields=True):
     proba: bool = False
 
 
+predict_query = query_of(PredictQuery)
+
+
 @blueprint.post("/predict")
-def predict() -> Response:
-    asked = query(PredictQuery)
+async def predict() -> Answer:
+    asked = predict_query()
     name = asked.model or service().settings.default_model
-    body = json_body()
-    version = service().registry.resolve(name, asked.version)
-    card = service().registry.card(name, version) if version else None
-    if card is not None:
-        measured = card.schema.check(body, service().settings.max_rows)
-        if asked.proba and len(measured.rows) * len(card.schema.classes) > MOST_PROBABILITIES:
-            raise TooManyRows(
-                f"{len(measured.rows)} rows of {len(card.schema.classes)} probabilities; at most {MOST_PROBABILITIES}"
-            )
-        return submit(_job(name, card.version, measured, asked.proba))
-    schema = packaged_schema(name)
-    if asked.version != CHAMPION or schema is None:
-        raise _unknown(name, asked.version)
-    return _train_first(name, schema.check(body, service().settings.max_rows), asked.proba)
+    body, registry = json_body(), service().registry
+    card = registry.recall(name, asked.version) or await aside(registry.look_up, name, asked.version)
+    for _ in range(MOVES):
+        if card is None:
+            return await _train_first(name, asked, body)
+        measured = await _check(card.schema, body)
+        _check_size(measured, card.schema, asked.proba)
+        expects = Expectation(*registry.expectation(name, asked.version, card.version))
+        try:
+            return await submit(await _job(name, card.version, measured, asked.proba, expects=expects))
+        except Moved:
+            card = await aside(registry.look_up, name, asked.version)
+    raise LedgerUnavailable(f"{asked.version} of {name} keeps moving")
 
 
-def _train_first(name: str, measured: Measurements, proba: bool) -> Response:
+async def _check(schema: Schema, body: bytes) -> Measurements:
+    most = service().settings.max_rows
+    return schema.check(body, most) if len(body) < LARGE else await aside(schema.check, body, most)
+
+
+def _check_size(measured: Measurements, schema: Schema, proba: bool) -> None:
+    if proba and len(measured.rows) * len(schema.classes) > MOST_PROBABILITIES:
+        raise TooManyRows(f"{len(measured.rows)} rows of {len(schema.classes)} probabilities; at most {MOST_PROBABILITIES}")
+
+
+async def _train_first(name: str, asked: PredictQuery, body: bytes) -> Answer:
     """There is no model yet: the first request reserves a version and a training for it, and all wait for that one."""
-    ledger, registry = service().ledger, service().registry
+    schema, registry = packaged_schema(name), service().registry
+    if asked.version != CHAMPION or schema is None:
+        raise await aside(_unknown, name, asked.version)
+    measured = await _check(schema, body)
     for _ in range(RESERVATIONS):
-        reserved = registry.reserve(name, ledger.new_id())
+        reserved = await aside(registry.reserve, name, await new_id())
         options = msgspec.json.encode(TrainOptions(model=name))
         training = Job(reserved.job_id, Kind.TRAIN, name, reserved.version, 0, b"", options)
-        job = _job(name, reserved.version, measured, proba, after=reserved.job_id)
+        job = await _job(name, reserved.version, measured, asked.proba, after=reserved.job_id)
         try:
-            return respond(job, accept([training, job])[-1])
+            return await submit(training, job)
         except AfterFailed:
-            registry.abandon(name, reserved)
+            await aside(registry.abandon, name, reserved)
     raise AfterFailed(f"{name} could not be trained {RESERVATIONS} times")
 
 
-def _job(name: str, version: int, measured: Measurements, proba: bool, after: str = "") -> Job:
+async def _job(
+    name: str, version: int, measured: Measurements, proba: bool, after: str = "", expects: Expectation = NOTHING
+) -> Job:
     options = msgspec.json.encode(PredictOptions(measured.single, proba))
-    job_id = service().ledger.new_id()
-    return Job(job_id, Kind.PREDICT, name, version, len(measured.rows), measured.pack(), options, after)
+    return Job(await new_id(), Kind.PREDICT, name, version, len(measured.rows), measured.pack(), options, after, expects=expects)
 
 
 def _unknown(name: str, reference: str) -> UnknownModel | UnknownVersion:

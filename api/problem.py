@@ -4,11 +4,11 @@ import logging
 from http import HTTPStatus
 
 import msgspec
-from flask import Flask, Response, current_app, request
 from msgspec import Struct
 from werkzeug.exceptions import HTTPException
 
-from jobs.errors import AfterFailed, LaneFull, LedgerFull, LedgerUnavailable
+from api.exchange import Answer, exchange
+from jobs.errors import AfterFailed, LaneFull, LedgerFull, LedgerUnavailable, Moved
 from models.registry import TooManyModels, UnknownModel, UnknownVersion
 from models.schema import Fault, InvalidInput, MalformedInput, TooManyRows
 
@@ -19,7 +19,11 @@ RETRY_AFTER = {429: "1", 503: "1"}
 
 
 class TooManyUploads(Exception):
-    """As many bodies are being received as may be; a slow client must not hold every thread."""
+    """As much is being received as may be."""
+
+
+class SlowBody(Exception):
+    """The body did not arrive in time."""
 
 
 # code: (status, title). Those without a status are of failed jobs, not of requests.
@@ -27,6 +31,7 @@ PROBLEMS: dict[str, tuple[int | None, str]] = {
     "malformed-input": (400, "The body is not JSON"),
     "bad-csv": (422, "The body is not a table that can be trained on"),
     "invalid-input": (422, "The input is not what is taken"),
+    "slow-body": (408, "The body did not arrive in time"),
     "too-many-rows": (422, "Too many measurements in one request"),
     "body-too-large": (413, "The body is too large"),
     "unsupported-media-type": (415, "This content type is not taken"),
@@ -63,10 +68,12 @@ CODES: dict[type[Exception], str] = {
     UnknownVersion: "unknown-version",
     TooManyModels: "too-many-models",
     TooManyUploads: "too-many-uploads",
+    SlowBody: "slow-body",
     LaneFull: "lane-full",
     LedgerUnavailable: "unavailable",
     LedgerFull: "full",
     AfterFailed: "unavailable",
+    Moved: "unavailable",
 }
 
 HTTP_CODES = {404: "not-found", 405: "method-not-allowed", 413: "body-too-large", 415: "unsupported-media-type"}
@@ -107,53 +114,48 @@ def job_error(code: str, detail: str) -> JobError:
     return JobError(TYPE + code, PROBLEMS[code][1], detail)
 
 
-def install(app: Flask) -> None:
-    app.register_error_handler(Refusal, lambda error: _answer(error.code, str(error)))
-    app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(Exception, _unexpected)
-    for kind in CODES:
-        app.register_error_handler(kind, _known)
-
-
-def _known(error: Exception) -> Response:
-    code = next(code for kind, code in CODES.items() if isinstance(error, kind))
+def answer(error: Exception) -> Answer:
+    """Whatever went wrong with a request, as it is told to its client."""
+    if isinstance(error, Refusal):
+        return _answer(error.code, str(error))
+    if isinstance(error, HTTPException):
+        return _http_error(error)
+    code = next((code for kind, code in CODES.items() if isinstance(error, kind)), None)
+    if code is None:
+        log.exception("%s %r", exchange().method, exchange().path, exc_info=error)
+        return _answer("internal-error", "The error has been logged.")
     faults = error.faults if isinstance(error, InvalidInput) else []
     return _answer(code, DETAILS.get(code, str(error)), faults)
 
 
-def _http_error(error: HTTPException) -> Response:
+def _http_error(error: HTTPException) -> Answer:
+    """Of werkzeug's routing, or of a body."""
     status = error.code or 500
     code = HTTP_CODES.get(status)
     if code is None:
-        problem = Problem("about:blank", HTTPStatus(status).phrase, status, error.description or "", request.path)
+        problem = Problem("about:blank", HTTPStatus(status).phrase, status, error.description or "", exchange().path)
         return _respond(problem)
-    answer = _answer(code, _http_detail(code, error))
-    for name, value in error.get_headers():
-        if name == "Allow":
-            answer.headers[name] = value
-    return answer
+    allowed = [(name, value) for name, value in error.get_headers() if name == "Allow"]
+    told = _answer(code, _http_detail(code, error))
+    return told._replace(headers=told.headers + allowed)
 
 
 def _http_detail(code: str, error: HTTPException) -> str:
+    path = exchange().path
     if code == "body-too-large":
-        return f"A body has at most {current_app.config['MAX_CONTENT_LENGTH'] - 1:,} bytes: send less at a time."
+        return f"A body has at most {exchange().service.settings.max_body:,} bytes: send less at a time."
     if code == "method-not-allowed":
-        return f"{request.path} takes {', '.join(sorted(getattr(error, 'valid_methods', None) or ()))}."
-    return f"There is no route {request.path}; there are /predict, /train, /result/<id>, /models, /health/live and /health/ready."
+        return f"{path} takes {', '.join(sorted(getattr(error, 'valid_methods', None) or ()))}."
+    return f"There is no route {path}; there are /predict, /train, /result/<id>, /models, /health/live and /health/ready."
 
 
-def _unexpected(error: Exception) -> Response:
-    log.exception("%s %r", request.method, request.path, exc_info=error)
-    return _answer("internal-error", "The error has been logged.")
-
-
-def _answer(code: str, detail: str, faults: list[Fault] | None = None) -> Response:
+def _answer(code: str, detail: str, faults: list[Fault] | None = None) -> Answer:
     status, title = PROBLEMS[code]
-    return _respond(Problem(TYPE + code, title, status or 500, detail, request.path, faults or []))
+    return _respond(Problem(TYPE + code, title, status or 500, detail, exchange().path, faults or []))
 
 
-def _respond(problem: Problem) -> Response:
-    answer = Response(msgspec.json.encode(problem), problem.status, content_type="application/problem+json")
+def _respond(problem: Problem) -> Answer:
+    headers = [("Content-Type", "application/problem+json")]
     if problem.status in RETRY_AFTER:
-        answer.headers["Retry-After"] = RETRY_AFTER[problem.status]
-    return answer
+        headers.append(("Retry-After", RETRY_AFTER[problem.status]))
+    return Answer(msgspec.json.encode(problem), problem.status, headers)

@@ -1,17 +1,15 @@
-"""What an API process has: the ledger, the registry, the bell and the waiters. Found on the app, made once with it."""
+"""What an API process has: the ledger, the registry, the committer, the waiters. Made once."""
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from flask import Flask, current_app
-
+from jobs.async_ledger import AsyncLedger
 from jobs.bell import Bell, make_celery
+from jobs.committer import Committer
 from jobs.ledger import Ledger
 from jobs.waiters import Waiters
 from models.registry import Registry
 from settings import Settings
-
-KEY = "mldeploy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,20 +18,17 @@ class Service:
     ledger: Ledger
     registry: Registry
     bell: Bell
+    committer: Committer
     waiters: Waiters
-    uploads: threading.BoundedSemaphore  # bodies being received
+    threads: ThreadPoolExecutor
 
 
-def install(app: Flask, settings: Settings) -> None:
+def make_service(settings: Settings) -> Service:
     """Connects to nothing yet."""
     ledger = Ledger(settings)
     registry = Registry(ledger.redis, ledger.prefix, ledger.guard, settings.max_models)
     bell = Bell(make_celery(settings))
-    uploads = threading.BoundedSemaphore(max(1, settings.api_threads // 2))
-    places = max(1, settings.api_threads - settings.api_reserve)
-    app.extensions[KEY] = Service(settings, ledger, registry, bell, Waiters(ledger, places), uploads)
-
-
-def service() -> Service:
-    found: Service = current_app.extensions[KEY]
-    return found
+    on_loop = AsyncLedger(ledger)
+    threads = ThreadPoolExecutor(settings.api_threads, "aside")
+    waiters = Waiters(on_loop, settings.api_waiters, settings.keep)
+    return Service(settings, ledger, registry, bell, Committer(on_loop, bell), waiters, threads)

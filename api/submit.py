@@ -1,42 +1,44 @@
-"""The last step of every submission: into the ledger, ring, and answer 202 or, if the client prefers to wait, the result."""
+"""The last step of every submission: into the ledger, and answer 202 or, if the client prefers to wait, the result."""
 
-from collections.abc import Sequence
-from contextlib import suppress
-
-from flask import Response
+import asyncio
+from contextlib import nullcontext, suppress
 
 from api import answers
 from api.body import preferred_wait
-from api.service import service
-from jobs.errors import LedgerError, LedgerUnavailable
-from jobs.job import Job
-from jobs.ledger import Accepted
+from api.exchange import Answer, exchange, service
+from jobs.errors import LedgerUnavailable
+from jobs.job import Job, Record
+from jobs.replies import Accepted
+from jobs.waiters import Final
 
 
-def submit(*jobs: Job) -> Response:
+async def submit(*jobs: Job) -> Answer:
     """Accept the jobs and answer for the last one. Raises what the ledger says of any of them."""
-    return respond(jobs[-1], accept(jobs)[-1])
-
-
-def accept(jobs: Sequence[Job]) -> list[Accepted]:
-    """After this the jobs are safe; ringing for them neither delays the answer nor can fail it."""
-    outcomes, rings = service().ledger.add(jobs)
-    service().bell.ring(rings)
-    for outcome in outcomes:
-        if isinstance(outcome, LedgerError):
-            raise outcome
-    return [outcome for outcome in outcomes if isinstance(outcome, Accepted)]
-
-
-def respond(job: Job, accepted: Accepted) -> Response:
-    seconds = preferred_wait(service().settings.max_wait)
-    if not seconds:
-        return answers.accepted(job, accepted.created_at, accepted.state)
-    record = None
-    with service().waiters.place() as may_wait, suppress(LedgerUnavailable):  # accepted it is, whatever comes now
-        record = service().waiters.wait(job.id, seconds) if may_wait else None
+    here, job = service(), jobs[-1]
+    seconds = preferred_wait(here.settings.max_wait)
+    with here.waiters.registered(job.id, seconds) if seconds else nullcontext() as final:
+        committed = here.committer.add(*jobs)
+        turn = exchange().turn
+        if turn:
+            committed.add_done_callback(lambda _: turn.end())
+        record = await _end_of(job, committed, final) if final else None
     if record is None:
+        accepted = await committed
         return answers.accepted(job, accepted.created_at, accepted.state)
-    answer = answers.of_record(record)
-    answer.headers["Preference-Applied"] = f"wait={seconds:.0f}"
-    return answer
+    return answers.of_record(record, ("Preference-Applied", f"wait={seconds:.0f}"))
+
+
+async def _end_of(job: Job, committed: "asyncio.Future[Accepted]", final: Final) -> Record | None:
+    """The job's record when it is final, or at the end of the wait if it can be read then: accepted it is, whatever comes."""
+
+    def ends_the_wait(commit: "asyncio.Future[Accepted]") -> None:
+        error = commit.exception()
+        if error and not final.done():
+            final.set_exception(error)
+
+    committed.add_done_callback(ends_the_wait)
+    record = await final
+    if record is None and committed.done():
+        with suppress(LedgerUnavailable):
+            return await service().waiters.read(job.id)
+    return record

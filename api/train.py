@@ -4,11 +4,12 @@ import csv
 import io
 
 import msgspec
-from flask import Blueprint, Response, request
+from flask import Blueprint
 
-from api.body import decode, json_body, query, read
+from api.body import decode, json_body, mimetype, query_of
+from api.exchange import Answer, aside, exchange, service
+from api.ids import new_id
 from api.problem import Refusal
-from api.service import service
 from api.submit import submit
 from jobs.job import Job, Kind
 from models.options import TrainOptions
@@ -17,19 +18,26 @@ from models.registry import UnknownModel
 from models.schema import Fault, InvalidInput
 
 blueprint = Blueprint("train", __name__)
+train_query = query_of(TrainOptions)
 
 
 @blueprint.post("/train")
-def train() -> Response:
-    if request.mimetype == "text/csv":
-        body = read()
-        options = query(TrainOptions)
-        rows = _count_rows(body, options.target, [] if options.model else _default_features())
-        return submit(_job(_named(options), body, rows))
+async def train() -> Answer:
+    return await submit(await (_from_csv() if mimetype() == "text/csv" else _from_options()))
+
+
+async def _from_csv() -> Job:
+    body, options = exchange().body, train_query()
+    features = [] if options.model else await aside(_default_features)
+    rows = await aside(_count_rows, body, options.target, features)
+    return await _job(_named(options), body, rows)
+
+
+async def _from_options() -> Job:
     body = json_body(also=" (options), or a CSV with 'Content-Type: text/csv'")
     options = _named(_merged(decode(body, TrainOptions) if body.strip() else TrainOptions()))
-    _check_has_rows(options.model)
-    return submit(_job(options, b"", 0))
+    await aside(_check_has_rows, options.model)
+    return await _job(options, b"", 0)
 
 
 def _named(options: TrainOptions) -> TrainOptions:
@@ -39,22 +47,21 @@ def _named(options: TrainOptions) -> TrainOptions:
 def _default_features() -> list[str]:
     """A CSV that names no model is for the default one, and must look like it."""
     name = service().settings.default_model
-    version = service().registry.resolve(name)
-    card = service().registry.card(name, version) if version else None
+    card = service().registry.look_up(name)
     schema = card.schema if card else packaged_schema(name)
     return schema.names if schema else []
 
 
 def _merged(options: TrainOptions) -> TrainOptions:
     """JSON options come in the body alone: a query beside them would be a second place to look."""
-    if request.args:
+    if exchange().query:
         raise InvalidInput([Fault("", "give the options in the JSON body, or send a CSV with them in the query")])
     return options
 
 
-def _job(options: TrainOptions, body: bytes, rows: int) -> Job:
-    version = service().registry.next_version(options.model)
-    return Job(service().ledger.new_id(), Kind.TRAIN, options.model, version, rows, body, msgspec.json.encode(options))
+async def _job(options: TrainOptions, body: bytes, rows: int) -> Job:
+    version = await aside(service().registry.next_version, options.model)
+    return Job(await new_id(), Kind.TRAIN, options.model, version, rows, body, msgspec.json.encode(options))
 
 
 def _check_has_rows(name: str) -> None:

@@ -1,69 +1,142 @@
-"""`make bench`: submit one measurement and get its prediction, through the durable queue, beside the bare model in a loop."""
+"""``python -m benchmarks``: mldeploy beside the usual tutorial and the limits, in one run, side by side."""
 
 import json
-import socket
-import statistics
-import subprocess
-import sys
 import tempfile
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import click
 import numpy as np
-from sklearn.tree import DecisionTreeClassifier
 
-from mldeploy import Client
-from models import dataset
-from models.packaged import packaged_csv
-from settings import Settings
+from benchmarks import systems
+from benchmarks.backlog import Backlog, measure_backlog
+from benchmarks.measure import measure
+from benchmarks.models import ROWS, Model, make_all
+from benchmarks.report import Ratio, Results, cpu_table, picture, ratio_table, table, write
 
-SECONDS = 8.0
+POLLED, WAITED, ARRAY = "submit and poll", "Prefer: wait", "array of 10,000 rows"
 CONNECTIONS = (1, 32, 128)
-TABLE = dataset.read(packaged_csv("iris") or b"", "species")
-ROWS = [dict(zip(TABLE.schema.names, row, strict=True)) for row in TABLE.features.tolist()]
 
 
-def main() -> None:
-    with tempfile.TemporaryDirectory() as folder, socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        probe.close()
-        command = [sys.executable, "-m", "mldeploy", "up"]
-        up = subprocess.Popen(command, env=Settings(home=folder, port=port).environment(), stdout=subprocess.PIPE, text=True)
-        assert up.stdout is not None
-        try:
-            print(up.stdout.readline().strip(), flush=True)
-            report(f"http://127.0.0.1:{port}")
-        finally:
-            up.terminate()
-            up.wait(20)
+@click.command()
+@click.option("--seconds", default=4.0, show_default=True, help="of each measurement")
+@click.option("--rounds", default=2, show_default=True, help="of everything; figures are medians")
+def main(seconds: float, rounds: int) -> None:
+    """Measure, print, and write docs/performance.md."""
+    results, limits, backlogs = Results(), list[dict[str, float]](), list[Backlog]()
+    for number in range(rounds):
+        with tempfile.TemporaryDirectory() as name:
+            print(f"round {number + 1} of {rounds}", flush=True)
+            models = measure_mldeploy(results, folder_in(name, "always"), seconds, backlogs)
+            measure_everysec(results, folder_in(name, "everysec"), seconds)
+            tree = models["iris"]
+            with systems.tutorial(folder_in(name, "tutorial"), tree.file) as running:
+                for connections in CONNECTIONS:
+                    results.add(measure(running, "tutorial", POLLED, "tutorial-polled", connections, **load_of(tree, seconds)))
+            with systems.bare_flask(folder_in(name, "flask"), tree.file) as running:
+                for connections in CONNECTIONS:
+                    results.add(
+                        measure(running, "bare Flask", "predict in the view", "flask", connections, **load_of(tree, seconds))
+                    )
+            limits.append(measure_limits(models))
+    report(results, {what: float(np.median([each[what] for each in limits])) for what in limits[0]}, backlogs)
 
 
-def report(url: str) -> None:
-    client = Client(url)
-    client.predict(ROWS[0]).wait(60)
-    print(f"one iris measurement a request, `Prefer: wait`, {SECONDS:.0f} s each\n")
-    print(f"{'connections':>12} {'jobs/s':>8} {'p50 ms':>8} {'p90 ms':>8} {'p99 ms':>8} {'refused':>8}")
-    for connections in CONNECTIONS:
-        print(line(url, connections), flush=True)
-    print(f"\nbare `model.predict` of one row in a loop: {bare():.0f} rows/s")
+def folder_in(base: str, name: str) -> Path:
+    folder = Path(base) / name
+    folder.mkdir()
+    return folder
 
 
-def line(url: str, connections: int) -> str:
-    command = [sys.executable, "-m", "benchmarks.load", url, str(connections), str(SECONDS)]
-    told = subprocess.run(command, input=json.dumps(ROWS), capture_output=True, text=True, timeout=SECONDS + 60, check=True)
-    answers = json.loads(told.stdout)
-    times = [seconds for status, seconds in answers if status == 200]
-    cuts = statistics.quantiles(times, n=100)
-    figures = " ".join(f"{1000 * cuts[at]:>8.1f}" for at in (49, 89, 98))
-    return f"{connections:>12} {len(times) / SECONDS:>8.0f} {figures} {len(answers) - len(times):>8}"
+def load_of(model: Model, seconds: float) -> dict[str, Any]:
+    return {"seconds": seconds, "rows": ROWS, "labels": model.labels}
 
 
-def bare() -> float:
-    tree = DecisionTreeClassifier(random_state=0).fit(TABLE.features, TABLE.labels)
-    since, rows = time.perf_counter(), 2000
-    for number in range(rows):
-        tree.predict(np.asarray([TABLE.features[number % len(TABLE.features)]]))
-    return rows / (time.perf_counter() - since)
+def measure_mldeploy(results: Results, folder: Path, seconds: float, backlogs: list[Backlog]) -> dict[str, Model]:
+    """As it comes: two predict processes, append-only file, appendfsync always."""
+    with systems.mldeploy(folder) as running:
+        models = make_all(running, folder)
+        tree = load_of(models["iris"], seconds)
+        for connections in CONNECTIONS:
+            results.add(measure(running, "mldeploy", WAITED, "mldeploy-waited", connections, **tree))
+        with systems.no_training(running) as unfinished:
+            for connections in CONNECTIONS:
+                results.add(measure(running, "mldeploy", POLLED, "mldeploy-polled", connections, **tree, probe=unfinished))
+        results.add(measure(running, "mldeploy", ARRAY, "mldeploy-array", 1, **tree, rows_each=10_000))
+        for name in ("forest", "pipeline"):
+            for connections in (1, 32):
+                plan = {**load_of(models[name], seconds), "model": name}
+                results.add(measure(running, "mldeploy", f"{WAITED}, {name}", "mldeploy-waited", connections, **plan))
+        backlogs.append(measure_backlog(running, models["iris"]))
+        return models
+
+
+def measure_everysec(results: Results, folder: Path, seconds: float) -> None:
+    with systems.mldeploy(folder, appendfsync="everysec") as running:
+        tree = load_of(make_all(running, folder)["iris"], seconds)
+        for connections in CONNECTIONS:
+            results.add(measure(running, "mldeploy (everysec)", WAITED, "mldeploy-waited", connections, **tree))
+
+
+def measure_limits(models: dict[str, Model]) -> dict[str, float]:
+    """Rows a second of the bare models, one row at a time; and of 10,000 rows as JSON, in and out."""
+    values = [list(row.values()) for row in ROWS]
+    found = {f"bare predict, {name}": _rate(_one_by_one(model, values), len(values)) for name, model in models.items()}
+    body = json.dumps([ROWS[place % len(ROWS)] for place in range(10_000)])
+
+    def array() -> str:
+        rows = [list(row.values()) for row in json.loads(body)]
+        said = models["iris"].estimator.predict(np.asarray(rows)).tolist()
+        return json.dumps({"predictions": [{"prediction": label} for label in said]})
+
+    return {**found, "bare loads + predict + dumps": _rate(array, 10_000)}
+
+
+def _one_by_one(model: Model, values: list[list[float]]) -> Callable[[], object]:
+    return lambda: [model.estimator.predict([row]) for row in values]
+
+
+def _rate(function: Callable[[], object], rows: int) -> float:
+    function()
+    since, times = time.perf_counter(), 0
+    while time.perf_counter() - since < 1.5:
+        function()
+        times += 1
+    return times * rows / (time.perf_counter() - since)
+
+
+def report(results: Results, limits: dict[str, float], backlogs: list[Backlog]) -> None:
+    def of(field: str) -> float:
+        return float(np.median([getattr(each, field) for each in backlogs]))
+
+    slower = [b.behind.report.jobs_per_second / b.empty.report.jobs_per_second for b in backlogs]
+    later = [b.empty.report.p95 / b.behind.report.p95 for b in backlogs]
+    probes = [1000 * results.of("mldeploy", POLLED, connections, "poll_p95") for connections in (32, 128)]
+    ratios = [
+        Ratio("submit and poll, 32 connections, against the tutorial", _against(results, 32), 3, 4),
+        Ratio("submit and poll, 128 connections, against the tutorial", _against(results, 128), 4, 5),
+        Ratio("GET of an unfinished job under that load, 32 connections, p95", probes[0], 25, 10, "ms", most=True),
+        Ratio("GET of an unfinished job under that load, 128 connections, p95", probes[1], 25, 10, "ms", most=True),
+        Ratio(
+            "array of 10,000 rows, rows/s against bare loads + predict + dumps",
+            results.of("mldeploy", ARRAY, 1) / limits["bare loads + predict + dumps"],
+            0.5,
+            0.8,
+        ),
+        Ratio("Redis memory per finished single prediction", of("bytes_per_job") / 1000, 1.2, 0.8, "KB", most=True),
+        Ratio("singles while 100,000 others wait, jobs/s against an empty queue", float(np.median(slower)), 0.7, 0.9),
+        Ratio("the same, p95 (empty / behind)", float(np.median(later)), 0.7, 0.9),
+    ]
+    bare = "\n".join(f"- {what}: {rate:,.0f} rows/s" for what, rate in limits.items())
+    left = f"{of('waited'):,.0f} of the 100,000 still waited at the end of that measurement."
+    parts = [ratio_table(ratios), left, table(results), "One process, nothing around it:", bare, cpu_table(results)]
+    write("bench", parts, picture(results, [WAITED, POLLED, "predict in the view"]))
+
+
+def _against(results: Results, connections: int) -> float:
+    return results.of("mldeploy", POLLED, connections) / results.of("tutorial", POLLED, connections)
 
 
 if __name__ == "__main__":

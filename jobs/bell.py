@@ -1,4 +1,4 @@
-"""The bell: a Celery message that says "this lane has work", and no more. A lost or doubled one costs nothing."""
+"""The bell: a Celery message that says "there is work of this kind", and no more. A lost or doubled one costs nothing."""
 
 import logging
 import queue
@@ -8,15 +8,13 @@ from contextlib import suppress
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from jobs.job import LANES
-from jobs.ledger import Rings
+from jobs.replies import Rings
 from settings import Settings
 
 log = logging.getLogger("mldeploy.bell")
 
 TASK = "serve"
 BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 5, "socket_connect_timeout": 2, "retry_on_timeout": False}
-_KINDS = {lane: kind for kind, lanes in LANES.items() for lane in lanes}
 
 
 def make_celery(settings: Settings) -> Celery:
@@ -60,12 +58,12 @@ class Bell:
 
     def _ring_all(self) -> None:
         while True:
-            for lane, bell in self._waiting.get():
+            for kind, bell in self._waiting.get():
                 try:
-                    self._celery.send_task(TASK, args=(lane, bell), queue=_KINDS[lane], ignore_result=True)
+                    self._celery.send_task(TASK, args=(bell,), queue=kind, ignore_result=True)
                 except (OperationalError, OSError) as error:
-                    log.warning("could not ring for lane %s: %s", lane, error)
+                    log.warning("could not ring for a %s worker: %s", kind, error)
                     break
                 except Exception:
-                    log.exception("could not ring for lane %s", lane)
+                    log.exception("could not ring for a %s worker", kind)
                     break

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import redis
@@ -20,18 +20,19 @@ REFUSES_TO_WRITE = ("OOM command not allowed", "MISCONF")
 OPEN_FOR = 0.5  # seconds that the breaker stays open
 
 
-def connect(settings: Settings, **options: Any) -> redis.Redis:
+def options(settings: Settings) -> dict[str, Any]:
+    """Of a connection that gives up after ``redis_timeout``."""
+    return {"socket_timeout": settings.redis_timeout, "socket_connect_timeout": settings.redis_timeout}
+
+
+def connect(settings: Settings) -> redis.Redis:
     """A client that gives up after ``redis_timeout`` and sends nothing twice."""
     pool = redis.BlockingConnectionPool.from_url(
         settings.redis_url,
         max_connections=settings.redis_connections,
         timeout=settings.redis_timeout / 2,
-        **{
-            "socket_timeout": settings.redis_timeout,
-            "socket_connect_timeout": settings.redis_timeout,
-            "retry": Retry(NoBackoff(), 0),
-            **options,
-        },
+        retry=Retry(NoBackoff(), 0),
+        **options(settings),
     )
     return redis.Redis(connection_pool=pool)
 
@@ -57,22 +58,35 @@ class Breaker:
         finally:
             self._places.release()
 
+    async def acall(self, function: Callable[[], Awaitable[T]]) -> T:
+        """The same on an event loop, whose callers are few."""
+        self._check()
+        try:
+            return await function()
+        except (*UNREACHABLE, redis.ResponseError) as error:
+            raise self._told(error) from error
+
     def _call(self, function: Callable[[], T]) -> T:
-        if time.monotonic() < self._closed_from:
-            raise LedgerUnavailable("Redis did not answer a moment ago")
+        self._check()
         try:
             return function()
-        except UNREACHABLE as error:
+        except (*UNREACHABLE, redis.ResponseError) as error:
+            raise self._told(error) from error
+
+    def _check(self) -> None:
+        if time.monotonic() < self._closed_from:
+            raise LedgerUnavailable("Redis did not answer a moment ago")
+
+    def _told(self, error: Exception) -> Exception:
+        """What the error means to a caller; itself if nothing is known of it."""
+        if isinstance(error, UNREACHABLE):
             self._closed_from = time.monotonic() + OPEN_FOR
-            raise LedgerUnavailable(str(error)) from error
-        except redis.OutOfMemoryError as error:
-            raise LedgerFull(str(error)) from error
-        except redis.ResponseError as error:
-            if any(sign in str(error) for sign in REFUSES_TO_WRITE):
-                raise LedgerFull(str(error)) from error
-            if str(error).startswith(UNABLE) or isinstance(error, redis.ReadOnlyError):
-                raise LedgerUnavailable(str(error)) from error
-            raise
+            return LedgerUnavailable(str(error))
+        if isinstance(error, redis.OutOfMemoryError) or any(sign in str(error) for sign in REFUSES_TO_WRITE):
+            return LedgerFull(str(error))
+        if str(error).startswith(UNABLE) or isinstance(error, redis.ReadOnlyError):
+            return LedgerUnavailable(str(error))
+        return error
 
 
 def check_server(client: redis.Redis, settings: Settings) -> None:

@@ -21,6 +21,10 @@ class AfterFailed(LedgerError):
     """The job that this one was to wait for has failed, or is gone."""
 
 
+class Moved(LedgerError):
+    """What the job was accepted to rest on has changed: look again, and submit it anew."""
+
+
 class EffectConflict(LedgerError):
     """A value that a job's end was to change has changed meanwhile; nothing was done."""
 

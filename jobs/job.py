@@ -26,6 +26,18 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Expectation:
+    """``field`` of the hash ``key`` must be ``value`` at the moment a job is accepted."""
+
+    key: str
+    field: str
+    value: str
+
+
+NOTHING = Expectation("", "", "")
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """A job as it is submitted. ``payload`` and ``options`` mean nothing to the ledger."""
 
@@ -37,6 +49,7 @@ class Job:
     payload: bytes
     options: bytes = b"{}"
     after: str = ""  # the id of a job that must end first
+    expects: Expectation = NOTHING
 
     @property
     def lane(self) -> str:
@@ -62,6 +75,18 @@ class Record:
     worker: str | None
     result: bytes | None  # JSON
     error: bytes | None  # JSON: type, detail
+
+
+@dataclass(frozen=True, slots=True)
+class Appetite:
+    """What an owner asks for: the next jobs of a kind, but not of groups it cannot load. If there are none it lingers for
+    so many seconds. ``usual`` is how many seconds its claims take, ``first_lane`` the number of the lane to look at first."""
+
+    kind: str
+    unloadable: tuple[str, ...] = ()
+    linger: float = 0.0
+    usual: float = 1.0
+    first_lane: int = 0
 
 
 @dataclass(frozen=True, slots=True)

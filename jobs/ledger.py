@@ -11,32 +11,25 @@ from importlib import resources
 from typing import Any, TypeVar, cast
 
 import redis
+from redis.commands.core import Script
 
-from jobs import identity
+from jobs import identity, replies
 from jobs.connection import Breaker, connect
-from jobs.errors import AfterFailed, EffectConflict, LaneFull, LedgerError, LedgerFull, LedgerUnavailable
-from jobs.job import LANES, Claim, ClaimedJob, Effect, Job, Kind, Outcome, Record, State
+from jobs.errors import EffectConflict, LedgerError, LedgerFull, LedgerUnavailable
+from jobs.job import LANES, Appetite, Claim, Effect, Job, Kind, Outcome, Record
+from jobs.replies import Accepted, Rings
 from settings import Settings
 
 T = TypeVar("T")
-Rings = list[tuple[str, str]]  # (lane, bell): knocks that the caller has to make
+Call = tuple[str, list[Any]]  # a script and its arguments
 
-FIELDS = ("kind", "state", "group", "rows", "attempts", "created_at", "started_at", "finished_at", "worker")
+SCRIPTS = ("add", "read", "claim", "finish", "take_back", "sign_off", "cancel", "renew", "reconcile")
+
+READ_AT_ONCE = 1_000_000  # bytes of results in one reply; the rest in another
 DIED = b'{"type":"worker-died","detail":"The worker process died each time it worked on this job."}'
 LAPSED = b'{"type":"worker-died","detail":"The worker fell silent again and again while it had this job alone."}'
 TIMED_OUT = b'{"type":"time-limit","detail":"The job ran over its time limit."}'
 CANCELED = b'{"type":"canceled","detail":"The job was canceled before it started."}'
-
-
-class Accepted:
-    """What ``add`` says of a job: when it was created, its state, and whether it was there already."""
-
-    __slots__ = ("created_at", "existed", "state")
-
-    def __init__(self, created_at: int, state: State, existed: bool) -> None:
-        self.created_at = created_at
-        self.state = state
-        self.existed = existed
 
 
 class Ledger:
@@ -47,7 +40,7 @@ class Ledger:
         self.redis = client or connect(settings)
         self.prefix = f"{settings.key_prefix}:1:"
         self._breaker = Breaker(settings.redis_connections, settings.redis_timeout)
-        self._scripts = {name: self._script(name) for name in SCRIPTS}
+        self._scripts = {name: self.redis.register_script(_source(name, settings)) for name in SCRIPTS}
         self._clock_offset: float | None = None
 
     # Those who submit and ask
@@ -62,6 +55,10 @@ class Ledger:
 
         return self._breaker.call(read_or_make)
 
+    @property
+    def knows_secret(self) -> bool:
+        return "secret" in self.__dict__
+
     def new_id(self, owner: str = "") -> str:
         return identity.new_id(self.secret, owner)
 
@@ -72,68 +69,76 @@ class Ledger:
         """Accept jobs; idempotent by id. Redis adds nothing once ``patience`` seconds have passed, by default those after
         which we give up on a reply.
 
-        Per job an Accepted, or a LaneFull or AfterFailed. Raises LedgerFull.
+        Per job an Accepted, or a LaneFull, AfterFailed or Moved. Raises LedgerFull.
         """
+        return self.added(self._run(*self.add_call(jobs, patience)))
+
+    def add_call(self, jobs: Sequence[Job], patience: float | None = None) -> Call:
         limits = self.settings
         head = [self._bell, limits.lane_jobs, limits.lane_rows, limits.lane_bytes]
-        body = [value for job in jobs for value in _as_arguments(job)]
         not_after = self._redis_time() + (self._patience if patience is None else int(patience * 1000))
-        reply = self._run("add", [not_after, *head, *body])
+        return "add", [not_after, *head, *(value for job in jobs for value in replies.as_arguments(job))]
+
+    def added(self, reply: Any) -> tuple[list[Accepted | LedgerError], Rings]:
         now, outcomes, rings = reply
-        self._note_time(now)
+        self.note_time(now)
         if outcomes == b"late":
             raise LedgerUnavailable("Redis answered too late; nothing was accepted")
         if outcomes == b"full":
             raise LedgerFull(rings[0].decode())
-        return [_accepted(*outcome) for outcome in outcomes], _rings(rings)
+        return [replies.accepted(*outcome) for outcome in outcomes], replies.rings(rings)
 
     def get(self, job_id: str) -> Record | None:
         return self.get_many([job_id])[0]
 
     def get_many(self, job_ids: Sequence[str]) -> list[Record | None]:
-        """In one round trip, without the payloads."""
+        """In one round trip unless they are large; without the payloads."""
+        found: dict[str, Record | None] = {}
+        while left := [job_id for job_id in job_ids if job_id not in found]:
+            found |= dict(replies.records(self._run(*self.read_call(left))))
+        return [found[job_id] for job_id in job_ids]
 
-        def read() -> list[Any]:
-            pipe = self.redis.pipeline(transaction=False)
-            for job_id in job_ids:
-                pipe.hmget(f"{self.prefix}job:{job_id}", *FIELDS, "result", "error")
-            return pipe.execute()
-
-        return [_record(*pair) for pair in zip(job_ids, self._breaker.call(read), strict=True)]
+    def read_call(self, job_ids: Sequence[str]) -> Call:
+        return "read", [READ_AT_ONCE, *job_ids]
 
     def cancel(self, job_id: str) -> tuple[str, Rings]:
         """Cancels a queued job. Returns ``canceled``, ``missing``, ``running`` or the final state it has."""
         state, rings = self._run("cancel", [job_id, CANCELED, self._bell])
-        return state.decode(), _rings(rings)
+        return state.decode(), replies.rings(rings)
 
     # Those who work
 
-    def claim(self, lane: str, owner: str, token: str, bell: str = "", unloadable: Sequence[str] = ()) -> Claim | None:
-        """The next jobs of the lane; the same token gets the same jobs. None: the lane is empty, the owner signed off."""
-        limits = self.settings
-        most = 1 if lane in LANES[Kind.TRAIN] else limits.claim_jobs
-        bounds = [most, limits.claim_rows, limits.claim_bytes]
-        head = [self._redis_time() + self._patience, lane, owner, token, bell, self._lease]
-        now, group, jobs = self._run("claim", [*head, *bounds, *unloadable])
-        self._note_time(now)
-        if group == b"late":
-            raise LedgerUnavailable("Redis answered too late; nothing was claimed")
-        if not jobs:
-            return None
-        model, _, version = group.decode().rpartition("/")
-        return Claim(model, int(version), tuple(_claimed(*job) for job in jobs))
+    def claim(self, owner: str, token: str, appetite: Appetite, bell: str = "") -> Claim | None:
+        """The next jobs; the same token gets the same jobs. None: there are none, and the owner either lingers, to be woken
+        (see ``await_wake``), or has signed off."""
+        return self._claimed(self._run(*self._claim_call(owner, token, appetite, bell)))
 
     def finish(self, owner: str, outcomes: Sequence[Outcome], effects: Sequence[Effect] = ()) -> tuple[int, Rings]:
         """End jobs under their current fence; how many were still ours. Raises EffectConflict, and then nothing is done."""
-        changes = [value for e in effects for value in (e.key, e.field, e.expected, e.value)]
-        ends = [value for o in outcomes for value in (o.job.id, o.job.fence, o.state.value, o.body)]
-        status, ended, rings = self._run("finish", [owner, self._bell, len(effects), *changes, *ends])
+        status, ended, rings = self._run(*self._finish_call(owner, outcomes, effects))
         if status == b"conflict":
             raise EffectConflict("changed meanwhile: " + ", ".join(e.field for e in effects))
-        return sum(outcome == b"finished" for outcome in ended), _rings(rings)
+        return sum(outcome == b"finished" for outcome in ended), replies.rings(rings)
 
-    def sign_off(self, lane: str, owner: str) -> Rings:
-        return _rings(self._run("sign_off", [lane, owner, self._bell]))
+    def finish_and_claim(
+        self, owner: str, outcomes: Sequence[Outcome], token: str, appetite: Appetite
+    ) -> tuple[int, Rings, Claim | None]:
+        """``finish`` and then ``claim`` in one round trip, and so one sync to disk."""
+        calls = [self._finish_call(owner, outcomes, ()), self._claim_call(owner, token, appetite, "")]
+        (_, ended, rings), claimed = self._run_all(calls)
+        return sum(outcome == b"finished" for outcome in ended), replies.rings(rings), self._claimed(claimed)
+
+    def await_wake(self, owner: str, seconds: float) -> bool:
+        """Whether the lingering owner was woken within so many seconds, which must be fewer than ``redis_timeout``."""
+        return self._breaker.call(lambda: self.redis.blpop([f"{self.prefix}wake:{owner}"], seconds)) is not None
+
+    def sign_off(self, kind: str, owner: str, again: bool = False) -> Rings:
+        """``again``: knock for this kind even if nothing waits."""
+        return replies.rings(self._run("sign_off", [kind, owner, self._bell, int(again)]))
+
+    def knock(self, kind: str) -> Rings:
+        """One knock for this kind, whether or not anything waits."""
+        return self.sign_off(kind, "", again=True)
 
     def release(self, kind: str, owner: str) -> Rings:
         """Give an owner's work back, no attempt counted."""
@@ -155,19 +160,19 @@ class Ledger:
         """The owner ran over its hard limit: a job that was alone fails, others are isolated."""
         return self._take_back(kind, owner, "timed_out", TIMED_OUT)
 
-    def renew(self, kind: str, lanes: Sequence[str], owners: Sequence[str]) -> tuple[int, float]:
+    def renew(self, kind: str, owners: Sequence[str]) -> tuple[int, float]:
         """Renew the leases of live owners. Returns the jobs in their hands, and for how many seconds work has waited unheard."""
-        held, starved = self._run("renew", [self._lease, kind, len(lanes), *lanes, *owners])
+        held, starved = self._run("renew", [self._lease, kind, *owners])
         return held, starved / 1000
 
     # Those who look after it
 
-    def reconcile(self, kinds: Sequence[str], lanes: Sequence[str], outage: float) -> tuple[int, int, Rings]:
+    def reconcile(self, outage: float) -> tuple[int, int, Rings]:
         """What nobody else will do. Returns owners found dead, finished jobs forgotten, and knocks to make."""
         s = self.settings
         head = [self._lease, int(outage * 1000), self._bell, int(s.keep * 1000), s.keep_bytes, s.max_lapses, LAPSED]
-        dead, forgotten, rings = self._run("reconcile", [*head, len(kinds), *kinds, *lanes])
-        return dead, forgotten, _rings(rings)
+        dead, forgotten, rings = self._run("reconcile", head)
+        return dead, forgotten, replies.rings(rings)
 
     def mark_full(self, why: str, seconds: float) -> None:
         self._breaker.call(lambda: self.redis.set(self.prefix + "full", why, px=int(seconds * 1000)))
@@ -193,6 +198,13 @@ class Ledger:
         """Run another's call to the same Redis under the ledger's breaker."""
         return self._breaker.call(function)
 
+    def script(self, name: str) -> Script:
+        return self._scripts[name]
+
+    @property
+    def knows_time(self) -> bool:
+        return self._clock_offset is not None
+
     @property
     def finals_channel(self) -> str:
         return self.prefix + "finals"
@@ -214,70 +226,71 @@ class Ledger:
         not_after = self._redis_time() + self._patience
         arguments = [kind, owner, why, self.settings.max_deaths, error, self._bell, not_after]
         now, count, rings = self._run("take_back", arguments)
-        self._note_time(now)
+        self.note_time(now)
         if count < 0:
             raise LedgerUnavailable("Redis answered too late; nothing was taken back")
-        return _rings(rings)
+        return replies.rings(rings)
 
-    def _script(self, name: str) -> Callable[..., Any]:
-        folder = resources.files("jobs") / "lua"
-        return self.redis.register_script((folder / "ledger.lua").read_text() + (folder / f"{name}.lua").read_text())
+    def _claim_call(self, owner: str, token: str, appetite: Appetite, bell: str) -> Call:
+        limits, a = self.settings, appetite
+        head = [self._redis_time() + self._patience, a.kind, owner, token, bell, self._lease]
+        tail = [int(a.linger * 1000), a.first_lane, int(a.usual * 1000) + 1]
+        return "claim", [*head, *tail, limits.claim_rows, limits.claim_bytes, *a.unloadable]
+
+    def _claimed(self, reply: Any) -> Claim | None:
+        now, group, jobs = reply
+        self.note_time(now)
+        if group == b"late":
+            raise LedgerUnavailable("Redis answered too late; nothing was claimed")
+        return replies.claim(group, jobs)
+
+    def _finish_call(self, owner: str, outcomes: Sequence[Outcome], effects: Sequence[Effect]) -> Call:
+        changes = [value for e in effects for value in (e.key, e.field, e.expected, e.value)]
+        ends = [value for o in outcomes for value in (o.job.id, o.job.fence, o.state.value, o.body)]
+        return "finish", [owner, self._bell, len(effects), *changes, *ends]
 
     def _run(self, name: str, arguments: list[Any]) -> Any:
         return self._breaker.call(lambda: self._scripts[name](keys=[self.prefix], args=arguments))
+
+    def _run_all(self, calls: Sequence[Call]) -> list[Any]:
+        """In one round trip, in order."""
+
+        def run() -> list[Any]:
+            pipe = self.redis.pipeline(transaction=False)
+            for name, arguments in calls:
+                pipe.evalsha(self._scripts[name].sha, 1, self.prefix, *arguments)
+            return pipe.execute()
+
+        def run_or_load() -> list[Any]:
+            try:
+                return run()
+            except redis.exceptions.NoScriptError:
+                for script in self._scripts.values():
+                    self.redis.script_load(script.script)
+                return run()
+
+        return self._breaker.call(run_or_load)
 
     def _redis_time(self) -> int:
         """Redis's clock in ms, never ahead of it: reckoned from the last reply that carried it."""
         if self._clock_offset is None:
             seconds, micros = self._breaker.call(self.redis.time)
-            self._note_time(seconds * 1000 + micros // 1000)
+            self.note_time(seconds * 1000 + micros // 1000)
         return int(time.monotonic() * 1000 + (self._clock_offset or 0))
 
-    def _note_time(self, redis_ms: int) -> None:
+    def note_time(self, redis_ms: int) -> None:
         self._clock_offset = redis_ms - time.monotonic() * 1000
 
 
-SCRIPTS = ("add", "claim", "finish", "take_back", "sign_off", "cancel", "renew", "reconcile")
+def _source(name: str, settings: Settings) -> str:
+    """A script with what all share before it."""
+    lanes = ", ".join(f"{kind} = {{{', '.join(map(repr, names))}}}" for kind, names in LANES.items())
+    most = ", ".join(f"{kind} = {_most_claimed(kind, settings)}" for kind in LANES)
+    folder = resources.files("jobs") / "lua"
+    head = f"local LANES, CLAIMED_AT_ONCE = {{{lanes}}}, {{{most}}}\n"
+    return head + (folder / "ledger.lua").read_text() + (folder / f"{name}.lua").read_text()
 
 
-def _as_arguments(job: Job) -> tuple[Any, ...]:
-    return (job.id, job.kind.value, job.lane, job.model, job.version, job.rows, job.options, job.after, job.payload)
-
-
-def _accepted(status: bytes, created_at: int, state: bytes) -> Accepted | LedgerError:
-    if status == b"lane-full":
-        return LaneFull("as many jobs wait as may")
-    if status == b"after-failed":
-        return AfterFailed("the job to wait for has failed or is gone")
-    return Accepted(created_at, State(state.decode()), status == b"exists")
-
-
-def _rings(flat: list[bytes]) -> Rings:
-    names = [value.decode() for value in flat]
-    return list(zip(names[::2], names[1::2], strict=True))
-
-
-def _claimed(job_id: bytes, fence: int, rows: int, options: bytes, payload: bytes, after: bytes) -> ClaimedJob:
-    return ClaimedJob(job_id.decode(), fence, rows, options, payload, after.decode())
-
-
-def _record(job_id: str, values: list[bytes | None]) -> Record | None:
-    if values[0] is None:
-        return None
-    kind, state, group, rows, attempts, created, started, finished, worker = (v.decode() if v else "" for v in values[:9])
-    model, _, version = group.rpartition("/")
-    return Record(
-        id=job_id,
-        kind=Kind(kind),
-        state=State(state),
-        model=model,
-        version=int(version),
-        rows=int(rows),
-        attempts=int(attempts or 0),
-        created_at=int(created),
-        started_at=int(started) if started else None,
-        finished_at=int(finished) if finished else None,
-        worker=worker or None,
-        result=values[9],
-        error=values[10],
-    )
+def _most_claimed(kind: str, settings: Settings) -> int:
+    """Trainings are claimed one at a time."""
+    return 1 if kind == Kind.TRAIN else settings.claim_jobs

@@ -13,7 +13,6 @@ import threading
 from jobs.bell import Bell, make_celery
 from jobs.connection import UNREACHABLE, check_server
 from jobs.errors import LedgerFull, LedgerUnavailable, UnsafeRedis
-from jobs.job import LANES, Kind
 from jobs.ledger import Ledger
 from settings import Settings, load
 
@@ -30,16 +29,15 @@ class Reconciler:
         self._settings = settings
         self._ledger = Ledger(settings)
         self._bell = Bell(make_celery(settings))
-        self._lanes = [lane for lanes in LANES.values() for lane in lanes]
 
     def check(self) -> None:
         check_server(self._ledger.redis, self._settings)
 
     def round(self) -> None:
         """Raises LedgerUnavailable."""
-        dead, forgotten, rings = self._ledger.reconcile(list(Kind), self._lanes, OUTAGE)
+        dead, forgotten, rings = self._ledger.reconcile(OUTAGE)
         while forgotten >= FORGOTTEN_AT_ONCE:
-            _, forgotten, _ = self._ledger.reconcile(list(Kind), self._lanes, OUTAGE)
+            _, forgotten, _ = self._ledger.reconcile(OUTAGE)
         if dead:
             log.warning("%d worker processes were silent for a whole lease; their jobs wait again", dead)
         self._bell.ring(rings)

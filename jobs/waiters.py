@@ -1,121 +1,143 @@
-"""Clients that wait for a job to end: one push wakes all of them, nobody polls Redis."""
+"""Those who ask for a job and those who wait for its end.
 
+Ends are pushed, with the record if it is small: one push wakes all who wait for any of its
+jobs, in each process, and nobody asks Redis again and again. A final record never changes, so what was pushed is kept a while.
+"""
+
+import asyncio
 import logging
-import threading
 import time
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import redis
-
-from jobs.connection import UNREACHABLE, connect
+from jobs.async_ledger import AsyncLedger
+from jobs.connection import UNREACHABLE
 from jobs.errors import LedgerUnavailable
 from jobs.job import Record
-from jobs.ledger import Ledger
 
 log = logging.getLogger("mldeploy.waiters")
 
-HEARTBEAT = 3.0  # seconds; a channel silent for twice as long is cut and made anew
+PAUSE = 0.2  # seconds before a channel that was cut is made anew
+KEPT_FOR = 5.0  # seconds that a pushed record is kept …
+MOST_KEPT = 4_000_000  # … and bytes
+RECORD_SIZE = 1000  # of a record without its result
+
+Final = asyncio.Future[Record | None]
 
 
 class Waiters:
-    """Wakes the threads that wait for a final state. One per process; it listens from the first waiter on."""
+    """To be used on one event loop; it listens from the first use on."""
 
-    def __init__(self, ledger: Ledger, most: int) -> None:
+    def __init__(self, ledger: AsyncLedger, most: int, keep: float) -> None:
         self._ledger = ledger
-        self._places = threading.BoundedSemaphore(most)
-        self._lock = threading.Lock()
-        self._events: dict[str, list[threading.Event]] = {}
-        self._listener: threading.Thread | None = None
+        self._most = most
+        self._waiting: dict[str, set[Final]] = {}
+        self._count = 0
+        self._kept: OrderedDict[str, tuple[float, Record]] = OrderedDict()
+        self._kept_bytes = 0
+        self._kept_for = min(KEPT_FOR, keep)
+        self._readers: set[asyncio.Task[None]] = set()
+        self._listener: asyncio.Task[None] | None = None
 
-    @contextmanager
-    def place(self) -> Iterator[bool]:
-        """Whether this thread may wait; there are only so many places."""
-        taken = self._places.acquire(blocking=False)
-        try:
-            yield taken
-        finally:
-            if taken:
-                self._places.release()
+    async def read(self, job_id: str) -> Record | None:
+        """Raises LedgerUnavailable."""
+        kept = self._kept.get(job_id)
+        if kept and time.monotonic() - kept[0] < self._kept_for:
+            return kept[1]
+        return (await self._ledger.get_many([job_id]))[0]
 
-    def wait(self, job_id: str, seconds: float) -> Record | None:
+    async def wait(self, job_id: str, seconds: float) -> Record | None:
         """The job's record, final if it ended within ``seconds``. Registers first and then reads, so no end is missed.
 
-        Raises LedgerUnavailable if it cannot be read at the end of the wait.
+        Raises LedgerUnavailable if it cannot be read at the beginning or the end of the wait.
         """
-        deadline = time.monotonic() + seconds
-        with self._registered(job_id) as event:
-            while True:
-                event.clear()
-                last = time.monotonic() >= deadline  # read once more at the end: the push may have been lost
-                record = self._read(job_id, deadline)
-                if record is None or record.state.final or last:
-                    return record
-                event.wait(max(0.0, deadline - time.monotonic()))
-
-    def _read(self, job_id: str, deadline: float) -> Record | None:
-        """An outage in mid-wait is waited out; at the end of the wait it is an error."""
-        while True:
-            try:
-                return self._ledger.get(job_id)
-            except LedgerUnavailable:
-                if time.monotonic() + 1.0 > deadline:
-                    raise
-                threading.Event().wait(0.5)
+        with self.registered(job_id, seconds) as final:
+            record = await self.read(job_id)
+            if record is None or record.state.final or final is None:
+                return record
+            return await final or await self.read(job_id)
 
     @contextmanager
-    def _registered(self, job_id: str) -> Iterator[threading.Event]:
-        event = threading.Event()
-        with self._lock:
-            self._events.setdefault(job_id, []).append(event)
-            if self._listener is None:
-                self._listener = threading.Thread(target=self._listen, name="finals", daemon=True)
-                self._listener.start()
+    def registered(self, job_id: str, seconds: float) -> Iterator[Final | None]:
+        """What will be the final record, or None after so many seconds. No promise at all if too many wait already."""
+        if self._count >= self._most:
+            yield None
+            return
+        loop = asyncio.get_running_loop()
+        self._listener = self._listener or loop.create_task(self._listen())
+        final: Final = loop.create_future()
+        timer = loop.call_later(seconds, _resolve, final, None)
+        self._waiting.setdefault(job_id, set()).add(final)
+        self._count += 1
         try:
-            yield event
+            yield final
         finally:
-            with self._lock:
-                self._events[job_id].remove(event)
-                if not self._events[job_id]:
-                    del self._events[job_id]
+            timer.cancel()
+            self._count -= 1
+            others = self._waiting[job_id]
+            others.discard(final)
+            if not others:
+                del self._waiting[job_id]
 
-    def _listen(self) -> None:
-        client = connect(self._ledger.settings)
+    async def close(self) -> None:
+        if self._listener:
+            self._listener.cancel()
+            await asyncio.wait([self._listener])
+        await self._ledger.close()
+
+    def _ended(self, records: list[tuple[str, Record | None]]) -> None:
+        for job_id, record in records:
+            if record is not None:
+                self._keep(record)
+                for final in self._waiting.get(job_id, ()):
+                    _resolve(final, record)
+            elif job_id in self._waiting:
+                self._look_up(job_id)
+
+    def _look_up(self, *job_ids: str) -> None:
+        """Results too large to be pushed; or, after the channel was cut, all that are waited for."""
+        task = asyncio.get_running_loop().create_task(self._resolve_by_reading(job_ids))
+        self._readers.add(task)
+        task.add_done_callback(self._readers.discard)
+
+    async def _resolve_by_reading(self, job_ids: Sequence[str]) -> None:
+        try:
+            records = await self._ledger.get_many(job_ids)
+        except LedgerUnavailable as error:
+            log.warning("%s; those who wait for %d jobs are told at the end of their wait", error, len(job_ids))
+            return
+        for record in records:
+            if record and record.state.final:
+                for final in self._waiting.get(record.id, ()):
+                    _resolve(final, record)
+
+    def _keep(self, record: Record) -> None:
+        if record.id not in self._kept:
+            self._kept_bytes += _size(record)
+        self._kept[record.id] = time.monotonic(), record
+        while self._kept_bytes > MOST_KEPT:
+            self._kept_bytes -= _size(self._kept.popitem(last=False)[1][1])
+
+    async def _listen(self) -> None:
         while True:
             try:
-                self._follow(client)
+                async for ended in self._ledger.ends():
+                    if ended:
+                        self._ended(ended)
+                    else:
+                        self._look_up(*self._waiting)
             except UNREACHABLE as error:
                 log.warning("the push channel was cut: %s", error)
             except Exception:
                 log.exception("the push channel failed")
-            time.sleep(0.2)
+            await asyncio.sleep(PAUSE)
 
-    def _follow(self, client: redis.Redis) -> None:
-        with client.pubsub() as channel:  # type: ignore[no-untyped-call]
-            channel.subscribe(self._ledger.finals_channel)
-            heard = time.monotonic()
-            while True:
-                message = channel.get_message(timeout=HEARTBEAT)
-                if message is not None:
-                    heard = time.monotonic()
-                elif time.monotonic() - heard > 2 * HEARTBEAT:
-                    raise redis.ConnectionError("no answer to a ping")
-                else:
-                    channel.ping()
-                    continue
-                if message["type"] == "subscribe":
-                    self._wake_all()  # whatever ended before this was not heard
-                elif message["type"] == "message":
-                    self._wake(message["data"].decode().split())
 
-    def _wake(self, job_ids: list[str]) -> None:
-        with self._lock:
-            for job_id in job_ids:
-                for event in self._events.get(job_id, ()):
-                    event.set()
+def _resolve(final: Final, record: Record | None) -> None:
+    if not final.done():
+        final.set_result(record)
 
-    def _wake_all(self) -> None:
-        with self._lock:
-            for events in self._events.values():
-                for event in events:
-                    event.set()
+
+def _size(record: Record) -> int:
+    return RECORD_SIZE + len(record.result or b"") + len(record.error or b"")

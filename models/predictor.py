@@ -27,6 +27,10 @@ class Predictor:
         labels: list[Label] = np.asarray(self._estimator.predict(np.asarray(rows, dtype=np.float64))).tolist()
         return labels
 
+    def warm(self) -> None:
+        """Predict the schema's example, so that what is made at the first call is made."""
+        self.predict([[feature.example for feature in self.schema.features]])
+
     def probabilities(self, rows: list[list[float]]) -> list[dict[str, float]]:
         """Per row the probability of each class, by the class's name."""
         classes = [str(label) for label in self._estimator.classes_]
@@ -50,6 +54,11 @@ class Loaded:
         while len(self._predictors) > MOST_LOADED:
             self._predictors.popitem(last=False)
         return self._predictors[key]
+
+    def warm(self) -> None:
+        """All that are loaded."""
+        for predictor in self._predictors.values():
+            predictor.warm()
 
 
 def _single_threaded(estimator: Any) -> Any:

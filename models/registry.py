@@ -15,6 +15,8 @@ from models.card import CHAMPION, Card, from_json
 Guard = Callable[[Callable[[], Any]], Any]
 Change = tuple[str, str, str, str]  # hash key, field, expected, value
 
+MOST_REMEMBERED = 2000
+
 RESERVE = """
 local model, job = KEYS[1], ARGV[1]
 local kept = redis.call('HMGET', model, 'reserved', 'reserved_by')
@@ -72,6 +74,7 @@ class Registry:
         self._guard = guard
         self._most = most
         self._cards: dict[tuple[str, int], Card] = {}
+        self._aliases: dict[tuple[str, str], int] = {}  # as they were when last looked up
         self._reserve = client.register_script(RESERVE)
         self._next_version = client.register_script(NEXT_VERSION)
         self._abandon = client.register_script(ABANDON)
@@ -81,10 +84,32 @@ class Registry:
 
     def resolve(self, name: str, reference: str = CHAMPION) -> int | None:
         """The version that a number or an alias stands for now, or None."""
-        if reference.isdecimal() and len(reference) < 10:
+        if _is_number(reference):
             return int(reference) if self.card(name, int(reference)) else None
         found = self._guard(lambda: self._redis.hget(self._key(name), f"alias:{reference}"))
-        return int(found) if found else None
+        if found is None:
+            self._aliases.pop((name, reference), None)
+            return None
+        if len(self._aliases) >= MOST_REMEMBERED:
+            self._aliases.clear()
+        self._aliases[name, reference] = int(found)
+        return int(found)
+
+    def look_up(self, name: str, reference: str = CHAMPION) -> Card | None:
+        """The card of what a number or an alias stands for now."""
+        version = self.resolve(name, reference)
+        return self.card(name, version) if version else None
+
+    def recall(self, name: str, reference: str = CHAMPION) -> Card | None:
+        """As it was when last looked up, without asking Redis; None if that never was. An alias may have moved since: who
+        relies on it lets the ledger check (see ``expectation``)."""
+        version = int(reference) if _is_number(reference) else self._aliases.get((name, reference))
+        return self._cards.get((name, version)) if version else None
+
+    def expectation(self, name: str, reference: str, version: int) -> tuple[str, str, str]:
+        """Hash key, field and value that hold while the reference stands for the version; empty for a number, which always
+        does."""
+        return ("", "", "") if _is_number(reference) else (f"model:{name}", f"alias:{reference}", str(version))
 
     def card(self, name: str, version: int) -> Card | None:
         """A published version's card. It never changes, so it is kept."""
@@ -93,6 +118,8 @@ class Registry:
             found = self._guard(lambda: self._redis.hget(self._key(name), f"card:{version}"))
             if found is None:
                 return None
+            if len(self._cards) >= MOST_REMEMBERED:
+                self._cards.clear()
             known = self._cards.setdefault((name, version), from_json(found))
         return known
 
@@ -149,3 +176,7 @@ class Registry:
 
     def _key(self, name: str) -> str:
         return f"{self._prefix}model:{name}"
+
+
+def _is_number(reference: str) -> bool:
+    return reference.isdecimal() and len(reference) < 10

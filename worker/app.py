@@ -1,4 +1,4 @@
-"""The Celery app of a worker: one task, ``serve(lane, bell)``, on prefork."""
+"""The Celery app of a worker: one task, ``serve(bell)``, on prefork."""
 
 import mmap
 import os
@@ -13,11 +13,13 @@ from threadpoolctl import threadpool_limits
 from jobs.bell import TASK, Bell, make_celery
 from jobs.job import Kind
 from jobs.ledger import Ledger
+from models.predictor import Loaded
 from models.registry import Registry
 from settings import Settings
 from tether import tie_to_parent
 from worker.keeper import Keeper, new_node, owner_of
 from worker.predicting import Predicting
+from worker.preload import preload
 from worker.process import Doer, Process, patiently
 from worker.training import Training
 
@@ -36,7 +38,7 @@ class Flag:
 
 
 def make_worker_app(settings: Settings, kind: Kind) -> Celery:
-    """Reads nothing and connects to nothing until the worker starts."""
+    """Loads the champions; see preload. Raises LedgerUnavailable."""
     app = make_celery(settings)
     app.conf.update(
         task_acks_late=True,  # with a prefetch of one, no knock queues behind a busy process
@@ -47,7 +49,10 @@ def make_worker_app(settings: Settings, kind: Kind) -> Celery:
     node, draining, parent = new_node(), Flag(), os.getpid()
     keeper = Keeper(kind, node, Ledger(settings), Bell(app), draining.set)
     _add_task(app, settings, kind, keeper)
-    _listen(app, keeper, lambda: _process(app, settings, kind, node, draining), parent)
+    loaded = Loaded(settings.store_path)
+    if kind is Kind.PREDICT:
+        preload(settings, loaded)
+    _listen(app, keeper, lambda: _process(app, settings, kind, node, draining, loaded), parent)
     return app
 
 
@@ -67,8 +72,8 @@ def _add_task(app: Celery, settings: Settings, kind: Kind, keeper: Keeper) -> No
     hard_limit = settings.time_slice + limit + settings.limit_margin
 
     @app.task(name=TASK, Request=Knock, time_limit=hard_limit)  # type: ignore[untyped-decorator]
-    def serve(lane: str, bell: str) -> None:
-        app.mldeploy_process.serve(lane, bell)
+    def serve(bell: str) -> None:
+        app.mldeploy_process.serve(bell)
 
 
 def _listen(app: Celery, keeper: Keeper, make_process: Callable[[], Process], parent: int) -> None:
@@ -87,12 +92,13 @@ def _listen(app: Celery, keeper: Keeper, make_process: Callable[[], Process], pa
     signals.worker_process_init.connect(on_process_init, weak=False)
 
 
-def _process(app: Celery, settings: Settings, kind: Kind, node: str, draining: Flag) -> Process:
+def _process(app: Celery, settings: Settings, kind: Kind, node: str, draining: Flag, loaded: Loaded) -> Process:
     ledger = Ledger(settings)
     registry = Registry(ledger.redis, ledger.prefix, lambda call: patiently(lambda: ledger.guard(call)))
     doer: Doer
     if kind is Kind.TRAIN:
         doer = Training(registry, settings.store_path, settings.train_limit)
     else:
-        doer = Predicting(ledger, registry, settings.store_path, settings.predict_limit)
+        loaded.warm()
+        doer = Predicting(ledger, registry, loaded, settings.predict_limit)
     return Process(kind, owner_of(node, os.getpid()), ledger, Bell(app), doer, draining.is_set)

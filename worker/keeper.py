@@ -14,8 +14,8 @@ from typing import Any
 
 from jobs.bell import Bell
 from jobs.errors import LedgerError
-from jobs.job import LANES
-from jobs.ledger import Ledger, Rings
+from jobs.ledger import Ledger
+from jobs.replies import Rings
 
 log = logging.getLogger("mldeploy.keeper")
 
@@ -111,9 +111,11 @@ class Keeper:
         for pid in self._children - alive:
             log.warning("worker process %d has died", pid)
             self._owe(self._ledger.bury, pid)
-        if alive - self._children:
-            self._next_renewal = 0.0
-        self._children = alive
+        new, self._children = alive - self._children, alive
+        if new:
+            self._renew()
+            for _ in new:  # they listen from the start, so that the first job finds them as the thousandth does
+                self._bell.ring(self._ledger.knock(self._kind))
 
     def _owe(self, call: Callable[[str, str], Rings], pid: int) -> None:
         self._owed.append(lambda: call(self._kind, owner_of(self._node, pid)))
@@ -128,7 +130,7 @@ class Keeper:
     def _renew(self) -> None:
         settings = self._ledger.settings
         owners = [owner_of(self._node, pid) for pid in self._children]
-        held, starved = self._ledger.renew(self._kind, LANES[self._kind], owners)
+        held, starved = self._ledger.renew(self._kind, owners)
         self._next_renewal = time.monotonic() + settings.lease / RENEWALS
         unheard = time.monotonic() - self._last_knock
         if held == 0 and min(starved, unheard) > settings.stall and self._drain_until is None:

@@ -1,7 +1,6 @@
 """Predictions: all rows of a claim in one `predict`; if that raises, halves of it, so that only the guilty job fails."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from msgspec import json
@@ -19,10 +18,10 @@ from worker.process import Finish, Unloadable, patiently
 
 
 class Predicting:
-    def __init__(self, ledger: Ledger, registry: Registry, store: Path, limit: float) -> None:
+    def __init__(self, ledger: Ledger, registry: Registry, loaded: Loaded, limit: float) -> None:
         self._ledger = ledger
         self._registry = registry
-        self._loaded = Loaded(store)
+        self._loaded = loaded
         self._limit = limit
 
     def do(self, claim: Claim, finish: Finish) -> None:

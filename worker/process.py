@@ -1,7 +1,8 @@
-"""One worker process: answers a knock by serving the lane until it is empty or the time slice is over."""
+"""One worker process: answers a knock by serving its kind of jobs for a time slice, lingering when nothing waits."""
 
 import logging
 import os
+import random
 import secrets
 import threading
 import time
@@ -10,7 +11,7 @@ from typing import Protocol, TypeVar
 
 from jobs.bell import Bell
 from jobs.errors import LedgerFull, LedgerUnavailable
-from jobs.job import Claim, Effect, Outcome
+from jobs.job import Appetite, Claim, Effect, Outcome
 from jobs.ledger import Ledger
 from worker.limits import TimeLimit
 
@@ -19,6 +20,9 @@ T = TypeVar("T")
 log = logging.getLogger("mldeploy.worker")
 
 RETRY = 0.2  # seconds between tries while Redis is away
+LONGEST_LINGER = 0.25  # seconds until it looks whether it is to drain
+SHORTEST_SLICE = 0.7  # of the time slice: processes that began together do not end together
+OTHERS_EVERY = 4  # claims look into the second lane first once in so many
 REFUSED_FOR = 30.0  # seconds until a version that could not be loaded here is tried again
 
 
@@ -44,34 +48,67 @@ class Process:
         self._doer = doer
         self._draining = draining
         self._refused: dict[str, float] = {}  # group -> when to try it again
+        self._claims = 0
+        self._usual = 1.0  # seconds of a claim's work, lately
+        self._last_work = time.monotonic()
+        self._over = 0.0  # when the time slice is
+        self._asked = False  # for work, together with the last finish …
+        self._next: Claim | None = None  # … and this is what was given
 
-    def serve(self, lane: str, bell: str) -> None:
+    def serve(self, bell: str) -> None:
         """An error of our own ends the process: its parent then gives back whatever it held."""
         try:
-            self._serve(lane, bell)
+            self._serve(bell)
         except Exception:
-            log.exception("an error of our own while serving %s", lane)
+            log.exception("an error of our own while serving")
             logging.shutdown()
             os._exit(1)
 
-    def _serve(self, lane: str, bell: str) -> None:
-        over = time.monotonic() + self._ledger.settings.time_slice
-        while not self._draining():
-            claim = self._claim(lane, bell)
-            if claim is None:
-                return
-            self._work(claim)
-            if time.monotonic() > over:
-                break
-        self._bell.ring(patiently(lambda: self._ledger.sign_off(lane, self._owner)))
+    def _serve(self, bell: str) -> None:
+        """For a time slice: all that waits, and then what comes. One who had work lately asks to be knocked for again, so that
+        under steady traffic, and for a while after, somebody always lingers."""
+        self._over = time.monotonic() + self._ledger.settings.time_slice * random.uniform(SHORTEST_SLICE, 1)  # noqa: S311 - no secret
+        self._asked = False  # what was asked for at the end of the slice before has been signed off
+        while not self._finished():
+            claim = self._next if self._asked else self._claim(bell)
+            self._asked, self._next = False, None
+            if claim is not None:
+                self._work(claim)
+            else:
+                self._linger()
+        again = time.monotonic() - self._last_work < self._ledger.settings.linger and not self._draining()
+        self._bell.ring(patiently(lambda: self._ledger.sign_off(self._kind, self._owner, again)))
 
-    def _claim(self, lane: str, bell: str) -> Claim | None:
+    def _finished(self) -> bool:
+        """With work claimed already, not before that is done."""
+        return self._next is None and (self._draining() or time.monotonic() > self._over)
+
+    def _claim(self, bell: str) -> Claim | None:
         """Tries until Redis answers: a claim whose reply was lost is asked for again by its token."""
-        token, now = secrets.token_hex(8), time.monotonic()
+        token, appetite = secrets.token_hex(8), self._appetite()
+        return patiently(lambda: self._ledger.claim(self._owner, token, appetite, bell))
+
+    def _appetite(self) -> Appetite:
+        """Mostly for small jobs first; the others are never starved."""
+        now = time.monotonic()
+        self._claims += 1
         self._refused = {group: until for group, until in self._refused.items() if until > now}
-        return patiently(lambda: self._ledger.claim(lane, self._owner, token, bell, list(self._refused)))
+        return Appetite(
+            kind=self._kind,
+            unloadable=tuple(self._refused),
+            linger=max(0.001, self._over - now),
+            usual=self._usual,
+            first_lane=int(self._claims % OTHERS_EVERY == 0),
+        )
+
+    def _linger(self) -> None:
+        while not self._finished():
+            seconds = min(LONGEST_LINGER, max(0.01, self._over - time.monotonic()))
+            if patiently(lambda: self._ledger.await_wake(self._owner, seconds)):  # noqa: B023 - called at once
+                return
 
     def _work(self, claim: Claim) -> None:
+        self._last_work = time.monotonic()
         try:
             self._doer.do(claim, self._finish)
         except Unloadable as error:
@@ -84,8 +121,15 @@ class Process:
             self._bell.ring(patiently(lambda: blame(self._kind, self._owner)))
 
     def _finish(self, outcomes: Sequence[Outcome], effects: Sequence[Effect] = ()) -> None:
-        """Raises EffectConflict. A finish whose reply was lost is sent again, and then refused as done already."""
-        ended, rings = patiently(lambda: self._ledger.finish(self._owner, outcomes, effects))
+        """Raises EffectConflict. A finish whose reply was lost is sent again, and then refused as done already. Where nothing
+        stands against it the next claim goes with it."""
+        self._usual += (time.monotonic() - self._last_work - self._usual) / 4
+        if effects or time.monotonic() > self._over or self._draining():
+            ended, rings = patiently(lambda: self._ledger.finish(self._owner, outcomes, effects))
+        else:
+            token, appetite = secrets.token_hex(8), self._appetite()
+            ended, rings, self._next = patiently(lambda: self._ledger.finish_and_claim(self._owner, outcomes, token, appetite))
+            self._asked = True
         if ended < len(outcomes):
             log.warning("%d of %d jobs had been given to another, or were finished already", len(outcomes) - ended, len(outcomes))
         self._bell.ring(rings)

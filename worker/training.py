@@ -78,8 +78,7 @@ class Training:
                 champion = self._champion(card.name)
 
     def _champion(self, name: str) -> Card | None:
-        version = self._registry.resolve(name)
-        return self._registry.card(name, version) if version else None
+        return self._registry.look_up(name)
 
     def _dataset(self, job: ClaimedJob, options: TrainOptions, champion: Card | None) -> Dataset:
         """The rows sent, or else those that the champion was made from, or else the packaged ones."""

@@ -1,14 +1,16 @@
--- claim: the next work of a lane, of one group. ARGV: not_after, lane, owner, token, bell, lease, max_jobs, max_rows,
--- max_bytes, and then the groups that this owner cannot load. The same token gets the same jobs again. A claim that Redis
--- runs late, after its owner gave up on it, takes nothing: nobody would do the work.
+-- claim: the next work of a kind, of one group. ARGV: not_after, kind, owner, token, bell, lease, linger, number of the lane
+-- to look at first, how long this owner's claims usually take in ms, max_rows, max_bytes, and then the groups that this
+-- owner cannot load. The same token gets the same jobs again. A claim that Redis runs late, after its owner gave up on it,
+-- takes nothing: nobody would do the work.
 -- Returns {now, group, jobs}, or 'late' for the group; a job is {id, fence, rows, options, payload, after}. No jobs: the
--- owner has signed off.
-local lane, owner, token, bell, lease = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
-local max_jobs, max_rows, max_bytes = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
+-- owner now lingers for so long, or has signed off if that is 0.
+local kind, owner, token, bell, lease, linger = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
+local first_lane, usual = tonumber(ARGV[8]), tonumber(ARGV[9])
+local max_rows, max_bytes = tonumber(ARGV[10]), tonumber(ARGV[11])
 if now > tonumber(ARGV[1]) then return {now, 'late', {}} end
 local unloadable = {}
-for at = 10, #ARGV do unloadable[ARGV[at]] = true end
-local key, held = lane_key(lane), P .. 'held:' .. owner
+for at = 12, #ARGV do unloadable[ARGV[at]] = true end
+local held = P .. 'held:' .. owner
 
 local function handed_out()
   local jobs, group = {}, ''
@@ -20,52 +22,60 @@ local function handed_out()
   return {now, group, jobs}
 end
 
--- A lone job comes alone: it has been at the scene of a death. Returns the ids that fit.
-local function fitting(group)
-  local ids, rows, bytes = {}, 0, 0
-  for _, id in ipairs(redis.call('ZRANGE', key .. ':waiting:' .. group, 0, max_jobs - 1)) do
-    local job = redis.call('HMGET', job_key(id), 'rows', 'bytes', 'alone')
+-- A lone job comes alone: it has been at the scene of a death.
+local function claim_group(lane, group)
+  local ids, order, jobs, rows, bytes = {}, {}, {}, 0, 0
+  for _, id in ipairs(redis.call('ZRANGE', lane_key(lane) .. ':waiting:' .. group, 0, CLAIMED_AT_ONCE[kind] - 1)) do
+    local job = redis.call('HMGET', job_key(id), 'rows', 'bytes', 'alone', 'fence', 'attempts', 'options', 'payload', 'after')
+    if #ids > 0 and (job[3] or rows + job[1] > max_rows or bytes + job[2] > max_bytes) then break end
     rows, bytes = rows + job[1], bytes + job[2]
-    if #ids > 0 and (job[3] or rows > max_rows or bytes > max_bytes) then break end
+    local fence = (job[4] or 0) + 1
+    redis.call('HSET', job_key(id), 'state', 'running', 'worker', owner, 'started_at', now, 'fence', fence,
+      'attempts', (job[5] or 0) + 1)
     ids[#ids + 1] = id
+    order[2 * #ids - 1], order[2 * #ids] = #ids, id
+    jobs[#jobs + 1] = {id, fence, tonumber(job[1]), job[6], job[7], job[8] or ''}
     if job[3] then break end
   end
-  return ids
-end
-
-local function hand_out(id, order)
-  local job = redis.call('HMGET', job_key(id), 'group', 'rows', 'bytes')
-  leave_lane(id, lane, job[1], tonumber(job[2]), tonumber(job[3]))
-  redis.call('HINCRBY', job_key(id), 'fence', 1)
-  redis.call('HINCRBY', job_key(id), 'attempts', 1)
-  redis.call('HSET', job_key(id), 'state', 'running', 'owner', owner, 'worker', owner, 'started_at', now)
-  redis.call('ZADD', held, order, id)
+  leave_lane(lane, group, ids, rows, bytes)
+  in_parts('ZADD', held, order)
+  redis.call('ZADD', lane_key(lane) .. ':groups', 'XX', next_in_sequence(), group)
+  return jobs
 end
 
 local function claim()
-  for _, group in ipairs(redis.call('ZRANGE', key .. ':groups', 0, -1)) do
-    if not unloadable[group] then
-      local ids = fitting(group)
-      for order, id in ipairs(ids) do hand_out(id, order) end
-      redis.call('ZADD', key .. ':groups', 'XX', next_in_sequence(), group)
-      if #ids > 0 then return end
+  for at = 0, #LANES[kind] - 1 do
+    local lane = LANES[kind][(first_lane + at) % #LANES[kind] + 1]
+    for _, group in ipairs(redis.call('ZRANGE', lane_key(lane) .. ':groups', 0, -1)) do
+      if not unloadable[group] then return group, claim_group(lane, group) end
     end
   end
+  return '', {}
 end
 
-redis.call('ZREM', key .. ':bells', bell)
 if redis.call('EXISTS', held) == 1 then
-  if redis.call('HGET', P .. 'owner:' .. owner, 'token') == token then return handed_out() end
-  take_back(owner, 'released')
+  if redis.call('GET', P .. 'owner:' .. owner) == token then return handed_out() end
+  take_back(kind, owner, 'released')
+  settle()
 end
-claim()
-if redis.call('EXISTS', held) == 0 then
-  redis.call('ZREM', key .. ':serving', owner)
+redis.call('ZREM', P .. 'bells:' .. kind, bell)
+redis.call('ZREM', P .. 'woken:' .. kind, owner)
+redis.call('ZREM', P .. 'lingering:' .. kind, owner)
+redis.call('DEL', P .. 'wake:' .. owner)
+local group, jobs = claim()
+settle()
+if #jobs == 0 and linger == 0 then
+  stop_serving(kind, owner)
+elseif #jobs == 0 then
+  redis.call('ZADD', P .. 'lingering:' .. kind, now + linger, owner)
+  redis.call('ZADD', P .. 'serving:' .. kind, now + linger, owner)
+  redis.call('ZREM', P .. 'back:' .. kind, owner)
   redis.call('DEL', P .. 'owner:' .. owner)
-  return {now, '', {}}
+else
+  redis.call('ZADD', P .. 'owners:' .. kind, 'GT', now + lease, owner)
+  redis.call('ZADD', P .. 'serving:' .. kind, now + lease, owner)
+  redis.call('ZADD', P .. 'back:' .. kind, now + usual, owner)
+  redis.call('SET', P .. 'owner:' .. owner, token)
+  redis.call('DEL', P .. 'starved:' .. kind)
 end
-redis.call('ZADD', P .. 'owners:' .. kind_of(lane), 'GT', now + lease, owner)
-redis.call('HSET', P .. 'owner:' .. owner, 'lane', lane, 'token', token)
-redis.call('ZADD', key .. ':serving', now + lease, owner)
-redis.call('HDEL', key, 'starved_since')
-return handed_out()
+return {now, group, jobs}

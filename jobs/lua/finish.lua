@@ -5,30 +5,32 @@
 -- Returns {'done'|'conflict', outcomes, rings}; an outcome is finished, or refused for a stale fence.
 local owner, bell, effects = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local first_job = 4 + effects * 4
+local ours, ids, outcomes = {}, {}, {}
 
-local function current(at)
-  local job = redis.call('HMGET', job_key(ARGV[at]), 'state', 'owner', 'fence')
-  return job[1] == 'running' and job[2] == owner and job[3] == ARGV[at + 1]
+for at = first_job, #ARGV, 4 do
+  local job = redis.call('HMGET', job_key(ARGV[at]), 'state', 'worker', 'fence')
+  if job[1] == 'running' and job[2] == owner and job[3] == ARGV[at + 1] and not ours[ARGV[at]] then
+    ours[ARGV[at]] = at
+    ids[#ids + 1] = ARGV[at]
+    outcomes[#outcomes + 1] = 'finished'
+  else
+    outcomes[#outcomes + 1] = 'refused'
+  end
 end
 
 if effects > 0 then
-  if not current(first_job) then return {'done', {'refused'}, {}} end
+  if not ours[ARGV[first_job]] then return {'done', {'refused'}, {}} end
   for at = 4, first_job - 1, 4 do
     local value = redis.call('HGET', P .. ARGV[at], ARGV[at + 1]) or ''
     if value ~= ARGV[at + 2] then return {'conflict', {}, {}} end
   end
 end
 
-local outcomes = {}
-for at = first_job, #ARGV, 4 do
-  if current(at) then
-    local state = ARGV[at + 2]
-    finalize(ARGV[at], state, state == 'succeeded' and 'result' or 'error', ARGV[at + 3])
-    outcomes[#outcomes + 1] = 'finished'
-  else
-    outcomes[#outcomes + 1] = 'refused'
-  end
+in_parts('ZREM', P .. 'held:' .. owner, ids)
+for _, id in ipairs(ids) do
+  local at = ours[id]
+  finalize(id, ARGV[at + 2], ARGV[at + 2] == 'succeeded' and 'result' or 'error', ARGV[at + 3])
 end
 for at = 4, first_job - 1, 4 do redis.call('HSET', P .. ARGV[at], ARGV[at + 1], ARGV[at + 3]) end
-announce()
+settle()
 return {'done', outcomes, bells_to_ring(bell)}

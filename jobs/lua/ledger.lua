@@ -1,81 +1,117 @@
--- The head of every ledger script: the keys, and what the scripts share.
+-- The head of every ledger script: the keys, and what the scripts share. LANES and CLAIMED_AT_ONCE, by kind, come before it (see
+-- ledger.py).
 --
 -- P is "<prefix>:1:", where 1 is the format of keys and records.
 --   P job:<id>                      hash  the record
---   P lane:<lane>                   hash  jobs, rows, bytes that wait; starved_since
+--   P lane:<lane>                   hash  jobs, rows, bytes that wait
 --   P lane:<lane>:groups            zset  groups that may be claimed -> turn (lowest next)
 --   P lane:<lane>:waiting:<group>   zset  ids that wait -> place
---   P lane:<lane>:bells             zset  knocks on their way -> expiry
---   P lane:<lane>:serving           zset  owners at work on the lane -> expiry
+--   P bells:<kind>                  zset  knocks on their way -> expiry
+--   P serving:<kind>                zset  owners at work, or lingering -> expiry
+--   P lingering:<kind>              zset  owners that wait for more work -> expiry
+--   P back:<kind>                   zset  owners at work -> when they expect to ask for more
+--   P woken:<kind>                  zset  lingerers that have been woken and not come yet -> expiry
+--   P wake:<owner>                  list  what wakes one that lingers
+--   P starved:<kind>                time since when work has waited with nobody serving
 --   P owners:<kind>                 zset  live worker processes -> end of lease
---   P owner:<owner>                 hash  kind, lane, token of the claim in hand
+--   P owner:<owner>                 string  token of the claim in hand
 --   P held:<owner>                  zset  ids in the owner's hands -> order of the claim
 --   P after:<id>                    set   "<lane> <group>" that wait for this job to end
 --   P finished                      zset  final ids -> time;  P finished:bytes  their size
---   P sequence, P reconciled, P full, P secret, P finals (channel: ids that became final)
+--   P sequence, P reconciled, P full, P secret, P finals (channel: records that became final)
 --
 -- Time is Redis's, in milliseconds. A job waits in (lane, group), a group being "<model>/<version>".
 
 local P = KEYS[1]
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local finals, touched = {}, {}
+local finals, finished, counts, touched = {}, {}, {}, {}
 local RECORD_OVERHEAD = 600
+local MOST_PUSHED = 4000  -- bytes of a result that is pushed to those who wait; a larger one they read
+local AT_ONCE = 500  -- arguments of one command
+local MOST_KNOCKS = 16
+local SOON = 10  -- ms
 
 local function job_key(id) return P .. 'job:' .. id end
 local function lane_key(lane) return P .. 'lane:' .. lane end
 local function kind_of(lane) return string.match(lane, '^[^.]+') end
-local function next_in_sequence() return redis.call('INCR', P .. 'sequence') end
+
+-- The last of so many numbers in a row.
+local function next_in_sequence(many) return redis.call('INCRBY', P .. 'sequence', many or 1) end
+
+-- A command for many members, a part at a time: unpack has a limit.
+local function in_parts(command, key, members)
+  for first = 1, #members, AT_ONCE do
+    redis.call(command, key, unpack(members, first, math.min(first + AT_ONCE - 1, #members)))
+  end
+end
 
 local function count_waiting(lane, jobs, rows, bytes)
-  local key = lane_key(lane)
-  redis.call('HINCRBY', key, 'jobs', jobs)
-  redis.call('HINCRBY', key, 'rows', rows)
-  redis.call('HINCRBY', key, 'bytes', bytes)
+  local count = counts[lane] or {0, 0, 0}
+  counts[lane] = {count[1] + jobs, count[2] + rows, count[3] + bytes}
 end
 
 -- The group may be claimed, in its turn: turns and places are of one sequence, so work given back to its old place also
 -- gets its turn back.
 local function open_group(lane, group, turn)
-  if redis.call('EXISTS', lane_key(lane) .. ':waiting:' .. group) == 1 then
-    redis.call('ZADD', lane_key(lane) .. ':groups', 'LT', turn, group)
-    touched[lane] = true
-  end
+  redis.call('ZADD', lane_key(lane) .. ':groups', 'LT', turn, group)
+  touched[kind_of(lane)] = true
 end
 
-local function enter_lane(id, lane, group, place, rows, bytes)
-  redis.call('ZADD', lane_key(lane) .. ':waiting:' .. group, place, id)
-  count_waiting(lane, 1, rows, bytes)
+local function open_group_if_any(lane, group, turn)
+  if redis.call('EXISTS', lane_key(lane) .. ':waiting:' .. group) == 1 then open_group(lane, group, turn) end
 end
 
-local function leave_lane(id, lane, group, rows, bytes)
+local function leave_lane(lane, group, ids, rows, bytes)
   local waiting = lane_key(lane) .. ':waiting:' .. group
-  redis.call('ZREM', waiting, id)
-  if redis.call('EXISTS', waiting) == 0 then
-    redis.call('ZREM', lane_key(lane) .. ':groups', group)
-  end
-  count_waiting(lane, -1, 0 - rows, 0 - bytes)  -- not -rows: Lua would write -0
+  in_parts('ZREM', waiting, ids)
+  if redis.call('EXISTS', waiting) == 0 then redis.call('ZREM', lane_key(lane) .. ':groups', group) end
+  count_waiting(lane, 0 - #ids, 0 - rows, 0 - bytes)  -- not -rows: Lua would write -0
 end
 
--- The one way a job becomes final. Its first write is a ZREM: at maxmemory Redis refuses a script whose first write allocates.
+-- The one way a job becomes final. Whoever holds it has let it go before. The first write of a script that ends jobs is a
+-- ZREM: at maxmemory Redis refuses a script whose first write allocates.
 local function finalize(id, state, field, body)
   local job = job_key(id)
-  local was = redis.call('HMGET', job, 'state', 'owner', 'lane', 'group', 'rows', 'bytes')
-  if was[1] == 'running' then
-    redis.call('ZREM', P .. 'held:' .. was[2], id)
-  else
-    leave_lane(id, was[3], was[4], tonumber(was[5]), tonumber(was[6]))
-  end
-  redis.call('HDEL', job, 'payload', 'options', 'owner', 'lane', 'bytes', 'place', 'alone', 'deaths', 'lapses', 'after')
+  local was = redis.call('HMGET', job, 'kind', 'group', 'rows', 'attempts', 'created_at', 'started_at', 'worker', 'awaited')
+  redis.call('HDEL', job, 'payload', 'options', 'lane', 'bytes', 'place', 'fence', 'alone', 'deaths', 'lapses', 'after', 'awaited')
   redis.call('HSET', job, 'state', state, 'finished_at', now, field, body)
-  redis.call('ZADD', P .. 'finished', now, id)
-  redis.call('INCRBY', P .. 'finished:bytes', #body + RECORD_OVERHEAD)
-  for _, place in ipairs(redis.call('SMEMBERS', P .. 'after:' .. id)) do
-    local lane, group = string.match(place, '^(%S+) (.+)$')
-    open_group(lane, group, next_in_sequence())
+  finished[#finished + 1] = id
+  if was[8] then
+    for _, place in ipairs(redis.call('SMEMBERS', P .. 'after:' .. id)) do
+      local lane, group = string.match(place, '^(%S+) (.+)$')
+      open_group_if_any(lane, group, next_in_sequence())
+    end
+    redis.call('DEL', P .. 'after:' .. id)
   end
-  redis.call('DEL', P .. 'after:' .. id)
-  finals[#finals + 1] = id
+  counts.bytes = (counts.bytes or 0) + #body + RECORD_OVERHEAD
+  if #body > MOST_PUSHED then
+    finals[#finals + 1] = {id}
+  else
+    local result, failure = field == 'result' and body or '', field == 'error' and body or ''
+    finals[#finals + 1] = {id, was[1], state, was[2], was[3], was[4] or '', was[5], was[6] or '', tostring(now), was[7] or '',
+      result, failure}
+  end
+end
+
+-- Write what was counted, and push what became final. Every script that changes jobs ends with it.
+local function settle()
+  for lane, count in pairs(counts) do
+    if lane == 'bytes' then
+      redis.call('INCRBY', P .. 'finished:bytes', count)
+    else
+      for at, field in ipairs({'jobs', 'rows', 'bytes'}) do
+        if count[at] ~= 0 then redis.call('HINCRBY', lane_key(lane), field, count[at]) end
+      end
+    end
+  end
+  if #finished > 0 then
+    local scored = {}
+    for at, id in ipairs(finished) do scored[2 * at - 1], scored[2 * at] = now, id end
+    in_parts('ZADD', P .. 'finished', scored)
+    redis.call('PUBLISH', P .. 'finals', cmsgpack.pack(finals))
+  end
+  finals, finished, counts = {}, {}, {}
 end
 
 local function wait_again(id, alone)
@@ -87,9 +123,16 @@ local function wait_again(id, alone)
     redis.call('HSET', job, 'alone', 1, 'place', place)
   end
   redis.call('HSET', job, 'state', 'queued')
-  redis.call('HDEL', job, 'owner')
-  enter_lane(id, was[1], was[2], place, tonumber(was[3]), tonumber(was[4]))
+  redis.call('ZADD', lane_key(was[1]) .. ':waiting:' .. was[2], place, id)
+  count_waiting(was[1], 1, tonumber(was[3]), tonumber(was[4]))
   open_group(was[1], was[2], place)
+end
+
+-- The owner neither works nor lingers any more.
+local function stop_serving(kind, owner)
+  for _, set in ipairs({'serving:', 'lingering:', 'woken:', 'back:'}) do redis.call('ZREM', P .. set .. kind, owner) end
+  redis.call('DEL', P .. 'owner:' .. owner, P .. 'wake:' .. owner)
+  touched[kind] = true
 end
 
 -- Take an owner's work out of its hands. why:
@@ -98,8 +141,9 @@ end
 --   died       as isolated; a job that was alone counts a death, and the last allowed one fails it
 --   lapsed     the same for a lease that ran out, which is more often the network's fault: with a count of its own
 --   timed_out  as isolated; a job that was alone fails
-local function take_back(owner, why, most, error_body)
+local function take_back(kind, owner, why, most, error_body)
   local held = redis.call('ZRANGE', P .. 'held:' .. owner, 0, -1)
+  stop_serving(kind, owner)
   redis.call('DEL', P .. 'held:' .. owner)
   for _, id in ipairs(held) do
     local fails = #held == 1 and why == 'timed_out'
@@ -113,40 +157,50 @@ local function take_back(owner, why, most, error_body)
       wait_again(id, not innocent)
     end
   end
-  local lane = redis.call('HGET', P .. 'owner:' .. owner, 'lane')
-  if lane then
-    redis.call('ZREM', lane_key(lane) .. ':serving', owner)
-    touched[lane] = true
-  end
-  redis.call('DEL', P .. 'owner:' .. owner)
   return #held
 end
 
--- How many knocks the touched lanes still need: as many as there are jobs to claim and live owners not at work on the
--- lane, less the knocks under way. Returns a flat list: lane, bell, lane, bell, …
+local function waiting_of(kind)
+  local jobs = 0
+  for _, lane in ipairs(LANES[kind]) do
+    if redis.call('EXISTS', lane_key(lane) .. ':groups') == 1 then jobs = jobs + (redis.call('HGET', lane_key(lane), 'jobs') or 0) end
+  end
+  return jobs
+end
+
+-- The knocks that the touched kinds still need: enough for all that waits, less those under way and the owners who will soon
+-- ask for more by themselves. (One who is not back when it expected to be is not counted on.) A second worker beside one that
+-- can take everything would halve the batches and double the work of claiming. Those who linger are woken here; for the
+-- others returns a flat list: kind, bell, kind, bell, …
 local function bells_to_ring(lifetime)
   local rings = {}
-  for lane in pairs(touched) do
-    local key = lane_key(lane)
-    redis.call('ZREMRANGEBYSCORE', key .. ':bells', '-inf', now)
-    redis.call('ZREMRANGEBYSCORE', key .. ':bells', '(' .. (now + lifetime), '+inf')  -- rung before a clock was set back
-    redis.call('ZREMRANGEBYSCORE', key .. ':serving', '-inf', now)
-    if redis.call('EXISTS', key .. ':groups') == 1 then
-      local waiting = tonumber(redis.call('HGET', key, 'jobs') or 0)
-      local owners = redis.call('ZCOUNT', P .. 'owners:' .. kind_of(lane), now, '+inf')
-      local free = owners - redis.call('ZCARD', key .. ':serving')
-      local wanted = math.min(waiting, free, 16) - redis.call('ZCARD', key .. ':bells')
-      for _ = 1, wanted do
+  for kind in pairs(touched) do
+    local bells, woken = P .. 'bells:' .. kind, P .. 'woken:' .. kind
+    local serving, lingering = P .. 'serving:' .. kind, P .. 'lingering:' .. kind
+    local waiting = waiting_of(kind)
+    if waiting > 0 then
+      for _, key in ipairs({bells, woken, serving, lingering}) do redis.call('ZREMRANGEBYSCORE', key, '-inf', now) end
+      for _, key in ipairs({bells, woken}) do
+        redis.call('ZREMRANGEBYSCORE', key, '(' .. (now + lifetime), '+inf')  -- made before a clock was set back
+      end
+      local wanted = math.min(math.ceil(waiting / CLAIMED_AT_ONCE[kind]), MOST_KNOCKS) - redis.call('ZCARD', woken)
+        - redis.call('ZCOUNT', P .. 'back:' .. kind, now, now + SOON)
+      while wanted > 0 do
+        local owner = redis.call('ZPOPMAX', lingering)[1]
+        if not owner then break end
+        redis.call('RPUSH', P .. 'wake:' .. owner, 1)
+        redis.call('ZADD', woken, now + lifetime, owner)
+        wanted = wanted - 1
+      end
+      local rung = redis.call('ZCARD', bells)
+      local free = redis.call('ZCOUNT', P .. 'owners:' .. kind, now, '+inf') - redis.call('ZCARD', serving)
+      for _ = 1, math.min(wanted, free) - rung do
         local bell = 'bell-' .. next_in_sequence()
-        redis.call('ZADD', key .. ':bells', now + lifetime, bell)
-        rings[#rings + 1] = lane
+        redis.call('ZADD', bells, now + lifetime, bell)
+        rings[#rings + 1] = kind
         rings[#rings + 1] = bell
       end
     end
   end
   return rings
-end
-
-local function announce()
-  if #finals > 0 then redis.call('PUBLISH', P .. 'finals', table.concat(finals, ' ')) end
 end

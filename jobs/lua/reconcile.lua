@@ -1,29 +1,22 @@
--- reconcile: what nobody else will do. ARGV: lease, outage, bell, keep, keep_bytes, max_lapses, error body, number of
--- kinds, kinds, lanes. Returns {owners found dead, finished jobs forgotten, rings}.
+-- reconcile: what nobody else will do. ARGV: lease, outage, bell, keep, keep_bytes, max_lapses, error body.
+-- Returns {owners found dead, finished jobs forgotten, rings}.
 local lease, outage, bell = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local keep, keep_bytes, max_lapses, error_body = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
-local kinds = tonumber(ARGV[8])
-local AT_ONCE = 20
+local MOST_DEAD, MOST_FORGOTTEN = 20, 500
 
 -- After an outage nobody could renew: every owner gets one full lease before any work is taken away.
-local function extend_all()
-  for at = 9, 8 + kinds do
-    local owners = P .. 'owners:' .. ARGV[at]
-    for _, owner in ipairs(redis.call('ZRANGE', owners, 0, -1)) do redis.call('ZADD', owners, 'GT', now + lease, owner) end
-  end
+local function extend_all(kind)
+  local owners = P .. 'owners:' .. kind
+  for _, owner in ipairs(redis.call('ZRANGE', owners, 0, -1)) do redis.call('ZADD', owners, 'GT', now + lease, owner) end
 end
 
-local function bury_the_dead()
-  local count = 0
-  for at = 9, 8 + kinds do
-    local owners = P .. 'owners:' .. ARGV[at]
-    for _, owner in ipairs(redis.call('ZRANGEBYSCORE', owners, '-inf', now, 'LIMIT', 0, AT_ONCE)) do
-      redis.call('ZREM', owners, owner)
-      take_back(owner, 'lapsed', max_lapses, error_body)
-      count = count + 1
-    end
+local function bury_the_dead(kind)
+  local dead = redis.call('ZRANGEBYSCORE', P .. 'owners:' .. kind, '-inf', now, 'LIMIT', 0, MOST_DEAD)
+  for _, owner in ipairs(dead) do
+    redis.call('ZREM', P .. 'owners:' .. kind, owner)
+    take_back(kind, owner, 'lapsed', max_lapses, error_body)
   end
-  return count
+  return #dead
 end
 
 local function forget(id)
@@ -35,10 +28,10 @@ local function forget(id)
 end
 
 local function forget_the_old()
-  local old = redis.call('ZRANGEBYSCORE', P .. 'finished', '-inf', now - keep, 'LIMIT', 0, AT_ONCE * 25)
+  local old = redis.call('ZRANGEBYSCORE', P .. 'finished', '-inf', now - keep, 'LIMIT', 0, MOST_FORGOTTEN)
   for _, id in ipairs(old) do forget(id) end
   local count = #old
-  while count < AT_ONCE * 25 and tonumber(redis.call('GET', P .. 'finished:bytes') or 0) > keep_bytes do
+  while count < MOST_FORGOTTEN and tonumber(redis.call('GET', P .. 'finished:bytes') or 0) > keep_bytes do
     local oldest = redis.call('ZRANGE', P .. 'finished', 0, 0)
     if #oldest == 0 then break end
     forget(oldest[1])
@@ -50,9 +43,11 @@ end
 redis.call('ZREM', P .. 'finished', '')  -- the first write; see finalize
 local last = tonumber(redis.call('GET', P .. 'reconciled') or now)
 local dead = 0
-if now - last > outage then extend_all() else dead = bury_the_dead() end
+for kind in pairs(LANES) do
+  if now - last > outage then extend_all(kind) else dead = dead + bury_the_dead(kind) end
+  touched[kind] = true
+end
 local forgotten = forget_the_old()
+settle()
 redis.call('SET', P .. 'reconciled', now)
-for at = 9 + kinds, #ARGV do touched[ARGV[at]] = true end
-announce()
 return {dead, forgotten, bells_to_ring(bell)}

@@ -133,12 +133,15 @@ def test_the_client_tells_problems_failures_and_timeouts_apart(service: Service)
     with pytest.raises(JobFailed) as failed:
         failing.wait(60)
     assert failed.value.job is failing
-    service.children()["train"].suspend()
+    trainers = service.children()["train"].children()
+    for process in trainers:
+        process.suspend()
     try:
         with pytest.raises(TimeoutError, match="after 1 s"):
             client.train().wait(1)
     finally:
-        service.children()["train"].resume()
+        for process in trainers:
+            process.resume()
     job = client.predict([FLOWER, FLOWER])
     assert [each["prediction"] for each in job.wait(30)["predictions"]] == ["setosa", "setosa"]
     assert job.done

@@ -10,6 +10,7 @@ from typing import Any
 
 import requests
 
+from jobs import replies
 from tests.poison import expected, row
 
 RATE = 30.0  # jobs a second
@@ -136,7 +137,7 @@ class Announcements:
     def drain(self) -> Counter[str]:
         while (message := self._channel.get_message(timeout=0.2)) is not None:
             if message["type"] == "message":
-                self.counts.update(message["data"].decode().split())
+                self.counts.update(job_id for job_id, _ in replies.pushed(message["data"]))
         return self.counts
 
     def close(self) -> None:

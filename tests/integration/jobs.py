@@ -1,7 +1,8 @@
 """Jobs and workers' hands for the ledger's tests."""
 
-from jobs.job import Claim, Job, Kind, Outcome, State
-from jobs.ledger import Accepted, Ledger
+from jobs.job import Appetite, Claim, Job, Kind, Outcome, State
+from jobs.ledger import Ledger
+from jobs.replies import Accepted
 
 LANE = "predict.small"
 
@@ -21,8 +22,10 @@ def added(ledger: Ledger, count: int, **given: int | str) -> list[Job]:
     return jobs
 
 
-def claim(ledger: Ledger, owner: str = "w:1", token: str = "t1", lane: str = LANE, unloadable: tuple[str, ...] = ()) -> Claim:
-    claimed = ledger.claim(lane, owner, token, unloadable=unloadable)
+def claim(
+    ledger: Ledger, owner: str = "w:1", token: str = "t1", kind: str = "predict", unloadable: tuple[str, ...] = ()
+) -> Claim:
+    claimed = ledger.claim(owner, token, Appetite(kind, unloadable))
     assert claimed is not None
     return claimed
 
@@ -41,7 +44,7 @@ def state(ledger: Ledger, job_id: str) -> State | None:
 
 
 def reconcile(ledger: Ledger, outage: float = 5.0) -> tuple[int, int, list[tuple[str, str]]]:
-    return ledger.reconcile(["predict", "train"], ["predict.small", "predict.large", "train"], outage)
+    return ledger.reconcile(outage)
 
 
 def expire_lease(ledger: Ledger, owner: str, kind: str = "predict") -> None:

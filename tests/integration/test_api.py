@@ -189,8 +189,9 @@ def test_an_id_that_never_was_is_404_and_one_that_expired_410(service: Service) 
 
 
 def test_without_wait_a_get_answers_at_once_and_with_it_holds(service: Service, client: Client) -> None:
-    train = service.children()["train"]
-    train.suspend()
+    trainers = service.children()["train"].children()
+    for process in trainers:
+        process.suspend()
     try:
         job = client.train()
         since = time.monotonic()
@@ -201,7 +202,8 @@ def test_without_wait_a_get_answers_at_once_and_with_it_holds(service: Service, 
         assert answer.status_code == 202
         assert answer.headers["Retry-After"]
     finally:
-        train.resume()
+        for process in trainers:
+            process.resume()
     assert job.wait(60)["model"]["name"] == "iris"
 
 

@@ -1,10 +1,13 @@
 """The ledger's rules, each on a real Redis. A test per rule."""
 
+from dataclasses import replace
+
 import pytest
 
-from jobs.errors import AfterFailed, EffectConflict, LaneFull, LedgerFull, LedgerUnavailable
-from jobs.job import Effect, Kind, Outcome, State
-from jobs.ledger import Accepted, Ledger
+from jobs.errors import AfterFailed, EffectConflict, LaneFull, LedgerFull, LedgerUnavailable, Moved
+from jobs.job import Appetite, Effect, Expectation, Kind, Outcome, State
+from jobs.ledger import Ledger
+from jobs.replies import Accepted
 from settings import Settings
 from tests.integration.jobs import LANE, add, added, claim, expire_lease, ids, job, reconcile, state, succeeded
 
@@ -52,6 +55,15 @@ def test_nothing_is_accepted_while_memory_or_disk_run_out(ledger: Ledger) -> Non
         ledger.add([job(ledger)])
 
 
+def test_what_a_job_expects_is_checked_as_it_is_accepted(ledger: Ledger) -> None:
+    """So an alias may be remembered: a job is of the version that serves at that moment, or refused."""
+    ledger.redis.hset(ledger.prefix + "model:iris", "alias:champion", 3)
+    jobs = [replace(job(ledger, version=n), expects=Expectation("model:iris", "alias:champion", str(n))) for n in (2, 3, 4)]
+    outcomes, _ = ledger.add(jobs)
+    assert [type(outcome) for outcome in outcomes] == [Moved, Accepted, Moved]
+    assert ledger.waiting(LANE) == 1
+
+
 # Waiting for another job
 
 
@@ -59,10 +71,10 @@ def test_jobs_wait_for_the_one_they_come_after(ledger: Ledger) -> None:
     training = job(ledger, kind=Kind.TRAIN)
     waiting = [job(ledger, after=training.id), job(ledger, rows=1000, after=training.id)]
     add(ledger, training, *waiting)
-    assert ledger.claim(LANE, "w:1", "t0") is None
-    ledger.finish("w:2", succeeded(claim(ledger, "w:2", lane="train")))
+    assert ledger.claim("w:1", "t0", Appetite("predict")) is None
+    ledger.finish("w:2", succeeded(claim(ledger, "w:2", kind="train")))
     assert ids(claim(ledger)) == [waiting[0].id]
-    assert ids(claim(ledger, "w:3", lane="predict.large")) == [waiting[1].id]
+    assert ids(claim(ledger, "w:3")) == [waiting[1].id]
 
 
 def test_they_are_let_go_too_when_it_fails_or_is_canceled(ledger: Ledger) -> None:
@@ -71,7 +83,7 @@ def test_they_are_let_go_too_when_it_fails_or_is_canceled(ledger: Ledger) -> Non
         waiting = job(ledger, model=end.replace(" ", "-"), after=training.id)
         add(ledger, training, waiting)
         if end == "fails":
-            ledger.finish("w:2", [Outcome(claim(ledger, "w:2", lane="train").jobs[0], State.FAILED, b"{}")])
+            ledger.finish("w:2", [Outcome(claim(ledger, "w:2", kind="train").jobs[0], State.FAILED, b"{}")])
         else:
             ledger.cancel(training.id)
         claimed = claim(ledger, token=end)
@@ -129,9 +141,9 @@ def test_a_claim_that_redis_runs_late_takes_nothing(ledger: Ledger, settings: Se
     hurried = Ledger(settings.replace(redis_timeout=0.001))
     hurried.redis = ledger.redis
     hurried._clock_offset = None
-    hurried._note_time(1)  # as if its clock stood still long ago
+    hurried.note_time(1)  # as if its clock stood still long ago
     with pytest.raises(LedgerUnavailable, match="too late"):
-        hurried.claim(LANE, "w:1", "t1")
+        hurried.claim("w:1", "t1", Appetite("predict"))
     assert ledger.waiting(LANE) == 1
     assert claim(ledger, "w:2")
 
@@ -146,14 +158,21 @@ def test_a_version_that_cannot_be_loaded_is_never_claimed(ledger: Ledger) -> Non
     added(ledger, 1, version=1)
     (other,) = added(ledger, 1, version=2)
     assert ids(claim(ledger, unloadable=("iris/1",))) == [other.id]
-    assert ledger.claim(LANE, "w:2", "t2", unloadable=["iris/1"]) is None
-    assert ledger.claim(LANE, "w:3", "t3") is not None
+    assert ledger.claim("w:2", "t2", Appetite("predict", ("iris/1",))) is None
+    assert ledger.claim("w:3", "t3", Appetite("predict")) is not None
 
 
 def test_large_arrays_wait_in_a_lane_of_their_own(ledger: Ledger) -> None:
-    added(ledger, 1, rows=101)
-    assert ledger.claim(LANE, "w:1", "t1") is None
-    assert claim(ledger, lane="predict.large").jobs[0].rows == 101
+    large, small = added(ledger, 1, rows=101), added(ledger, 1)
+    assert ids(claim(ledger)) == [small[0].id]
+    assert ids(claim(ledger, "w:2")) == [large[0].id]
+
+
+def test_a_worker_may_look_at_the_large_ones_first(ledger: Ledger) -> None:
+    added(ledger, 1)
+    (large,) = added(ledger, 1, rows=101)
+    claimed = ledger.claim("w:1", "t1", Appetite("predict", first_lane=1))
+    assert ids(claimed) == [large.id]
 
 
 # Finishing
@@ -221,6 +240,24 @@ def test_a_finished_record_keeps_what_a_person_on_call_wants_and_no_payload(ledg
     assert (record.worker, record.error, record.result) == ("host-1-ab:77", b'{"type":"x","detail":"y"}', None)
     assert record.created_at <= (record.started_at or 0) <= (record.finished_at or 0)
     assert ledger.redis.hget(f"{ledger.prefix}job:{one.id}", "payload") is None
+
+
+def test_finish_and_claim_in_one_round_trip(ledger: Ledger) -> None:
+    first = added(ledger, 1)
+    claimed = claim(ledger)
+    second = added(ledger, 1)
+    ended, _, then = ledger.finish_and_claim("w:1", succeeded(claimed), "t2", Appetite("predict"))
+    assert (ended, ids(then)) == (1, [second[0].id])
+    assert state(ledger, first[0].id) is State.SUCCEEDED
+    again = ledger.finish_and_claim("w:1", succeeded(claimed), "t2", Appetite("predict"))  # as if its reply had been lost
+    assert (again[0], ids(again[2])) == (0, ids(then))
+
+
+def test_scripts_that_redis_has_forgotten_are_sent_again(ledger: Ledger) -> None:
+    added(ledger, 1)
+    claimed = claim(ledger)
+    ledger.redis.script_flush()
+    assert ledger.finish_and_claim("w:1", succeeded(claimed), "t2", Appetite("predict"))[0] == 1
 
 
 # Canceling

@@ -6,7 +6,7 @@ from typing import cast
 import pytest
 
 from jobs.errors import LedgerFull
-from jobs.job import Kind, State
+from jobs.job import Appetite, Kind, State
 from jobs.ledger import Ledger
 from settings import Settings
 from tests.integration.jobs import LANE, add, added, claim, expire_lease, ids, job, reconcile, state, succeeded
@@ -67,13 +67,13 @@ def test_a_training_given_back_comes_before_those_that_came_after_it(ledger: Led
     jobs = [job(ledger, version=version, kind=Kind.TRAIN) for version in (1, 2, 3)]
     add(ledger, *jobs)
     for stop in range(2):
-        assert ids(claim(ledger, f"w:{stop}", token=str(stop), lane="train")) == [jobs[0].id]
+        assert ids(claim(ledger, f"w:{stop}", token=str(stop), kind="train")) == [jobs[0].id]
         ledger.leave("train", f"w:{stop}")
-    assert ids(claim(ledger, "w:9", lane="train")) == [jobs[0].id]
+    assert ids(claim(ledger, "w:9", kind="train")) == [jobs[0].id]
 
 
 def test_an_owner_that_leaves_is_no_longer_counted(ledger: Ledger) -> None:
-    ledger.renew("predict", [LANE], ["w:1", "w:2"])
+    ledger.renew("predict", ["w:1", "w:2"])
     ledger.leave("predict", "w:1")
     assert ledger.live_owners("predict") == ["w:2"]
 
@@ -104,7 +104,7 @@ def test_a_live_owner_keeps_its_work_by_renewing(settings: Settings) -> None:
     claim(ledger, "w:1")
     end = time.monotonic() + 2.5
     while time.monotonic() < end:
-        ledger.renew("predict", [LANE], ["w:1"])
+        ledger.renew("predict", ["w:1"])
         reconcile(ledger)
         assert state(ledger, one.id) is State.RUNNING
         time.sleep(0.1)
@@ -134,26 +134,70 @@ def test_two_reconcilers_do_no_harm(ledger: Ledger) -> None:
 
 
 def test_a_backlog_is_many_records_and_a_handful_of_knocks(ledger: Ledger) -> None:
-    ledger.renew("predict", [LANE], ["w:1", "w:2"])
+    ledger.renew("predict", ["w:1", "w:2"])
     rings = [ring for _ in range(50) for ring in ledger.add([job(ledger) for _ in range(10)])[1]]
     assert len(rings) == 2
     assert ledger.waiting(LANE) == 500
 
 
 def test_no_knock_while_an_owner_serves_and_one_when_it_signs_off_with_work_left(ledger: Ledger) -> None:
-    ledger.renew("predict", [LANE], ["w:1"])
+    ledger.renew("predict", ["w:1"])
     _, rings = ledger.add([job(ledger)])
     ledger.finish("w:1", succeeded(claim(ledger)))
-    assert ledger.claim(LANE, "w:1", "t2", bell=rings[0][1]) is None
+    assert ledger.claim("w:1", "t2", Appetite("predict"), bell=rings[0][1]) is None
     _, (ring,) = ledger.add([job(ledger)])
-    ledger.claim(LANE, "w:1", "t3", bell=ring[1])
+    ledger.claim("w:1", "t3", Appetite("predict"), bell=ring[1])
     assert ledger.add([job(ledger)])[1] == []
-    assert len(ledger.sign_off(LANE, "w:1")) == 1
+    assert len(ledger.sign_off("predict", "w:1")) == 1
+
+
+def test_one_that_lingers_is_woken_without_a_knock(ledger: Ledger) -> None:
+    ledger.renew("predict", ["w:1", "w:2"])
+    assert ledger.claim("w:1", "t1", Appetite("predict", linger=5)) is None
+    assert not ledger.await_wake("w:1", 0.01)
+    one = job(ledger)
+    assert ledger.add([one])[1] == []
+    assert ledger.await_wake("w:1", 0.5)
+    assert ids(ledger.claim("w:1", "t2", Appetite("predict", linger=5))) == [one.id]
+
+
+def test_one_that_was_woken_and_died_is_not_waited_for(settings: Settings) -> None:
+    ledger = Ledger(settings.replace(bell=0.2))
+    ledger.renew("predict", ["w:1", "w:2"])
+    ledger.claim("w:1", "t1", Appetite("predict", linger=5))
+    assert ledger.add([job(ledger)])[1] == []  # w:1 is woken, and never comes
+    until(lambda: reconcile(ledger)[2], 5, "another is knocked for")
+
+
+def test_no_second_worker_beside_one_that_will_soon_take_all(ledger: Ledger) -> None:
+    ledger.renew("predict", ["w:1", "w:2"])
+    ledger.claim("w:2", "t0", Appetite("predict", linger=5))
+    added(ledger, 1)  # which wakes w:2
+    assert ledger.await_wake("w:2", 0.5)
+    ledger.claim("w:2", "t1", Appetite("predict", usual=0.005))
+    assert ledger.add([job(ledger)])[1] == []  # w:2 will be back in 5 ms
+    time.sleep(0.02)  # longer than it said
+    assert len(ledger.add([job(ledger)])[1]) == 1
+
+
+def test_a_slow_worker_is_not_waited_for(ledger: Ledger) -> None:
+    ledger.renew("predict", ["w:1", "w:2"])
+    _, ((_, bell),) = ledger.add([job(ledger)])
+    ledger.claim("w:2", "t1", Appetite("predict", usual=3.0), bell)
+    assert len(ledger.add([job(ledger)])[1]) == 1
+
+
+def test_signing_off_asks_for_another_knock_if_there_was_work_lately(ledger: Ledger) -> None:
+    ledger.renew("predict", ["w:1"])
+    ledger.claim("w:1", "t1", Appetite("predict", linger=5))
+    assert len(ledger.sign_off("predict", "w:1", again=True)) == 1
+    ledger.claim("w:1", "t2", Appetite("predict", linger=5))
+    assert ledger.sign_off("predict", "w:1") == []
 
 
 def test_a_lost_knock_is_rung_again_by_the_reconciler(settings: Settings) -> None:
     ledger = Ledger(settings.replace(bell=0.2))
-    ledger.renew("predict", [LANE], ["w:1"])
+    ledger.renew("predict", ["w:1"])
     assert len(ledger.add([job(ledger)])[1]) == 1
     assert reconcile(ledger)[2] == []
     until(lambda: reconcile(ledger)[2], 5, "the lane is rung for again")
@@ -161,20 +205,20 @@ def test_a_lost_knock_is_rung_again_by_the_reconciler(settings: Settings) -> Non
 
 def test_nobody_is_rung_for_when_there_is_nobody(ledger: Ledger) -> None:
     assert ledger.add([job(ledger)])[1] == []
-    ledger.renew("predict", [LANE], ["w:1"])
-    assert [lane for lane, _ in reconcile(ledger)[2]] == [LANE]
+    ledger.renew("predict", ["w:1"])
+    assert [kind for kind, _ in reconcile(ledger)[2]] == ["predict"]
 
 
 def test_work_that_nobody_hears_of_is_seen_by_those_who_could(settings: Settings) -> None:
     ledger = Ledger(settings)
     added(ledger, 1)
-    ledger.renew("predict", [LANE], ["w:1"])
+    ledger.renew("predict", ["w:1"])
     time.sleep(0.2)  # it is this time that is measured
-    held, starved = ledger.renew("predict", [LANE], ["w:1"])
+    held, starved = ledger.renew("predict", ["w:1"])
     assert held == 0
     assert starved >= 0.2
     claim(ledger)
-    assert ledger.renew("predict", [LANE], ["w:1"]) == (1, 0.0)
+    assert ledger.renew("predict", ["w:1"]) == (1, 0.0)
 
 
 # Memory
@@ -199,10 +243,10 @@ def test_finished_jobs_are_forgotten_by_time_and_by_size_and_open_ones_never(set
 def test_nothing_is_left_in_redis_but_the_records_once_all_is_done(ledger: Ledger) -> None:
     training = job(ledger, kind=Kind.TRAIN)
     add(ledger, training, job(ledger, after=training.id))
-    ledger.finish("w:2", succeeded(claim(ledger, "w:2", lane="train")))
+    ledger.finish("w:2", succeeded(claim(ledger, "w:2", kind="train")))
     ledger.finish("w:1", succeeded(claim(ledger)))
-    assert ledger.claim(LANE, "w:1", "t9") is None
-    assert ledger.claim("train", "w:2", "t9") is None
+    assert ledger.claim("w:1", "t9", Appetite("predict")) is None
+    assert ledger.claim("w:2", "t9", Appetite("train")) is None
     keys = cast("list[bytes]", ledger.redis.keys(ledger.prefix + "*"))
     names = sorted(key.decode().removeprefix(ledger.prefix).split(":")[0] for key in keys)
     assert names == ["finished", "finished", "job", "job", "lane", "lane", "owners", "owners", "secret", "sequence"]
@@ -220,7 +264,7 @@ def test_finishing_goes_on_at_maxmemory_where_adding_is_refused(tmp_path_factory
             ledger.add([job(ledger)])
         with pytest.raises(LedgerFull):
             ledger.guard(lambda: ledger.redis.set("anything", "more"))
-        assert ledger.renew("predict", [LANE], ["w:1"])[0] == 3
+        assert ledger.renew("predict", ["w:1"])[0] == 3
         reconcile(ledger)
         assert ledger.finish("w:1", succeeded(claimed))[0] == 3
     finally:

@@ -150,10 +150,13 @@ def test_sigterm_lets_work_in_hand_finish_and_claims_no_more(assemble: Assemble)
 
 def test_a_stalled_consumer_is_noticed_and_ends_to_be_started_again(assemble: Assemble, tell: list[str]) -> None:
     """F22: alive, connected, and deaf. Its supervisor starts it again."""
-    pieces = assemble(stall=3.0)
+    pieces = assemble(stall=3.0, time_slice=1.0, linger=0.0)
     worker = pieces.worker()
+    serving = f"{pieces.ledger.prefix}serving:predict"
+    until(lambda: pieces.ledger.redis.zcard(serving) == 2, 10, "both processes were knocked for at their start")
     celery: Celery = make_celery(pieces.settings)
     celery.control.cancel_consumer("predict", destination=[f"predict@{socket.gethostname()}"], reply=True, timeout=5)
+    until(lambda: not pieces.ledger.redis.zcard(serving), 10, "nobody lingers any more")
     job = Client(pieces.url).predict(row(1), model="poison")
     took = until(lambda: worker.popen.poll() is not None, 20, "it ends")
     assert worker.popen.returncode == 1

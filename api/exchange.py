@@ -1,0 +1,51 @@
+"""One request, as every view finds it: ``exchange()``. Set by the server, in the context of the request's own task."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar, copy_context
+from functools import partial
+from typing import NamedTuple, ParamSpec, TypeVar
+
+from msgspec import Struct
+
+from api.service import Service
+from api.turns import Turn
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Answer(NamedTuple):
+    """What goes over the wire, as a view of Flask's returns it."""
+
+    body: bytes
+    status: int
+    headers: list[tuple[str, str]]
+
+
+class Exchange(Struct):
+    """``headers`` have lower-case names; ``body`` is whole."""
+
+    service: Service
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    body: bytes = b""
+    turn: Turn | None = None
+
+
+_current: ContextVar[Exchange] = ContextVar("exchange")
+
+exchange = _current.get
+begin = _current.set
+
+
+def service() -> Service:
+    return exchange().service
+
+
+async def aside(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call what would hold the event loop up in a thread, in the context of this request."""
+    call = partial(copy_context().run, function, *args, **kwargs)
+    return await asyncio.get_running_loop().run_in_executor(service().threads, call)

@@ -1,0 +1,55 @@
+"""Turns for writes: while others read, only so many are taken in at once, and the rest wait without costing anything. A crowd
+of them then delays no read; how many are committed together is theirs to decide again when nobody reads."""
+
+import asyncio
+from collections import deque
+
+MOST_BESIDE_READS = 20
+MOST = 1000
+LATELY = 0.5  # seconds since the last read
+
+
+class Turns:
+    """To be used on one event loop."""
+
+    def __init__(self) -> None:
+        self._taken = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._last_read = float("-inf")
+
+    def note_read(self) -> None:
+        self._last_read = asyncio.get_running_loop().time()
+
+    async def take(self) -> "Turn":
+        """In the order of arrival."""
+        loop = asyncio.get_running_loop()
+        most = MOST_BESIDE_READS if loop.time() - self._last_read < LATELY else MOST
+        if self._taken < most and not self._waiting:
+            self._taken += 1
+        else:
+            turn = loop.create_future()
+            self._waiting.append(turn)
+            await turn
+        return Turn(self)
+
+    def give(self) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._taken -= 1
+
+
+class Turn:
+    """Ends once, when the job is accepted or the request is answered."""
+
+    __slots__ = ("_turns",)
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns: Turns | None = turns
+
+    def end(self) -> None:
+        if self._turns:
+            self._turns.give()
+            self._turns = None

@@ -1,0 +1,47 @@
+"""Group commit: submissions in flight at the same moment share one script, and so one sync to disk and one knock."""
+
+import asyncio
+from collections.abc import Sequence
+
+from jobs.async_ledger import AsyncLedger
+from jobs.bell import Bell
+from jobs.errors import LedgerError
+from jobs.job import Job
+from jobs.replies import Accepted
+from jobs.together import Together
+
+MOST_JOBS = 500
+MOST_BYTES = 1_000_000  # of payloads; a larger job commits alone
+
+LINGER = 0.002  # seconds
+
+Submission = Sequence[Job]
+
+
+class Committer:
+    """To be used on one event loop."""
+
+    def __init__(self, ledger: AsyncLedger, bell: Bell) -> None:
+        self._ledger = ledger
+        self._bell = bell
+        self._together = Together(self._commit, MOST_JOBS, MOST_BYTES, LINGER)
+
+    def add(self, *jobs: Job) -> "asyncio.Future[Accepted]":
+        """Accepted once all of these jobs are; what it says is of the last one. Fails with the LedgerError of any of them.
+
+        After this the jobs are safe; ringing for them neither delays the answer nor can fail it.
+        """
+        return self._together.ask(jobs, sum(len(job.payload) for job in jobs))
+
+    async def _commit(self, submissions: list[Submission]) -> list[Accepted | Exception]:
+        outcomes, rings = await self._ledger.add([job for jobs in submissions for job in jobs])
+        self._bell.ring(rings)
+        answers, start = list[Accepted | Exception](), 0
+        for jobs in submissions:
+            answers.append(_answer(outcomes[start : start + len(jobs)]))
+            start += len(jobs)
+        return answers
+
+
+def _answer(outcomes: Sequence[Accepted | LedgerError]) -> Accepted | Exception:
+    return next((outcome for outcome in outcomes if isinstance(outcome, LedgerError)), outcomes[-1])

@@ -1,0 +1,235 @@
+"""Grouped submissions and shared waits: one bad row among many, and API processes that serve each other's waiters."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import requests
+
+from jobs.async_ledger import AsyncLedger
+from jobs.bell import Bell, make_celery
+from jobs.committer import Committer
+from jobs.errors import LaneFull, LedgerUnavailable
+from jobs.job import State
+from jobs.ledger import Ledger
+from jobs.together import Together
+from jobs.waiters import Waiters
+from mldeploy.client import Client
+from settings import Settings
+from tests.integration.jobs import claim, job, succeeded
+from tests.poison import expected, row
+from tests.processes import Pieces, Running, free_port, until
+
+Assemble = Callable[..., Pieces]
+
+
+def post(url: str, number: int, deed: str = "work", seconds: float = 0.0, wait: int = 30) -> requests.Response:
+    body = row(number, deed, seconds)
+    return requests.post(f"{url}/predict?model=poison", json=body, headers={"Prefer": f"wait={wait}"}, timeout=60)
+
+
+def test_one_raising_row_among_64_concurrent_jobs_fails_that_job_alone(shared: Pieces) -> None:
+    """Must show 2: the other 63 are right, and they were predicted together."""
+    with ThreadPoolExecutor(65) as clients:
+        first = clients.submit(post, shared.url, 1000, "work", 0.5)  # meanwhile the others gather
+        deeds = ["raise" if number == 20 else "work" for number in range(64)]
+        answers = list(clients.map(lambda number: post(shared.url, number, deeds[number]).json(), range(64)))
+        assert first.result().json()["result"]["prediction"] == expected(1000)
+    assert [answer["status"] for answer in answers] == ["failed" if deed == "raise" else "succeeded" for deed in deeds]
+    assert "this row is bad" in answers[20]["error"]["detail"]
+    rest = [(number, answer) for number, answer in enumerate(answers) if number != 20]
+    assert [answer["result"]["prediction"] for _, answer in rest] == [expected(number) for number, _ in rest]
+    assert [answer["result"]["input"]["number"] for _, answer in rest] == [number for number, _ in rest]
+
+
+@pytest.fixture
+def two_apis(assemble: Assemble) -> tuple[Pieces, Running, str]:
+    """The pieces, the second API's process, and its URL."""
+    pieces = assemble()
+    port, first = free_port(), pieces.settings
+    pieces.settings = first.replace(port=port)
+    second = pieces.api()
+    pieces.settings = first
+    return pieces, second, f"http://127.0.0.1:{port}"
+
+
+def test_two_api_processes_serve_each_others_waiters(two_apis: tuple[Pieces, Running, str]) -> None:
+    """Must show 3: a job submitted to one is waited for, and told of at once, by the other."""
+    pieces, _, other = two_apis
+    pieces.worker()
+    job = Client(pieces.url).predict(row(1, seconds=1.0), model="poison")
+    since = time.monotonic()
+    with ThreadPoolExecutor(2) as clients:
+        told = list(clients.map(lambda url: requests.get(f"{url}/result/{job.id}?wait=30", timeout=40), (pieces.url, other)))
+    assert time.monotonic() - since < 10
+    assert [answer.json()["result"]["prediction"] for answer in told] == [expected(1)] * 2
+    assert requests.get(f"{other}/result/{job.id}", timeout=5).json() == told[0].json()
+
+
+def test_killing_one_api_process_loses_no_accepted_job(two_apis: tuple[Pieces, Running, str]) -> None:
+    """Must show 3: all that it answered 202, and all that waited through it, end; the other tells of them."""
+    pieces, second, other = two_apis
+    accepted: list[str] = []
+    enough, over = threading.Event(), threading.Event()
+
+    def submit(number: int) -> None:
+        while not over.is_set():
+            try:
+                answer = requests.post(f"{other}/predict?model=poison", json=row(number), timeout=5)
+            except requests.ConnectionError:
+                return
+            accepted.append(answer.json()["id"])
+            if len(accepted) > 200:
+                enough.set()
+
+    with ThreadPoolExecutor(17) as clients:
+        submitting = [clients.submit(submit, number) for number in range(16)]
+        waits = clients.submit(post, other, 500, "work", 0.0, 60)  # through the one that will be killed
+        assert enough.wait(20)
+        second.kill()
+        over.set()
+        for each in submitting:
+            each.result()
+        assert isinstance(waits.exception(), requests.ConnectionError)
+    pieces.worker()
+    client = Client(pieces.url)
+    for job_id in accepted:
+        job = client.result(job_id)
+        assert job.wait(30)["prediction"] == expected(int(job.result["input"]["number"]))
+    finished = pieces.ledger.redis.zcard(pieces.ledger.prefix + "finished")
+    assert finished >= len(accepted) + 1  # the waiting one's too
+
+
+def test_a_client_that_cannot_wait_gets_its_202_at_once(assemble: Assemble) -> None:
+    pieces = assemble(api_waiters=2)
+    with ThreadPoolExecutor(3) as clients:
+        held = [clients.submit(post, pieces.url, number, wait=20) for number in range(2)]
+        waiting = f"{pieces.ledger.prefix}lane:predict.small"
+        until(lambda: pieces.ledger.redis.hget(waiting, "jobs") == b"2", 10, "two wait")
+        since = time.monotonic()
+        assert post(pieces.url, 3, wait=20).status_code == 202
+        assert time.monotonic() - since < 3
+        pieces.worker()
+        assert [answer.result().json()["status"] for answer in held] == ["succeeded"] * 2
+
+
+# Together
+
+
+def in_loop(coroutine: Any) -> Any:
+    return asyncio.run(asyncio.wait_for(coroutine, 20))
+
+
+def test_calls_in_flight_share_one_and_a_lone_one_is_made_at_once() -> None:
+    calls: list[list[int]] = []
+
+    async def do(items: list[int]) -> list[int]:
+        calls.append(items)
+        await asyncio.sleep(0.05)  # as long as a call takes
+        return [item * 2 for item in items]
+
+    async def ask() -> None:
+        together = Together(do, 4, 100)
+        first = together.ask(1)
+        while not calls:
+            await asyncio.sleep(0)
+        others = [together.ask(number) for number in range(2, 8)]
+        assert await asyncio.gather(first, *others) == [2, 4, 6, 8, 10, 12, 14]
+
+    in_loop(ask())
+    assert calls == [[1], [2, 3, 4, 5], [6, 7]]
+
+
+def test_a_heavy_item_goes_alone_and_an_error_is_told_to_all() -> None:
+    calls: list[list[int]] = []
+
+    async def do(items: list[int]) -> list[int]:
+        calls.append(items)
+        raise LedgerUnavailable("away")
+
+    async def ask() -> list[Any]:
+        together = Together(do, 10, 10)
+        return await asyncio.gather(*(together.ask(n, n) for n in (4, 5, 50, 1)), return_exceptions=True)
+
+    assert [str(told) for told in in_loop(ask())] == ["away"] * 4
+    assert calls == [[4, 5], [50], [1]]
+
+
+# On a real Redis
+
+
+def test_each_submission_of_a_commit_gets_its_own_answer(settings: Settings) -> None:
+    ledger = Ledger(settings.replace(lane_jobs=2))
+
+    async def submit() -> list[Any]:
+        on_loop = AsyncLedger(ledger)
+        committer = Committer(on_loop, Bell(make_celery(settings)))
+        told = await asyncio.gather(*(committer.add(job(ledger)) for _ in range(3)), return_exceptions=True)
+        await on_loop.close()
+        return told
+
+    told = in_loop(submit())
+    assert [type(each).__name__ for each in told] == ["Accepted", "Accepted", LaneFull.__name__]
+
+
+def test_an_end_is_pushed_with_its_record_and_kept(settings: Settings) -> None:
+    ledger = Ledger(settings)
+    one, large = job(ledger), job(ledger)
+
+    async def wait() -> None:
+        waiters = Waiters(AsyncLedger(ledger), 10, 60)
+        ledger.add([one, large])
+        waits = asyncio.gather(waiters.wait(one.id, 15), waiters.wait(large.id, 15))
+        while not ledger.redis.pubsub_numsub(ledger.finals_channel)[0][1]:
+            await asyncio.sleep(0.01)
+        claimed = claim(ledger)
+        ledger.finish("w:1", [succeeded(claimed)[0], *succeeded(claimed, b'"' + b"x" * 10_000 + b'"')[1:]])
+        told = [record for record in await waits if record]
+        assert [record.state for record in told] == [State.SUCCEEDED] * 2
+        assert [len(record.result or b"") for record in told] == [16, 10_002]
+        ledger.redis.delete(f"{ledger.prefix}job:{one.id}")
+        assert await waiters.read(one.id) == told[0]  # it never changes, so it was kept
+        await waiters.close()
+
+    in_loop(wait())
+
+
+def test_at_the_end_of_a_wait_the_job_is_read_once_more(settings: Settings) -> None:
+    ledger = Ledger(settings)
+    one = job(ledger)
+
+    async def wait() -> Any:
+        waiters = Waiters(AsyncLedger(ledger), 10, 60)
+        ledger.add([one])
+        waits = asyncio.create_task(waiters.wait(one.id, 0.5))
+        await asyncio.sleep(0.2)
+        ledger.redis.hset(f"{ledger.prefix}job:{one.id}", "state", "running")  # unheard: nothing is pushed
+        record = await waits
+        await waiters.close()
+        return record
+
+    assert in_loop(wait()).state is State.RUNNING
+
+
+def test_no_more_than_so_many_wait(settings: Settings) -> None:
+    ledger = Ledger(settings)
+    ids = [job(ledger) for _ in range(3)]
+
+    async def wait() -> float:
+        waiters = Waiters(AsyncLedger(ledger), 2, 60)
+        ledger.add(ids)
+        held = [asyncio.create_task(waiters.wait(each.id, 1.5)) for each in ids[:2]]
+        await asyncio.sleep(0.1)
+        since = time.monotonic()
+        record = await waiters.wait(ids[2].id, 1.5)
+        assert record is not None
+        took = time.monotonic() - since
+        await asyncio.gather(*held)
+        await waiters.close()
+        return took
+
+    assert in_loop(wait()) < 1
