@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from granian import Granian
-from granian.constants import Interfaces, Loops, TaskImpl
+from granian.constants import Interfaces, Loops
 from granian.log import LogLevels
 
 from api.app import create_app
@@ -40,10 +40,10 @@ def main() -> None:
         port=settings.port,
         interface=Interfaces.RSGI,
         loop=Loops.asyncio,
-        task_impl=TaskImpl.asyncio,
         workers=settings.api_workers,
         backpressure=settings.api_waiters + OTHERS,
         backlog=2048,
+        runtime_blocking_threads=1,  # more only contend for the interpreter
         runtime_blocking_threads=1,
         respawn_failed_workers=True,
         workers_kill_timeout=STOP,

@@ -6,7 +6,7 @@ from msgspec import Struct, json
 
 from benchmarks.measure import Measured, measure
 from benchmarks.models import ROWS, TABLE, Model
-from benchmarks.systems import Running, ledger_of
+from benchmarks.systems import Running, ledger_of, stopped
 from jobs.job import Job, Kind
 from jobs.ledger import Ledger
 from models.options import PredictOptions
@@ -31,7 +31,8 @@ def measure_backlog(running: Running, model: Model) -> Backlog:
     ledger = ledger_of(running)
     empty = _singles(running, model, "singles, nothing else waits")
     before, finished = _memory(ledger), _finished(ledger)
-    _submit(ledger, JOBS)
+    with stopped(running, "predict"):  # or half of them would be done before the last is in
+        _submit(ledger, JOBS)
     behind = _singles(running, model, "singles, 100,000 others wait")
     waited = ledger.waiting("predict.small")
     while ledger.waiting("predict.small"):
@@ -45,12 +46,12 @@ def _singles(running: Running, model: Model, what: str) -> Measured:
 
 
 def _submit(ledger: Ledger, count: int) -> None:
-    """Singles of the pipeline, straight into the ledger: through HTTP half of them would be done before the last is in."""
+    """Singles of the forest, straight into the ledger."""
     rows = [Measurements([tuple(row)], single=True).pack() for row in TABLE.features.tolist()]
     options = json.encode(PredictOptions(single=True))
     for start in range(0, count, AT_ONCE):
         jobs = [
-            Job(ledger.new_id(), Kind.PREDICT, "pipeline", 1, 1, rows[(start + place) % len(rows)], options)
+            Job(ledger.new_id(), Kind.PREDICT, "forest", 1, 1, rows[(start + place) % len(rows)], options)
             for place in range(AT_ONCE)
         ]
         ledger.add(jobs)

@@ -164,16 +164,24 @@ def ledger_of(running: Running) -> Ledger:
 
 
 @contextmanager
-def no_training(running: Running) -> Iterator[str]:
-    """Nobody trains meanwhile; gives the path of a job that therefore does not end."""
-    trainers = [p for p in running.processes() if p.cmdline()[-2:] == ["worker", "train"]]
-    for process in trainers:
+def stopped(running: Running, kind: str) -> Iterator[None]:
+    """The worker processes of a kind do nothing meanwhile; their parent renews their leases."""
+    parents = [p for p in running.processes() if p.cmdline()[-2:] == ["worker", kind]]
+    children = [child for parent in parents for child in parent.children()]
+    for process in children:
         process.suspend()
     try:
-        yield Client(running.url).train(model="iris").answer["result_url"]
+        yield
     finally:
-        for process in trainers:
+        for process in children:
             process.resume()
+
+
+@contextmanager
+def no_training(running: Running) -> Iterator[str]:
+    """Nobody trains meanwhile; gives the path of a job that therefore does not end."""
+    with stopped(running, "train"):
+        yield str(Client(running.url).train(model="iris").answer["result_url"])
 
 
 # What it is measured against

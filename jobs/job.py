@@ -115,6 +115,13 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class Rest:
+    """There is only a backlog, which is to wait while others are served: ask again after so many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """How one claimed job ended. ``body`` is JSON: the result, or the error."""
 

@@ -16,7 +16,7 @@ from redis.commands.core import Script
 from jobs import identity, replies
 from jobs.connection import Breaker, connect
 from jobs.errors import EffectConflict, LedgerError, LedgerFull, LedgerUnavailable
-from jobs.job import LANES, Appetite, Claim, Effect, Job, Kind, Outcome, Record
+from jobs.job import LANES, Appetite, Claim, Effect, Job, Kind, Outcome, Record, Rest
 from jobs.replies import Accepted, Rings
 from settings import Settings
 
@@ -108,9 +108,9 @@ class Ledger:
 
     # Those who work
 
-    def claim(self, owner: str, token: str, appetite: Appetite, bell: str = "") -> Claim | None:
-        """The next jobs; the same token gets the same jobs. None: there are none, and the owner either lingers, to be woken
-        (see ``await_wake``), or has signed off."""
+    def claim(self, owner: str, token: str, appetite: Appetite, bell: str = "") -> Claim | Rest | None:
+        """The next jobs; the same token gets the same jobs. Otherwise the owner either lingers, to be woken (see
+        ``await_wake``), or has signed off."""
         return self._claimed(self._run(*self._claim_call(owner, token, appetite, bell)))
 
     def finish(self, owner: str, outcomes: Sequence[Outcome], effects: Sequence[Effect] = ()) -> tuple[int, Rings]:
@@ -122,7 +122,7 @@ class Ledger:
 
     def finish_and_claim(
         self, owner: str, outcomes: Sequence[Outcome], token: str, appetite: Appetite
-    ) -> tuple[int, Rings, Claim | None]:
+    ) -> tuple[int, Rings, Claim | Rest | None]:
         """``finish`` and then ``claim`` in one round trip, and so one sync to disk."""
         calls = [self._finish_call(owner, outcomes, ()), self._claim_call(owner, token, appetite, "")]
         (_, ended, rings), claimed = self._run_all(calls)
@@ -237,12 +237,12 @@ class Ledger:
         tail = [int(a.linger * 1000), a.first_lane, int(a.usual * 1000) + 1]
         return "claim", [*head, *tail, limits.claim_rows, limits.claim_bytes, *a.unloadable]
 
-    def _claimed(self, reply: Any) -> Claim | None:
-        now, group, jobs = reply
+    def _claimed(self, reply: Any) -> Claim | Rest | None:
+        now, group, jobs, rest = reply
         self.note_time(now)
         if group == b"late":
             raise LedgerUnavailable("Redis answered too late; nothing was claimed")
-        return replies.claim(group, jobs)
+        return Rest(rest / 1000) if rest else replies.claim(group, jobs)
 
     def _finish_call(self, owner: str, outcomes: Sequence[Outcome], effects: Sequence[Effect]) -> Call:
         changes = [value for e in effects for value in (e.key, e.field, e.expected, e.value)]

@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 from jobs.bell import Bell
 from jobs.errors import LedgerFull, LedgerUnavailable
-from jobs.job import Appetite, Claim, Effect, Outcome
+from jobs.job import Appetite, Claim, Effect, Outcome, Rest
 from jobs.ledger import Ledger
 from worker.limits import TimeLimit
 
@@ -20,6 +20,7 @@ T = TypeVar("T")
 log = logging.getLogger("mldeploy.worker")
 
 RETRY = 0.2  # seconds between tries while Redis is away
+SHORTEST_LINGER = 0.005  # seconds; Redis takes 0 for ever
 LONGEST_LINGER = 0.25  # seconds until it looks whether it is to drain
 SHORTEST_SLICE = 0.7  # of the time slice: processes that began together do not end together
 OTHERS_EVERY = 4  # claims look into the second lane first once in so many
@@ -53,7 +54,7 @@ class Process:
         self._last_work = time.monotonic()
         self._over = 0.0  # when the time slice is
         self._asked = False  # for work, together with the last finish …
-        self._next: Claim | None = None  # … and this is what was given
+        self._next: Claim | Rest | None = None  # … and this is what was given
 
     def serve(self, bell: str) -> None:
         """An error of our own ends the process: its parent then gives back whatever it held."""
@@ -72,18 +73,18 @@ class Process:
         while not self._finished():
             claim = self._next if self._asked else self._claim(bell)
             self._asked, self._next = False, None
-            if claim is not None:
+            if isinstance(claim, Claim):
                 self._work(claim)
             else:
-                self._linger()
+                self._linger(claim.seconds if claim else float("inf"))
         again = time.monotonic() - self._last_work < self._ledger.settings.linger and not self._draining()
         self._bell.ring(patiently(lambda: self._ledger.sign_off(self._kind, self._owner, again)))
 
     def _finished(self) -> bool:
         """With work claimed already, not before that is done."""
-        return self._next is None and (self._draining() or time.monotonic() > self._over)
+        return not isinstance(self._next, Claim) and (self._draining() or time.monotonic() > self._over)
 
-    def _claim(self, bell: str) -> Claim | None:
+    def _claim(self, bell: str) -> Claim | Rest | None:
         """Tries until Redis answers: a claim whose reply was lost is asked for again by its token."""
         token, appetite = secrets.token_hex(8), self._appetite()
         return patiently(lambda: self._ledger.claim(self._owner, token, appetite, bell))
@@ -101,9 +102,11 @@ class Process:
             first_lane=int(self._claims % OTHERS_EVERY == 0),
         )
 
-    def _linger(self) -> None:
-        while not self._finished():
-            seconds = min(LONGEST_LINGER, max(0.01, self._over - time.monotonic()))
+    def _linger(self, most: float) -> None:
+        """Until it is woken, or ``most`` seconds have passed."""
+        end = time.monotonic() + most
+        while not self._finished() and time.monotonic() < end:
+            seconds = max(SHORTEST_LINGER, min(LONGEST_LINGER, self._over - time.monotonic(), end - time.monotonic()))
             if patiently(lambda: self._ledger.await_wake(self._owner, seconds)):  # noqa: B023 - called at once
                 return
 

@@ -2,12 +2,13 @@
 -- to look at first, how long this owner's claims usually take in ms, max_rows, max_bytes, and then the groups that this
 -- owner cannot load. The same token gets the same jobs again. A claim that Redis runs late, after its owner gave up on it,
 -- takes nothing: nobody would do the work.
--- Returns {now, group, jobs}, or 'late' for the group; a job is {id, fence, rows, options, payload, after}. No jobs: the
--- owner now lingers for so long, or has signed off if that is 0.
+-- Returns {now, group, jobs, rest}, or 'late' for the group; a job is {id, fence, rows, options, payload, after}. No jobs:
+-- the owner now lingers for so long, or has signed off if that is 0; if rest is not 0 there is work to ask for after that
+-- many ms.
 local kind, owner, token, bell, lease, linger = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
 local first_lane, usual = tonumber(ARGV[8]), tonumber(ARGV[9])
 local max_rows, max_bytes = tonumber(ARGV[10]), tonumber(ARGV[11])
-if now > tonumber(ARGV[1]) then return {now, 'late', {}} end
+if now > tonumber(ARGV[1]) then return {now, 'late', {}, 0} end
 local unloadable = {}
 for at = 12, #ARGV do unloadable[ARGV[at]] = true end
 local held = P .. 'held:' .. owner
@@ -19,7 +20,7 @@ local function handed_out()
     jobs[#jobs + 1] = {id, tonumber(job[1]), tonumber(job[2]), job[3], job[4], job[5] or ''}
     group = job[6]
   end
-  return {now, group, jobs}
+  return {now, group, jobs, 0}
 end
 
 -- A lone job comes alone: it has been at the scene of a death.
@@ -43,14 +44,38 @@ local function claim_group(lane, group)
   return jobs
 end
 
+-- The end of this owner's bulk claim: the others get so many times as long before the next one.
+local function end_bulk()
+  local last = redis.call('HMGET', P .. 'bulk:' .. kind, 'owner', 'since')
+  if last[1] == owner then
+    redis.call('HSET', P .. 'bulk:' .. kind, 'owner', '', 'until', now + BULK_RESTS * (now - last[2]))
+  end
+end
+
+-- A backlog of one group does not hold up the others: while they are asked for, it gets a twentieth of one worker's time, and
+-- whatever they leave idle.
+-- Returns group, jobs, and for how long to wait if there is only work that is to wait.
 local function claim()
+  local bulk_lane, bulk_group
+  local asked, rested = others_asked(kind), bulk_rested(kind)
   for at = 0, #LANES[kind] - 1 do
     local lane = LANES[kind][(first_lane + at) % #LANES[kind] + 1]
-    for _, group in ipairs(redis.call('ZRANGE', lane_key(lane) .. ':groups', 0, -1)) do
-      if not unloadable[group] then return group, claim_group(lane, group) end
+    local groups = redis.call('ZRANGE', lane_key(lane) .. ':groups', 0, -1)
+    for _, group in ipairs(groups) do
+      if not unloadable[group] then
+        local bulk = is_bulk(kind, lane, group)
+        if bulk and not bulk_group then bulk_lane, bulk_group = lane, group end
+        if not bulk and (bulk_group or #groups > 1) then redis.call('SET', P .. 'asked:' .. kind, now) end
+        if not bulk and not (bulk_group and asked and rested) then
+          return group, claim_group(lane, group), 0
+        end
+      end
     end
   end
-  return '', {}
+  if not bulk_group then return '', {}, 0 end
+  if asked and not rested then return '', {}, redis.call('HGET', P .. 'bulk:' .. kind, 'until') - now end
+  redis.call('HSET', P .. 'bulk:' .. kind, 'owner', owner, 'since', now, 'until', now + LONGEST_BULK)
+  return bulk_group, claim_group(bulk_lane, bulk_group), 0
 end
 
 if redis.call('EXISTS', held) == 1 then
@@ -62,7 +87,8 @@ redis.call('ZREM', P .. 'bells:' .. kind, bell)
 redis.call('ZREM', P .. 'woken:' .. kind, owner)
 redis.call('ZREM', P .. 'lingering:' .. kind, owner)
 redis.call('DEL', P .. 'wake:' .. owner)
-local group, jobs = claim()
+end_bulk()
+local group, jobs, rest = claim()
 settle()
 if #jobs == 0 and linger == 0 then
   stop_serving(kind, owner)
@@ -78,4 +104,4 @@ else
   redis.call('SET', P .. 'owner:' .. owner, token)
   redis.call('DEL', P .. 'starved:' .. kind)
 end
-return {now, group, jobs}
+return {now, group, jobs, rest}

@@ -12,6 +12,8 @@
 --   P back:<kind>                   zset  owners at work -> when they expect to ask for more
 --   P woken:<kind>                  zset  lingerers that have been woken and not come yet -> expiry
 --   P wake:<owner>                  list  what wakes one that lingers
+--   P bulk:<kind>                   hash  owner, since: the last claim of a backlog; until: when the next may be made
+--   P asked:<kind>                  time when others than the backlog were last claimed
 --   P starved:<kind>                time since when work has waited with nobody serving
 --   P owners:<kind>                 zset  live worker processes -> end of lease
 --   P owner:<owner>                 string  token of the claim in hand
@@ -31,6 +33,11 @@ local MOST_PUSHED = 4000  -- bytes of a result that is pushed to those who wait;
 local AT_ONCE = 500  -- arguments of one command
 local MOST_KNOCKS = 16
 local SOON = 10  -- ms
+local BULK = 2  -- a group of which more than so many full claims wait is a backlog
+local BULK_RESTS = 19  -- times as long as its last claim took, while others are asked for …
+local LATELY = 100  -- … within so many ms
+local LONGEST_BULK = 5000  -- ms, for a claim whose owner does not come back
+local MOST_LOOKED_AT = 20  -- groups
 
 local function job_key(id) return P .. 'job:' .. id end
 local function lane_key(lane) return P .. 'lane:' .. lane end
@@ -160,10 +167,27 @@ local function take_back(kind, owner, why, most, error_body)
   return #held
 end
 
+local function is_bulk(kind, lane, group)
+  return CLAIMED_AT_ONCE[kind] > 1
+    and redis.call('ZCARD', lane_key(lane) .. ':waiting:' .. group) > BULK * CLAIMED_AT_ONCE[kind]
+end
+
+-- Whether others than the backlog were asked for lately, and whether it has waited for as long as it is to.
+local function others_asked(kind) return now - (redis.call('GET', P .. 'asked:' .. kind) or 0) <= LATELY end
+local function bulk_rested(kind) return now >= tonumber(redis.call('HGET', P .. 'bulk:' .. kind, 'until') or 0) end
+
+-- What may be claimed now.
 local function waiting_of(kind)
-  local jobs = 0
+  local jobs, may_bulk = 0, not others_asked(kind) or bulk_rested(kind)
   for _, lane in ipairs(LANES[kind]) do
-    if redis.call('EXISTS', lane_key(lane) .. ':groups') == 1 then jobs = jobs + (redis.call('HGET', lane_key(lane), 'jobs') or 0) end
+    local groups = redis.call('ZRANGE', lane_key(lane) .. ':groups', 0, MOST_LOOKED_AT)
+    if #groups > MOST_LOOKED_AT or may_bulk and #groups > 0 then
+      jobs = jobs + (redis.call('HGET', lane_key(lane), 'jobs') or 0)
+    else
+      for _, group in ipairs(groups) do
+        if not is_bulk(kind, lane, group) then jobs = jobs + redis.call('ZCARD', lane_key(lane) .. ':waiting:' .. group) end
+      end
+    end
   end
   return jobs
 end

@@ -1,6 +1,6 @@
 """Jobs and workers' hands for the ledger's tests."""
 
-from jobs.job import Appetite, Claim, Job, Kind, Outcome, State
+from jobs.job import Appetite, Claim, Job, Kind, Outcome, Rest, State
 from jobs.ledger import Ledger
 from jobs.replies import Accepted
 
@@ -26,12 +26,12 @@ def claim(
     ledger: Ledger, owner: str = "w:1", token: str = "t1", kind: str = "predict", unloadable: tuple[str, ...] = ()
 ) -> Claim:
     claimed = ledger.claim(owner, token, Appetite(kind, unloadable))
-    assert claimed is not None
+    assert isinstance(claimed, Claim)
     return claimed
 
 
-def ids(claimed: Claim | None) -> list[str]:
-    return [each.id for each in claimed.jobs] if claimed else []
+def ids(claimed: Claim | Rest | None) -> list[str]:
+    return [each.id for each in claimed.jobs] if isinstance(claimed, Claim) else []
 
 
 def succeeded(claimed: Claim, body: bytes = b'{"prediction":1}') -> list[Outcome]:

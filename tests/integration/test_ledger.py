@@ -1,15 +1,17 @@
 """The ledger's rules, each on a real Redis. A test per rule."""
 
+import time
 from dataclasses import replace
 
 import pytest
 
 from jobs.errors import AfterFailed, EffectConflict, LaneFull, LedgerFull, LedgerUnavailable, Moved
-from jobs.job import Appetite, Effect, Expectation, Kind, Outcome, State
+from jobs.job import Appetite, Claim, Effect, Expectation, Kind, Outcome, Rest, State
 from jobs.ledger import Ledger
 from jobs.replies import Accepted
 from settings import Settings
 from tests.integration.jobs import LANE, add, added, claim, expire_lease, ids, job, reconcile, state, succeeded
+from tests.processes import until
 
 # Adding
 
@@ -173,6 +175,25 @@ def test_a_worker_may_look_at_the_large_ones_first(ledger: Ledger) -> None:
     (large,) = added(ledger, 1, rows=101)
     claimed = ledger.claim("w:1", "t1", Appetite("predict", first_lane=1))
     assert ids(claimed) == [large.id]
+
+
+def test_a_backlog_does_not_hold_up_the_others(settings: Settings) -> None:
+    """While they are asked for it rests nineteen times as long as its last claim took; alone, it never does."""
+    ledger = Ledger(settings.replace(claim_jobs=2))
+    added(ledger, 20, version=1)
+    assert len(ids(claim(ledger, "w:1", "a"))) == 2  # a backlog, and alone
+    assert len(ids(claim(ledger, "w:2", "b"))) == 2
+    (one,) = added(ledger, 1, version=2)
+    assert ids(claim(ledger, "w:3", "c")) == [one.id]  # though the backlog's turn came first
+    (two,) = added(ledger, 1, version=2)
+    time.sleep(0.02)  # so long, at least, the backlog's claim by w:2 takes
+    ledger.finish("w:2", succeeded(claim(ledger, "w:2", "b")))
+    assert ids(ledger.claim("w:2", "d", Appetite("predict"))) == [two.id]
+    rest = ledger.claim("w:4", "e", Appetite("predict"))
+    assert isinstance(rest, Rest)
+    assert 0.1 < rest.seconds < 5
+    assert ledger.redis.zscore(ledger.prefix + "serving:predict", "w:4") is None
+    until(lambda: isinstance(ledger.claim("w:4", "f", Appetite("predict")), Claim), 5, "its turn comes")
 
 
 # Finishing
