@@ -44,7 +44,6 @@ def main() -> None:
         backpressure=settings.api_waiters + OTHERS,
         backlog=2048,
         runtime_blocking_threads=1,  # more only contend for the interpreter
-        runtime_blocking_threads=1,
         respawn_failed_workers=True,
         workers_kill_timeout=STOP,
         websockets=False,
