@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Any
 
 import redis.asyncio
@@ -14,7 +15,7 @@ from jobs.connection import Breaker, options
 from jobs.errors import LedgerError
 from jobs.job import Job, Record
 from jobs.ledger import Ledger
-from jobs.line import Line
+from jobs.line import Line, settle
 from jobs.replies import Accepted, Rings
 
 HEARTBEAT = 3.0  # seconds; a channel silent for twice as long is cut and made anew
@@ -83,13 +84,5 @@ class AsyncLedger:
     def _ask(self, *command: Any) -> "asyncio.Future[Any]":
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
-        def told(reply: Any) -> None:
-            if answer.done():
-                return
-            if isinstance(reply, Exception):
-                answer.set_exception(reply)
-            else:
-                answer.set_result(reply)
-
-        self._line.send(command, told)
+        self._line.send(command, partial(settle, answer))
         return answer

@@ -8,6 +8,7 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import hiredis
@@ -79,12 +80,14 @@ class Line(asyncio.Protocol):
             commands.append(("AUTH", *([o["username"]] if o.get("username") else []), o["password"]))
         if o.get("db"):
             commands.append(("SELECT", o["db"]))
-        for command in commands:
-            answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-            self._write(command, answered.set_result)
-            reply = await answered
-            if isinstance(reply, Exception):
-                raise reply
+        replies = [self._asked(command) for command in commands]  # all are written now, before any other command
+        for reply in replies:
+            await reply
+
+    def _asked(self, command: tuple[Any, ...]) -> "asyncio.Future[Any]":
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._write(command, partial(settle, answer))
+        return answer
 
     def _look(self, transport: asyncio.Transport) -> None:
         if transport is not self._transport:
@@ -120,6 +123,16 @@ class Line(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._transport is not None and self._transport.is_closing():
             self._hang_up(redis.ConnectionError(f"the connection was lost: {exc or 'closed by Redis'}"))
+
+
+def settle(answer: "asyncio.Future[Any]", reply: Any) -> None:
+    """Give a reply to whoever awaits it; one who has left does not mind."""
+    if answer.done():
+        return
+    if isinstance(reply, Exception):
+        answer.set_exception(reply)
+    else:
+        answer.set_result(reply)
 
 
 def _error(reply: Exception) -> redis.RedisError:

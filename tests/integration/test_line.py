@@ -1,0 +1,97 @@
+"""The connection to Redis on an event loop: with a password and a database, cut, silent, and back again."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from jobs.line import Line, settle
+from mldeploy.stack import redis_server
+from settings import Settings
+from tests.processes import Running, free_port, until
+
+PASSWORD = "pass word/@"
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[tuple[str, Running]]:
+    """The URL of a Redis over TCP that asks for a password, and its process."""
+    port = free_port()
+    command = [str(redis_server.find_server()), "--port", str(port), "--bind", "127.0.0.1", "--requirepass", PASSWORD]
+    running = Running(command, Settings(), tmp_path, "guarded")
+    try:
+        until(lambda: listens(port), 10, "it listens")
+        yield f"redis://:pass%20word%2F%40@127.0.0.1:{port}/3", running
+    finally:
+        running.kill()
+
+
+def listens(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
+
+
+async def ask(line: Line, *command: Any) -> Any:
+    answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    line.send(command, partial(settle, answer))
+    return await answer
+
+
+def in_loop(coroutine: Any) -> Any:
+    return asyncio.run(asyncio.wait_for(coroutine, 20))
+
+
+def test_password_and_database_come_before_the_first_command(guarded: tuple[str, Running]) -> None:
+    async def talk() -> None:
+        line = Line(guarded[0], 2)
+        assert await asyncio.gather(*(ask(line, "SET", f"k{n}", n) for n in range(50))) == [b"OK"] * 50
+        assert b"db=3" in await ask(line, "CLIENT", "LIST")
+        with pytest.raises(redis.ResponseError, match="wrong"):
+            await ask(line, "SET", "one")
+        line.close()
+
+    in_loop(talk())
+    assert redis.Redis.from_url(guarded[0]).dbsize() == 50
+
+
+def test_a_wrong_password_is_an_error_of_each_command(guarded: tuple[str, Running]) -> None:
+    async def talk() -> None:
+        line = Line(guarded[0].replace("pass%20", "pasta"), 2)
+        with pytest.raises(redis.RedisError):
+            await ask(line, "PING")
+
+    in_loop(talk())
+
+
+def test_a_late_reply_and_a_cut_connection_are_told_and_the_next_command_connects_anew(guarded: tuple[str, Running]) -> None:
+    async def talk() -> None:
+        line, other = Line(guarded[0], 0.3), Line(guarded[0], 5)
+        assert await ask(line, "PING") == b"PONG"
+        with pytest.raises(redis.TimeoutError):
+            await ask(line, "BLPOP", "nothing", 0)
+        assert await ask(line, "PING") == b"PONG"
+        waits = asyncio.create_task(ask(line, "BLPOP", "nothing", 0))
+        await ask(other, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        with pytest.raises(redis.ConnectionError):
+            await waits
+        assert await ask(line, "PING") == b"PONG"
+        line.close()
+        other.close()
+
+    in_loop(talk())
+
+
+def test_nobody_there_is_a_connection_error(tmp_path: Path) -> None:
+    async def talk() -> None:
+        for url in (f"redis://127.0.0.1:{free_port()}", f"unix://{tmp_path}/none.sock"):
+            with pytest.raises(redis.ConnectionError):
+                await ask(Line(url, 1), "PING")
+
+    in_loop(talk())
