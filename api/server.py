@@ -40,6 +40,7 @@ class Server:
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._end_slow_bodies(loop)
+        self._warming = loop.create_task(self._service.warm())
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.run_until_complete(self._service.waiters.close())

@@ -1,15 +1,22 @@
 """What an API process has: the ledger, the registry, the committer, the waiters. Made once."""
 
+import asyncio
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from jobs.async_ledger import AsyncLedger
 from jobs.bell import Bell, make_celery
 from jobs.committer import Committer
+from jobs.errors import LedgerError
 from jobs.ledger import Ledger
 from jobs.waiters import Waiters
 from models.registry import Registry
 from settings import Settings
+
+MOST_WARMED = 100  # models
+
+log = logging.getLogger("mldeploy.api")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +28,19 @@ class Service:
     committer: Committer
     waiters: Waiters
     threads: ThreadPoolExecutor
+
+    async def warm(self) -> None:
+        """Connect, and look up what is served, so that the first request finds all that the thousandth does."""
+        try:
+            await asyncio.get_running_loop().run_in_executor(self.threads, self._look_up)
+            await self.waiters.warm()
+        except LedgerError as error:
+            log.warning("started cold: %s", error)
+
+    def _look_up(self) -> None:
+        _ = self.ledger.secret
+        for name in self.registry.names()[:MOST_WARMED]:
+            self.registry.look_up(name)
 
 
 def make_service(settings: Settings) -> Service:

@@ -32,9 +32,8 @@ def main(seconds: float, rounds: int) -> None:
             models = measure_mldeploy(results, folder_in(name, "always"), seconds, backlogs)
             measure_everysec(results, folder_in(name, "everysec"), seconds)
             tree = models["iris"]
-            with systems.tutorial(folder_in(name, "tutorial"), tree.file) as running:
-                for connections in CONNECTIONS:
-                    results.add(measure(running, "tutorial", POLLED, "tutorial-polled", connections, **load_of(tree, seconds)))
+            for name_of in ("iris", "forest", "pipeline"):
+                measure_tutorial(results, folder_in(name, f"tutorial-{name_of}"), name_of, models[name_of], seconds)
             with systems.bare_flask(folder_in(name, "flask"), tree.file) as running:
                 for connections in CONNECTIONS:
                     results.add(
@@ -69,8 +68,16 @@ def measure_mldeploy(results: Results, folder: Path, seconds: float, backlogs: l
             for connections in (1, 32):
                 plan = {**load_of(models[name], seconds), "model": name}
                 results.add(measure(running, "mldeploy", f"{WAITED}, {name}", "mldeploy-waited", connections, **plan))
+                results.add(measure(running, "mldeploy", f"{POLLED}, {name}", "mldeploy-polled", connections, **plan))
         backlogs.append(measure_backlog(running, models["iris"]))
         return models
+
+
+def measure_tutorial(results: Results, folder: Path, name: str, model: Model, seconds: float) -> None:
+    with systems.tutorial(folder, model.file) as running:
+        for connections in CONNECTIONS if name == "iris" else (1, 32):
+            what = POLLED if name == "iris" else f"{POLLED}, {name}"
+            results.add(measure(running, "tutorial", what, "tutorial-polled", connections, **load_of(model, seconds)))
 
 
 def measure_everysec(results: Results, folder: Path, seconds: float) -> None:

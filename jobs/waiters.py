@@ -65,7 +65,7 @@ class Waiters:
             yield None
             return
         loop = asyncio.get_running_loop()
-        self._listener = self._listener or loop.create_task(self._listen())
+        self._start_listening()
         final: Final = loop.create_future()
         timer = loop.call_later(seconds, _resolve, final, None)
         self._waiting.setdefault(job_id, set()).add(final)
@@ -79,6 +79,14 @@ class Waiters:
             others.discard(final)
             if not others:
                 del self._waiting[job_id]
+
+    async def warm(self) -> None:
+        """Raises LedgerUnavailable."""
+        self._start_listening()
+        await self._ledger.get_many(["warm"])
+
+    def _start_listening(self) -> None:
+        self._listener = self._listener or asyncio.get_running_loop().create_task(self._listen())
 
     async def close(self) -> None:
         if self._listener:
