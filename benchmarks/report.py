@@ -122,7 +122,8 @@ def machine() -> str:
     used = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return (
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {psutil.cpu_count()} CPUs ({platform.machine()}), {size:.0f} GiB, "
-        f"{platform.system()} {platform.release().split('-')[0]}, Python {platform.python_version()}; {used}, Redis {server.removeprefix('v=')}; the others as their requirements.txt says"
+        f"{platform.system()} {platform.release().split('-')[0]}, Python {platform.python_version()}; "
+        f"{used}, Redis {server.removeprefix('v=')}; the others as their requirements.txt says"
     )
 
 
