@@ -59,12 +59,12 @@ class Server:
         exchange = Exchange(self._service, scope.method, scope.path, scope.query_string, scope.headers)
         begin(exchange)
         try:
-            if scope.method == "GET":
-                self._turns.note_read()
-            else:
-                exchange.turn = await self._turns.take()
             if scope.method != "GET" or "content-length" in scope.headers:
                 exchange.body = await self._receive(scope, protocol)
+            if scope.method == "GET":
+                self._turns.note_read()
+            else:  # with the whole body here: one who sends slowly keeps nobody from a turn
+                exchange.turn = await self._turns.take()
             endpoint, arguments = self._routes.match(scope.method, scope.path)
             if scope.method == "OPTIONS":
                 return Answer(b"", 204, [("Allow", ", ".join(self._routes.allowed(scope.path)))])

@@ -1,10 +1,12 @@
 """Grouped submissions and shared waits: one bad row among many, and API processes that serve each other's waiters."""
 
 import asyncio
+import socket
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -115,6 +117,17 @@ def test_a_client_that_cannot_wait_gets_its_202_at_once(assemble: Assemble) -> N
         assert time.monotonic() - since < 3
         pieces.worker()
         assert [answer.result().json()["status"] for answer in held] == ["succeeded"] * 2
+
+
+def test_half_sent_bodies_hold_nobody_up(shared: Pieces) -> None:
+    """More of them than writes are taken in at once beside reads."""
+    head = b"POST /predict?model=poison HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"
+    with ExitStack() as held:
+        for _ in range(50):
+            half = held.enter_context(socket.create_connection(("127.0.0.1", shared.settings.port), 5))
+            half.sendall(head)
+        assert requests.get(f"{shared.url}/health/live", timeout=5).ok  # a read, so writes take turns
+        assert post(shared.url, 7, wait=10).json()["result"]["prediction"] == expected(7)
 
 
 # Together
