@@ -23,6 +23,8 @@ from models.schema import MalformedInput
 BODY_PATIENCE = 30.0  # seconds for a whole body
 MOST_RECEIVED = 25  # times the largest body, of all bodies being received
 
+READS = ("GET", "HEAD", "OPTIONS")
+
 View = Callable[..., Awaitable[Answer]]
 
 
@@ -59,9 +61,9 @@ class Server:
         exchange = Exchange(self._service, scope.method, scope.path, scope.query_string, scope.headers)
         begin(exchange)
         try:
-            if scope.method != "GET" or "content-length" in scope.headers:
+            if scope.method not in READS or "content-length" in scope.headers:
                 exchange.body = await self._receive(scope, protocol)
-            if scope.method == "GET":
+            if scope.method in READS:
                 self._turns.note_read()
             else:  # with the whole body here: one who sends slowly keeps nobody from a turn
                 exchange.turn = await self._turns.take()

@@ -22,23 +22,25 @@ class Turns:
 
     async def take(self) -> "Turn":
         """In the order of arrival."""
-        loop = asyncio.get_running_loop()
-        most = MOST_BESIDE_READS if loop.time() - self._last_read < LATELY else MOST
-        if self._taken < most and not self._waiting:
+        if self._taken < self._most() and not self._waiting:
             self._taken += 1
         else:
-            turn = loop.create_future()
+            turn = asyncio.get_running_loop().create_future()
             self._waiting.append(turn)
             await turn
         return Turn(self)
 
     def give(self) -> None:
-        while self._waiting:
+        self._taken -= 1
+        most = self._most()
+        while self._waiting and self._taken < most:
             turn = self._waiting.popleft()
             if not turn.done():
+                self._taken += 1
                 turn.set_result(None)
-                return
-        self._taken -= 1
+
+    def _most(self) -> int:
+        return MOST_BESIDE_READS if asyncio.get_running_loop().time() - self._last_read < LATELY else MOST
 
 
 class Turn:

@@ -23,7 +23,7 @@ from settings import Settings
 T = TypeVar("T")
 Call = tuple[str, list[Any]]  # a script and its arguments
 
-SCRIPTS = ("add", "read", "claim", "finish", "take_back", "sign_off", "cancel", "renew", "reconcile")
+SCRIPTS = ("finish", "claim", "add", "read", "take_back", "sign_off", "cancel", "renew", "reconcile")
 
 READ_AT_ONCE = 1_000_000  # bytes of results in one reply; the rest in another
 DIED = b'{"type":"worker-died","detail":"The worker process died each time it worked on this job."}'
@@ -250,7 +250,8 @@ class Ledger:
         return "finish", [owner, self._bell, len(effects), *changes, *ends]
 
     def _run(self, name: str, arguments: list[Any]) -> Any:
-        return self._breaker.call(lambda: self._scripts[name](keys=[self.prefix], args=arguments))
+        script = self._scripts[name]
+        return self._breaker.call(lambda: self._or_load(lambda: self.redis.evalsha(script.sha, 1, self.prefix, *arguments)))
 
     def _run_all(self, calls: Sequence[Call]) -> list[Any]:
         """In one round trip, in order."""
@@ -261,15 +262,17 @@ class Ledger:
                 pipe.evalsha(self._scripts[name].sha, 1, self.prefix, *arguments)
             return pipe.execute()
 
-        def run_or_load() -> list[Any]:
-            try:
-                return run()
-            except redis.exceptions.NoScriptError:
-                for script in self._scripts.values():
-                    self.redis.script_load(script.script)
-                return run()
+        return self._breaker.call(lambda: self._or_load(run))
 
-        return self._breaker.call(run_or_load)
+    def _or_load(self, run: Callable[[], T]) -> T:
+        """Once more with all scripts loaded, if Redis does not know one. All in their order: where `claim` is known `finish` is
+        too, or a claim would run without the finish before it, and take the work that was done for given up."""
+        try:
+            return run()
+        except redis.exceptions.NoScriptError:
+            for name in SCRIPTS:
+                self.redis.script_load(self._scripts[name].script)
+            return run()
 
     def _redis_time(self) -> int:
         """Redis's clock in ms, never ahead of it: reckoned from the last reply that carried it."""

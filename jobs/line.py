@@ -64,7 +64,7 @@ class Line(asyncio.Protocol):
         if o.get("connection_class") is UnixDomainSocketConnection:
             transport, _ = await loop.create_unix_connection(lambda: self, o["path"])
         else:
-            secure = ssl.create_default_context() if o.get("connection_class") is SSLConnection else None
+            secure = _secure(o) if o.get("connection_class") is SSLConnection else None
             transport, _ = await loop.create_connection(lambda: self, o.get("host", "localhost"), o.get("port", 6379), ssl=secure)
         self._transport = transport
         loop.call_later(TICK, self._look, self._transport)
@@ -81,8 +81,9 @@ class Line(asyncio.Protocol):
         if o.get("db"):
             commands.append(("SELECT", o["db"]))
         replies = [self._asked(command) for command in commands]  # all are written now, before any other command
-        for reply in replies:
-            await reply
+        for reply in await asyncio.gather(*replies, return_exceptions=True):
+            if isinstance(reply, BaseException):
+                raise reply
 
     def _asked(self, command: tuple[Any, ...]) -> "asyncio.Future[Any]":
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -125,6 +126,19 @@ class Line(asyncio.Protocol):
             self._hang_up(redis.ConnectionError(f"the connection was lost: {exc or 'closed by Redis'}"))
 
 
+def _secure(o: dict[str, Any]) -> ssl.SSLContext:
+    """As redis-py understands the URL's options."""
+    context = ssl.create_default_context(cafile=o.get("ssl_ca_certs"), capath=o.get("ssl_ca_path"))
+    if str(o.get("ssl_check_hostname", True)).lower() in ("false", "0", "no"):
+        context.check_hostname = False
+    if o.get("ssl_cert_reqs") in ("none", "optional"):
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE if o["ssl_cert_reqs"] == "none" else ssl.CERT_OPTIONAL
+    if o.get("ssl_certfile"):
+        context.load_cert_chain(o["ssl_certfile"], o.get("ssl_keyfile"), o.get("ssl_password"))
+    return context
+
+
 def settle(answer: "asyncio.Future[Any]", reply: Any) -> None:
     """Give a reply to whoever awaits it; one who has left does not mind."""
     if answer.done():
@@ -140,6 +154,8 @@ def _error(reply: Exception) -> redis.RedisError:
     text = str(reply)
     if text.startswith("NOSCRIPT"):
         return redis.exceptions.NoScriptError(text)
+    if text.startswith("ERR max number of clients"):
+        return redis.ConnectionError(text)
     if text.startswith("OOM"):
         return redis.exceptions.OutOfMemoryError(text)
     return redis.ResponseError(text)

@@ -1,5 +1,6 @@
 """The Celery app of a worker: one task, ``serve(bell)``, on prefork."""
 
+import logging
 import mmap
 import os
 import time
@@ -23,6 +24,10 @@ from worker.preload import preload
 from worker.process import Doer, Process, patiently
 from worker.training import Training
 
+log = logging.getLogger("mldeploy.worker")
+
+START = 120.0  # seconds that a new process gets; it asks each loaded model once
+
 
 class Flag:
     """A flag that the parent raises and its children see: a byte of shared memory."""
@@ -45,6 +50,7 @@ def make_worker_app(settings: Settings, kind: Kind) -> Celery:
         worker_prefetch_multiplier=1,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_send_task_events=False,
+        worker_proc_alive_timeout=START,
     )
     node, draining, parent = new_node(), Flag(), os.getpid()
     keeper = Keeper(kind, node, Ledger(settings), Bell(app), draining.set)
@@ -52,7 +58,7 @@ def make_worker_app(settings: Settings, kind: Kind) -> Celery:
     loaded = Loaded(settings.store_path)
     if kind is Kind.PREDICT:
         preload(settings, loaded)
-    _listen(app, keeper, lambda: _process(app, settings, kind, node, draining, loaded), parent)
+    _listen(app, keeper, lambda: _process(app, settings, kind, node, draining, loaded), loaded, parent)
     return app
 
 
@@ -76,7 +82,7 @@ def _add_task(app: Celery, settings: Settings, kind: Kind, keeper: Keeper) -> No
         app.mldeploy_process.serve(bell)
 
 
-def _listen(app: Celery, keeper: Keeper, make_process: Callable[[], Process], parent: int) -> None:
+def _listen(app: Celery, keeper: Keeper, make_process: Callable[[], Process], loaded: Loaded, parent: int) -> None:
     def on_ready(sender: Any, **_: Any) -> None:
         keeper.start(sender.controller.pool)
 
@@ -84,6 +90,10 @@ def _listen(app: Celery, keeper: Keeper, make_process: Callable[[], Process], pa
         tie_to_parent(parent)
         threadpool_limits(1)
         app.mldeploy_process = make_process()
+        try:
+            loaded.warm()
+        except Exception:
+            log.exception("a model that was loaded before the fork cannot be asked here; it is left to its jobs")
 
     signals.worker_ready.connect(on_ready, weak=False)
     signals.task_received.connect(lambda **_: keeper.heard(), weak=False)
@@ -99,6 +109,5 @@ def _process(app: Celery, settings: Settings, kind: Kind, node: str, draining: F
     if kind is Kind.TRAIN:
         doer = Training(registry, settings.store_path, settings.train_limit)
     else:
-        loaded.warm()
         doer = Predicting(ledger, registry, loaded, settings.predict_limit)
     return Process(kind, owner_of(node, os.getpid()), ledger, Bell(app), doer, draining.is_set)

@@ -11,6 +11,7 @@ from models.card import Card
 from models.predictor import MOST_LOADED, Loaded
 from models.registry import Registry
 from settings import Settings
+from tether import tie_to_parent
 
 log = logging.getLogger("mldeploy.worker")
 
@@ -32,8 +33,10 @@ def preload(settings: Settings, loaded: Loaded) -> None:
 
 
 def _survives(card: Card, loaded: Loaded, patience: float) -> bool:
+    parent = os.getpid()
     child = os.fork()
     if not child:
+        tie_to_parent(parent)
         _try(card, loaded)
     end = time.monotonic() + patience
     while time.monotonic() < end:

@@ -66,7 +66,7 @@ local function claim()
         local bulk = is_bulk(kind, lane, group)
         if bulk and not bulk_group then bulk_lane, bulk_group = lane, group end
         if not bulk and (bulk_group or #groups > 1) then redis.call('SET', P .. 'asked:' .. kind, now) end
-        if not bulk and not (bulk_group and asked and rested) then
+        if not bulk and not (bulk_group and rested) then
           return group, claim_group(lane, group), 0
         end
       end

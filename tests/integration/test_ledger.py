@@ -196,6 +196,19 @@ def test_a_backlog_does_not_hold_up_the_others(settings: Settings) -> None:
     until(lambda: isinstance(ledger.claim("w:4", "f", Appetite("predict")), Claim), 5, "its turn comes")
 
 
+def test_a_backlog_gets_its_turn_beside_others_that_are_claimed_seldom(settings: Settings) -> None:
+    ledger = Ledger(settings.replace(claim_jobs=2))
+    added(ledger, 20, version=1)
+    versions = []
+    for number in range(6):
+        added(ledger, 2, version=2)
+        time.sleep(0.11)  # longer than others count as asked for
+        claimed = claim(ledger, token=str(number))
+        versions.append(claimed.version)
+        ledger.finish("w:1", succeeded(claimed))
+    assert 1 in versions
+
+
 # Finishing
 
 
@@ -278,6 +291,14 @@ def test_scripts_that_redis_has_forgotten_are_sent_again(ledger: Ledger) -> None
     added(ledger, 1)
     claimed = claim(ledger)
     ledger.redis.script_flush()
+    assert ledger.finish_and_claim("w:1", succeeded(claimed), "t2", Appetite("predict"))[0] == 1
+
+
+def test_a_claim_that_loads_its_script_loads_that_of_the_finish_too(ledger: Ledger) -> None:
+    """Or the next finish_and_claim would claim without finishing, and the work would be done again."""
+    added(ledger, 1)
+    ledger.redis.script_flush()
+    claimed = claim(ledger)
     assert ledger.finish_and_claim("w:1", succeeded(claimed), "t2", Appetite("predict"))[0] == 1
 
 
