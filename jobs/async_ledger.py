@@ -68,6 +68,7 @@ class AsyncLedger:
 
     async def close(self) -> None:
         self._line.close()
+        await asyncio.sleep(0)  # in which its socket is closed
         await self._pushes.aclose()
 
     async def _run(self, name: str, arguments: list[Any]) -> Any:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 from jobs.errors import LedgerUnavailable
+from jobs.line import settle
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -81,9 +82,4 @@ class Together(Generic[T, R]):
 
 def _deliver(share: list[_Ticket[T, R]], answers: Sequence[R | Exception]) -> None:
     for ticket, answer in zip(share, answers, strict=True):
-        if ticket.answer.done():
-            continue
-        if isinstance(answer, Exception):
-            ticket.answer.set_exception(answer)
-        else:
-            ticket.answer.set_result(answer)
+        settle(ticket.answer, answer)
