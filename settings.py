@@ -28,7 +28,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """All settings. Times are seconds, sizes are bytes."""
 
     home: str = "~/.mldeploy"
-    store: str = ""  # folder of the models; empty: <home>/models
+    store: str = ""  # of models and data: a folder, or s3://bucket/prefix; empty: <home>/models
+    signing_key: Annotated[str, Meta(max_length=1000)] = ""  # of what is published; empty: one in the home, made once
 
     url: str = "http://127.0.0.1:5000"  # where the command line finds the service
 
@@ -75,6 +76,10 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     disk_reserve: Size = 200_000_000  # below it nothing more is accepted
     maxmemory: Size = 2_000_000_000  # of the embedded Redis
 
+    estimators: Annotated[str, Meta(max_length=10_000)] = ""  # classes that may be trained too: lightgbm.LGBMClassifier, …
+    keep_versions: Annotated[int, Meta(ge=1, le=10_000)] = 10  # of each model, and those that an alias or an open job names
+    swap_patience: Annotated[float, Meta(ge=0, le=600)] = 10.0  # for workers to load a version before it serves
+    loaded_bytes: Size = 1_000_000_000  # of models that one worker process keeps loaded
     max_models: Annotated[int, Meta(ge=1, le=100_000)] = 1000
     default_model: Name = "iris"
 
@@ -83,8 +88,11 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         return Path(self.home).expanduser().absolute()
 
     @property
-    def store_path(self) -> Path:
-        return Path(self.store).expanduser().absolute() if self.store else self.home_path / "models"
+    def store_location(self) -> str:
+        """A folder, or the URL of an object store."""
+        if "://" in self.store:
+            return self.store
+        return str(Path(self.store).expanduser().absolute() if self.store else self.home_path / "models")
 
     @property
     def broker(self) -> str:

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from api.exchange import Answer
 from api.problem import JobError, job_error
-from jobs.job import Job, Record, State
+from jobs.job import Job, Kind, Record, State
 
 POLL_AFTER = "1"  # seconds
 JSON = ("Content-Type", "application/json")
@@ -20,20 +20,26 @@ class ModelReference(Struct, frozen=True):
     version: int
 
 
+class DatasetReference(Struct, frozen=True):
+    name: str
+
+
 class JobAnswer(Struct, frozen=True, omit_defaults=True):
-    """A job, queued to final. ``result`` or ``error`` when it is final."""
+    """A job of a model or of a data set, queued to final. ``progress`` while it runs; ``result`` or ``error`` at its end."""
 
     id: str
     kind: str
     status: State
-    model: ModelReference
     created_at: str
     result_url: str
+    model: ModelReference | None = None
+    dataset: DatasetReference | None = None
     rows: int = 0  # of the body
     started_at: str | None = None
     finished_at: str | None = None
     attempts: int = 0
     worker: str | None = None
+    progress: Any = None
     result: Any = None
     error: JobError | None = None
 
@@ -45,7 +51,14 @@ class _StoredError(Struct):
 
 def accepted(job: Job, created_at: int, state: State) -> Answer:
     answer = JobAnswer(
-        job.id, job.kind.value, state, ModelReference(job.model, job.version), iso(created_at), f"/result/{job.id}", job.rows
+        id=job.id,
+        kind=job.kind.value,
+        status=state,
+        created_at=iso(created_at),
+        result_url=f"/result/{job.id}",
+        model=None if job.kind is Kind.DATASET else ModelReference(job.model, job.version),
+        dataset=DatasetReference(job.model) if job.kind is Kind.DATASET else None,
+        rows=job.rows,
     )
     return _unfinished(answer)
 
@@ -56,7 +69,8 @@ def of_record(record: Record, *headers: tuple[str, str]) -> Answer:
         id=record.id,
         kind=record.kind.value,
         status=record.state,
-        model=ModelReference(record.model, record.version),
+        model=None if record.kind is Kind.DATASET else ModelReference(record.model, record.version),
+        dataset=DatasetReference(record.model) if record.kind is Kind.DATASET else None,
         rows=record.rows,
         created_at=iso(record.created_at),
         result_url=f"/result/{record.id}",
@@ -64,6 +78,7 @@ def of_record(record: Record, *headers: tuple[str, str]) -> Answer:
         finished_at=iso(record.finished_at) if record.finished_at else None,
         attempts=record.attempts,
         worker=record.worker,
+        progress=msgspec.Raw(record.progress) if record.progress is not None else None,
         result=msgspec.Raw(record.result) if record.result is not None else None,
         error=_error(record.error) if record.error is not None else None,
     )
@@ -72,6 +87,10 @@ def of_record(record: Record, *headers: tuple[str, str]) -> Answer:
 
 def json(answer: Any, status: int = 200, *headers: tuple[str, str]) -> Answer:
     return Answer(msgspec.json.encode(answer), status, [JSON, *headers])
+
+
+def schema(answer: Any) -> Answer:
+    return Answer(msgspec.json.encode(answer), 200, [("Content-Type", "application/schema+json")])
 
 
 def iso(milliseconds: int) -> str:

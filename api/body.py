@@ -11,7 +11,8 @@ from werkzeug.http import parse_dict_header, parse_options_header
 
 from api.exchange import exchange
 from api.problem import Refusal
-from models.schema import Fault, InvalidInput, MalformedInput, refuse_duplicates
+from models.checker import refuse_duplicates
+from models.faults import Fault, InvalidInput, MalformedInput
 
 SPELLINGS = 100  # of a header, or queries, that are remembered …
 LONGEST = 300  # … unless they are longer
@@ -69,13 +70,26 @@ def query_of(type_: type[T]) -> Callable[[], T]:
 
     @remembered
     def read_query(text: str) -> T:
-        given = dict(reversed(parse_qsl(text)))  # the first of several counts
-        try:
-            return msgspec.convert(given, type_, strict=False)
-        except msgspec.ValidationError as error:
-            raise InvalidInput([_fault(error, type_)]) from None
+        return from_texts(dict(reversed(parse_qsl(text))), type_)  # the first of several counts
 
     return lambda: read_query(exchange().query)
+
+
+def from_texts(given: dict[str, str], type_: type[T]) -> T:
+    """Texts as one form; a field that is no single value comes as JSON. Raises InvalidInput."""
+    try:
+        return msgspec.convert({name: _value(name, text) for name, text in given.items()}, type_, strict=False)
+    except msgspec.ValidationError as error:
+        raise InvalidInput([_fault(error, type_)]) from None
+
+
+def _value(name: str, text: str) -> Any:
+    if not text.lstrip().startswith("{"):
+        return text
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidInput([Fault(f"/{name[:80]}", f"this is no JSON: {error}")]) from None
 
 
 def preferred_wait(most: float) -> float:
@@ -93,7 +107,7 @@ def _wait(prefer: str) -> float:
 def _fault(error: msgspec.ValidationError, type_: type[msgspec.Struct]) -> Fault:
     """With what is taken, in words for a person."""
     detail, _, path = str(error).partition(" - at `$")
-    names, field = list(type_.__struct_fields__), path.rstrip("`").removeprefix(".")
+    names, field = list(type_.__struct_fields__), re.split(r"[.\[`]", path.removeprefix("."))[0]
     if field in names:
         taken = _taken(get_type_hints(type_, include_extras=True)[field])
         return Fault(f"/{field}", f"expected {taken}" if taken else detail[:1].lower() + detail[1:])

@@ -5,7 +5,7 @@ from msgspec import Struct
 
 from api import answers
 from api.exchange import Answer, aside, service
-from jobs.job import Kind
+from jobs.job import WORKERS, Kind
 
 blueprint = Blueprint("health", __name__, url_prefix="/health")
 
@@ -15,11 +15,13 @@ class Live(Struct, frozen=True):
 
 
 class Ready(Struct, frozen=True):
-    """``workers`` counts live worker processes by kind; ``reconciled_seconds_ago`` is null if no reconciler ever ran."""
+    """``workers`` counts live worker processes by kind; ``reconciled_seconds_ago`` is null if no reconciler ever ran.
+    ``unloadable``: versions that a worker could not load within the last minute, and why; their jobs wait for one that can."""
 
     status: str
     workers: dict[str, int]
     reconciled_seconds_ago: float | None
+    unloadable: dict[str, str] = {}
 
 
 @blueprint.get("/live")
@@ -35,6 +37,6 @@ async def ready() -> Answer:
 
 def _ready() -> Answer:
     ledger = service().ledger
-    workers = {kind.value: len(ledger.live_owners(kind)) for kind in Kind}
+    workers = {kind.value: len(ledger.live_owners(kind)) for kind in WORKERS}
     since = ledger.since_reconciled()
-    return answers.json(Ready("ready", workers, None if since is None else round(since, 3)))
+    return answers.json(Ready("ready", workers, None if since is None else round(since, 3), ledger.unloadable(Kind.PREDICT)))

@@ -1,4 +1,4 @@
-"""GET /models and /models/<name>: what there is, what it takes, how it was judged."""
+"""GET /models, /models/<name>, its versions and its schema: what there is, what it takes, how it was judged."""
 
 from typing import Any
 
@@ -7,9 +7,10 @@ from msgspec import Struct
 
 from api import answers
 from api.exchange import Answer, aside, service
-from models.card import CHAMPION, Card
+from models.card import Card
+from models.moves import Move
 from models.packaged import packaged_schema
-from models.registry import Model, UnknownModel
+from models.registry import Model, UnknownModel, UnknownVersion
 from models.schema import Schema
 
 blueprint = Blueprint("models", __name__)
@@ -27,12 +28,24 @@ class ModelList(Struct, frozen=True):
 
 
 class ModelAnswer(Struct, frozen=True):
-    """``schema`` is a JSON Schema of one measurement, as the champion takes it."""
+    """``schema`` is a JSON Schema of one measurement, as the champion takes it. ``moves`` of its aliases, newest first; ``notes``
+    on versions, by number: of data that were deleted since."""
 
     name: str
     aliases: dict[str, int]
     schema: dict[str, Any] | None
     versions: list[Card]
+    moves: list[Move]
+    notes: dict[int, list[str]]
+
+
+class VersionAnswer(Struct, frozen=True):
+    """``moves``: those to and from this version."""
+
+    card: Card
+    aliases: list[str]
+    moves: list[Move]
+    notes: list[str]
 
 
 @blueprint.get("/models")
@@ -45,6 +58,17 @@ async def show_model(name: str) -> Answer:
     return await aside(_show, name)
 
 
+@blueprint.get("/models/<name>/schema")
+async def show_schema(name: str) -> Answer:
+    return await aside(_show_schema, name)
+
+
+@blueprint.get("/models/<name>/versions/<version>")
+async def show_version(name: str, version: str) -> Answer:
+    """By its number or an alias."""
+    return await aside(_show_version, name, version)
+
+
 def _list() -> Answer:
     names = sorted({*service().registry.names(), service().settings.default_model})
     found = zip(names, service().registry.summaries(names), strict=True)
@@ -52,17 +76,39 @@ def _list() -> Answer:
 
 
 def _show(name: str) -> Answer:
-    model, known = _model(name), packaged_schema(name) if name == service().settings.default_model else None
-    if known is None and service().registry.model(name) is None:
-        raise UnknownModel(f"there is no model {name[:64]}; there are: {', '.join(service().registry.names()) or 'none yet'}")
-    schema = _champion_schema(model) or known
-    return answers.json(ModelAnswer(name, model.aliases, schema.json_schema() if schema else None, list(model.cards.values())))
+    model = _model(name)
+    schema = _champion_schema(model)
+    cards = list(model.cards.values())
+    shown = schema.json_schema() if schema else None
+    return answers.json(ModelAnswer(name, model.aliases, shown, cards, model.moves, model.notes))
+
+
+def _show_schema(name: str) -> Answer:
+    schema = _champion_schema(_model(name))
+    if schema is None:
+        raise UnknownVersion(f"no version of {name} serves yet")
+    return answers.schema(schema.json_schema())
+
+
+def _show_version(name: str, reference: str) -> Answer:
+    model = _model(name)
+    number = int(reference) if reference.isdecimal() and len(reference) < 10 else model.aliases.get(reference, 0)
+    card = model.cards.get(number)
+    if card is None:
+        known = ", ".join(map(str, [*model.aliases, *model.cards])) or "none"
+        raise UnknownVersion(f"{name} has no version {reference[:64]}; it has {known}")
+    aliases = [alias for alias, version in model.aliases.items() if version == number]
+    moved = [move for move in model.moves if number in (move.from_version, move.to_version)]
+    return answers.json(VersionAnswer(card, aliases, moved, model.notes.get(number, [])))
 
 
 def _model(name: str) -> Model:
-    return service().registry.model(name) or Model(name, {}, {})
+    """Raises UnknownModel. The one that comes with mldeploy is known before it has ever been trained."""
+    found = service().registry.model(name)
+    if found is None and packaged_schema(name) is None:
+        raise UnknownModel(f"there is no model {name[:64]}; there are: {', '.join(service().registry.names()) or 'none yet'}")
+    return found or Model(name, {}, {})
 
 
 def _champion_schema(model: Model) -> Schema | None:
-    champion = model.cards.get(model.aliases.get(CHAMPION, 0))
-    return champion.schema if champion else None
+    return model.champion.schema if model.champion else packaged_schema(model.name)

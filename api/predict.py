@@ -1,6 +1,6 @@
 """POST /predict: measurements in, a job out."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from flask import Blueprint
@@ -12,11 +12,12 @@ from api.ids import new_id
 from api.submit import submit
 from jobs.errors import AfterFailed, LedgerUnavailable, Moved
 from jobs.job import NOTHING, Expectation, Job, Kind
-from models.card import CHAMPION
-from models.options import ModelName, PredictOptions, TrainOptions
+from models.card import CHAMPION, Card
+from models.faults import Fault, InvalidInput, TooManyRows
+from models.options import ModelName, PredictOptions, TrainOptions, TrainTask
 from models.packaged import packaged_schema
 from models.registry import UnknownModel, UnknownVersion
-from models.schema import Measurements, Schema, TooManyRows
+from models.schema import Measurements, Schema
 
 blueprint = Blueprint("predict", __name__)
 
@@ -27,13 +28,14 @@ RESERVATIONS = 3  # tries; each failed training costs one
 
 
 class PredictQuery(Struct, frozen=True, forbid_unknown_fields=True):
-    """``version`` is a number or an alias."""
+    """``version`` is a number or an alias. ``extra``: what becomes of fields that the model does not take."""
 
     model: ModelName = ""
     version: Annotated[
         str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$(?!\n)", description="a number or an alias such as champion")
     ] = CHAMPION
     proba: bool = False
+    extra: Literal["refuse", "drop"] = "refuse"
 
 
 predict_query = query_of(PredictQuery)
@@ -48,7 +50,8 @@ async def predict() -> Answer:
     for _ in range(MOVES):
         if card is None:
             return await _train_first(name, asked, body)
-        measured = await _check(card.schema, body)
+        measured = await _check(card.schema, body, asked)
+        _check_probabilities(card, asked)
         _check_size(measured, card.schema, asked.proba)
         expects = Expectation(*registry.expectation(name, asked.version, card.version))
         try:
@@ -58,9 +61,14 @@ async def predict() -> Answer:
     raise LedgerUnavailable(f"{asked.version} of {name} keeps moving")
 
 
-async def _check(schema: Schema, body: bytes) -> Measurements:
-    most = service().settings.max_rows
-    return schema.check(body, most) if len(body) < LARGE else await aside(schema.check, body, most)
+async def _check(schema: Schema, body: bytes, asked: PredictQuery) -> Measurements:
+    most, drop = service().settings.max_rows, asked.extra == "drop"
+    return schema.check(body, most, drop) if len(body) < LARGE else await aside(schema.check, body, most, drop)
+
+
+def _check_probabilities(card: Card, asked: PredictQuery) -> None:
+    if asked.proba and not card.probabilities:
+        raise InvalidInput([Fault("/proba", f"{card.name} version {card.version} ({card.estimator}) gives no probabilities")])
 
 
 def _check_size(measured: Measurements, schema: Schema, proba: bool) -> None:
@@ -73,10 +81,10 @@ async def _train_first(name: str, asked: PredictQuery, body: bytes) -> Answer:
     schema, registry = packaged_schema(name), service().registry
     if asked.version != CHAMPION or schema is None:
         raise await aside(_unknown, name, asked.version)
-    measured = await _check(schema, body)
+    measured = await _check(schema, body, asked)
     for _ in range(RESERVATIONS):
         reserved = await aside(registry.reserve, name, await new_id())
-        options = msgspec.json.encode(TrainOptions(model=name))
+        options = msgspec.json.encode(TrainTask(TrainOptions(model=name)))
         training = Job(reserved.job_id, Kind.TRAIN, name, reserved.version, 0, b"", options)
         job = await _job(name, reserved.version, measured, asked.proba, after=reserved.job_id)
         try:
@@ -100,4 +108,9 @@ def _unknown(name: str, reference: str) -> UnknownModel | UnknownVersion:
         return UnknownModel(f"there is no model {name}; there are: {known}")
     if not model.cards:
         return UnknownModel(f"{name} has no version yet: its training has not succeeded")
+    if reference == CHAMPION:
+        return UnknownVersion(
+            f"no version of {name} serves yet, since none was better than the baseline: PUT /models/{name}/aliases/champion "
+            f"promotes one of {', '.join(map(str, model.cards))}"
+        )
     return UnknownVersion(f"{name} has no version {reference}; it has {', '.join(map(str, [*model.aliases, *model.cards]))}")

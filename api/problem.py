@@ -9,8 +9,11 @@ from werkzeug.exceptions import HTTPException
 
 from api.exchange import Answer, exchange
 from jobs.errors import AfterFailed, LaneFull, LedgerFull, LedgerUnavailable, Moved
-from models.registry import TooManyModels, UnknownModel, UnknownVersion
-from models.schema import Fault, InvalidInput, MalformedInput, TooManyRows
+from models.datasets import UnknownDataset
+from models.faults import Fault, InvalidInput, MalformedInput, TooManyRows
+from models.moves import NothingToRollBackTo
+from models.registry import MovedMeanwhile, TooManyModels, UnknownModel, UnknownVersion
+from models.rollout import CannotServe
 
 log = logging.getLogger("mldeploy.api")
 
@@ -29,7 +32,7 @@ class SlowBody(Exception):
 # code: (status, title). Those without a status are of failed jobs, not of requests.
 PROBLEMS: dict[str, tuple[int | None, str]] = {
     "malformed-input": (400, "The body is not JSON"),
-    "bad-csv": (422, "The body is not a table that can be trained on"),
+    "bad-table": (422, "The body is not a table that can be trained on"),
     "invalid-input": (422, "The input is not what is taken"),
     "slow-body": (408, "The body did not arrive in time"),
     "too-many-rows": (422, "Too many measurements in one request"),
@@ -37,6 +40,12 @@ PROBLEMS: dict[str, tuple[int | None, str]] = {
     "unsupported-media-type": (415, "This content type is not taken"),
     "unknown-model": (404, "There is no such model"),
     "unknown-version": (404, "The model has no such version"),
+    "unknown-dataset": (404, "There is no such data set"),
+    "nothing-before": (409, "There is no version to roll back to"),
+    "cannot-serve": (409, "No worker can load the version"),
+    "champion-stays": (409, "The champion cannot be taken away"),
+    "moved-meanwhile": (409, "The model's aliases keep moving"),
+    "too-many-datasets": (409, "There are as many data sets as may be"),
     "unknown-job": (404, "There never was such a job"),
     "forgotten-job": (410, "The job has been forgotten"),
     "job-running": (409, "The job is running"),
@@ -58,6 +67,7 @@ PROBLEMS: dict[str, tuple[int | None, str]] = {
     "corrupt-artifact": (None, "The model's file was altered"),
     "bad-training-data": (None, "The training set cannot be used"),
     "training-failed": (None, "The training failed"),
+    "store-failed": (None, "The store did not take or give what it should"),
 }
 
 CODES: dict[type[Exception], str] = {
@@ -66,6 +76,10 @@ CODES: dict[type[Exception], str] = {
     TooManyRows: "too-many-rows",
     UnknownModel: "unknown-model",
     UnknownVersion: "unknown-version",
+    UnknownDataset: "unknown-dataset",
+    NothingToRollBackTo: "nothing-before",
+    CannotServe: "cannot-serve",
+    MovedMeanwhile: "moved-meanwhile",
     TooManyModels: "too-many-models",
     TooManyUploads: "too-many-uploads",
     SlowBody: "slow-body",
@@ -75,6 +89,8 @@ CODES: dict[type[Exception], str] = {
     AfterFailed: "unavailable",
     Moved: "unavailable",
 }
+
+ROUTES = "/predict, /train, /result/<id>, /models, /datasets, /health/live and /health/ready"
 
 HTTP_CODES = {404: "not-found", 405: "method-not-allowed", 413: "body-too-large", 415: "unsupported-media-type"}
 
@@ -146,7 +162,9 @@ def _http_detail(code: str, error: HTTPException) -> str:
         return f"A body has at most {exchange().service.settings.max_body:,} bytes: send less at a time."
     if code == "method-not-allowed":
         return f"{path} takes {', '.join(sorted(getattr(error, 'valid_methods', None) or ()))}."
-    return f"There is no route {path}; there are /predict, /train, /result/<id>, /models, /health/live and /health/ready."
+    return (
+        f"There is no route {path}; there are /predict, /train, /result/<id>, /models, /datasets, /health/live and /health/ready."
+    )
 
 
 def _answer(code: str, detail: str, faults: list[Fault] | None = None) -> Answer:

@@ -18,7 +18,7 @@ from api.problem import SlowBody, TooManyUploads
 from api.routes import Routes
 from api.service import Service
 from api.turns import Turns
-from models.schema import MalformedInput
+from models.faults import MalformedInput
 
 BODY_PATIENCE = 30.0  # seconds for a whole body
 MOST_RECEIVED = 25  # times the largest body, of all bodies being received

@@ -11,7 +11,9 @@ from jobs.committer import Committer
 from jobs.errors import LedgerError
 from jobs.ledger import Ledger
 from jobs.waiters import Waiters
+from models.datasets import Datasets
 from models.registry import Registry
+from models.rollout import Rollout
 from settings import Settings
 
 MOST_WARMED = 100  # models
@@ -24,6 +26,8 @@ class Service:
     settings: Settings
     ledger: Ledger
     registry: Registry
+    datasets: Datasets
+    rollout: Rollout
     bell: Bell
     committer: Committer
     waiters: Waiters
@@ -51,4 +55,6 @@ def make_service(settings: Settings) -> Service:
     on_loop = AsyncLedger(ledger)
     threads = ThreadPoolExecutor(settings.api_threads, "aside")
     waiters = Waiters(on_loop, settings.api_waiters, settings.keep)
-    return Service(settings, ledger, registry, bell, Committer(on_loop, bell), waiters, threads)
+    datasets = Datasets(ledger.redis, ledger.prefix, ledger.guard)
+    rollout = Rollout(ledger.redis, ledger.prefix, ledger.guard)
+    return Service(settings, ledger, registry, datasets, rollout, bell, Committer(on_loop, bell), waiters, threads)

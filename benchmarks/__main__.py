@@ -15,6 +15,7 @@ from benchmarks.backlog import Backlog, measure_backlog
 from benchmarks.measure import measure
 from benchmarks.models import ROWS, Model, make_all
 from benchmarks.report import Ratio, Results, cpu_table, picture, ratio_table, table, write
+from benchmarks.swaps import Swaps, measure_swaps, ratios, told
 
 POLLED, WAITED, ARRAY = "submit and poll", "Prefer: wait", "array of 10,000 rows"
 CONNECTIONS = (1, 32, 128)
@@ -25,11 +26,11 @@ CONNECTIONS = (1, 32, 128)
 @click.option("--rounds", default=2, show_default=True, help="of everything; figures are medians")
 def main(seconds: float, rounds: int) -> None:
     """Measure, print, and write docs/performance.md."""
-    results, limits, backlogs = Results(), list[dict[str, float]](), list[Backlog]()
+    results, limits, backlogs, swaps = Results(), list[dict[str, float]](), list[Backlog](), list[Swaps]()
     for number in range(rounds):
         with tempfile.TemporaryDirectory() as name:
             print(f"round {number + 1} of {rounds}", flush=True)
-            models = measure_mldeploy(results, folder_in(name, "always"), seconds, backlogs)
+            models = measure_mldeploy(results, folder_in(name, "always"), seconds, backlogs, swaps)
             measure_everysec(results, folder_in(name, "everysec"), seconds)
             tree = models["iris"]
             for name_of in ("iris", "forest", "pipeline"):
@@ -40,7 +41,7 @@ def main(seconds: float, rounds: int) -> None:
                         measure(running, "bare Flask", "predict in the view", "flask", connections, **load_of(tree, seconds))
                     )
             limits.append(measure_limits(models))
-    report(results, {what: float(np.median([each[what] for each in limits])) for what in limits[0]}, backlogs)
+    report(results, {what: float(np.median([each[what] for each in limits])) for what in limits[0]}, backlogs, swaps)
 
 
 def folder_in(base: str, name: str) -> Path:
@@ -53,7 +54,9 @@ def load_of(model: Model, seconds: float) -> dict[str, Any]:
     return {"seconds": seconds, "rows": ROWS, "labels": model.labels}
 
 
-def measure_mldeploy(results: Results, folder: Path, seconds: float, backlogs: list[Backlog]) -> dict[str, Model]:
+def measure_mldeploy(
+    results: Results, folder: Path, seconds: float, backlogs: list[Backlog], swaps: list[Swaps]
+) -> dict[str, Model]:
     """As it comes: two predict processes, append-only file, appendfsync always."""
     with systems.mldeploy(folder) as running:
         models = make_all(running, folder)
@@ -69,6 +72,7 @@ def measure_mldeploy(results: Results, folder: Path, seconds: float, backlogs: l
                 plan = {**load_of(models[name], seconds), "model": name}
                 results.add(measure(running, "mldeploy", f"{WAITED}, {name}", "mldeploy-waited", connections, **plan))
                 results.add(measure(running, "mldeploy", f"{POLLED}, {name}", "mldeploy-polled", connections, **plan))
+        swaps += measure_swaps(running)
         backlogs.append(measure_backlog(running, models["iris"]))
         return models
 
@@ -114,14 +118,14 @@ def _rate(function: Callable[[], object], rows: int) -> float:
     return times * rows / (time.perf_counter() - since)
 
 
-def report(results: Results, limits: dict[str, float], backlogs: list[Backlog]) -> None:
+def report(results: Results, limits: dict[str, float], backlogs: list[Backlog], swaps: list[Swaps]) -> None:
     def of(field: str) -> float:
         return float(np.median([getattr(each, field) for each in backlogs]))
 
     slower = [b.behind.report.jobs_per_second / b.empty.report.jobs_per_second for b in backlogs]
     later = [b.empty.report.p95 / b.behind.report.p95 for b in backlogs]
     probes = [1000 * results.of("mldeploy", POLLED, connections, "poll_p95") for connections in (32, 128)]
-    ratios = [
+    found = [
         Ratio("submit and poll, 32 connections, against the tutorial", _against(results, 32), 3, 4),
         Ratio("submit and poll, 128 connections, against the tutorial", _against(results, 128), 4, 5),
         Ratio("GET of an unfinished job under that load, 32 connections, p95", probes[0], 25, 10, "ms", most=True),
@@ -135,10 +139,18 @@ def report(results: Results, limits: dict[str, float], backlogs: list[Backlog]) 
         Ratio("Redis memory per finished single prediction", of("bytes_per_job") / 1000, 1.2, 0.8, "KB", most=True),
         Ratio("singles while 100,000 others wait, jobs/s against an empty queue", float(np.median(slower)), 0.7, 0.9),
         Ratio("the same, p95 (empty / behind)", float(np.median(later)), 0.7, 0.9),
+        *ratios(swaps),
     ]
     bare = "\n".join(f"- {what}: {rate:,.0f} rows/s" for what, rate in limits.items())
     left = f"{of('waited'):,.0f} of the 100,000 still waited at the end of that measurement."
-    parts = [ratio_table(ratios), left, table(results), "One process, nothing around it:", bare, cpu_table(results)]
+    parts = [
+        ratio_table(found),
+        f"{left}\n\n{told(swaps)}",
+        table(results),
+        "One process, nothing around it:",
+        bare,
+        cpu_table(results),
+    ]
     write("bench", parts, picture(results, [WAITED, POLLED, "predict in the view"]))
 
 

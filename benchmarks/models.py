@@ -2,25 +2,25 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import joblib
-import sklearn
 from msgspec import Struct
 from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
-from benchmarks.systems import Running, ledger_of
+from benchmarks.systems import Running
 from mldeploy.client import Client
-from models import artifact, dataset
-from models.card import Card, Metrics, from_json
+from models import artifact, dataset, table
+from models.card import from_json
 from models.packaged import packaged_csv
-from models.registry import Registry
 
-TABLE = dataset.read(packaged_csv("iris") or b"")
+TABLE = dataset.make(table.read(packaged_csv("iris") or b"", "csv"))
 ROWS: list[dict[str, float]] = [dict(zip(TABLE.schema.names, row, strict=True)) for row in TABLE.features.tolist()]
 
 
@@ -42,28 +42,14 @@ def make_all(running: Running, folder: Path) -> dict[str, Model]:
 
 
 def publish_pipeline(running: Running) -> None:
-    """As a training that has finished does."""
+    """As an operator brings in a model of his own."""
     columns = ColumnTransformer([("scale", StandardScaler(), [0, 1]), ("squeeze", MinMaxScaler(), [2, 3])])
-    pipeline = make_pipeline(columns, LogisticRegression(max_iter=1000)).fit(TABLE.features, TABLE.labels)
-    written = artifact.write(running.home / "models", "pipeline/1-1", pipeline, b"")
-    card = Card(
-        name="pipeline",
-        version=1,
-        created_at="",
-        job_id="",
-        estimator="Pipeline",
-        schema=TABLE.schema,
-        training_rows=len(ROWS),
-        data_sha256="",
-        metrics=Metrics(0, 0, 0, 0),
-        artifact=written,
-        scikit_learn=sklearn.__version__,
-        python="",
-    )
-    ledger = ledger_of(running)
-    for key, field, _, value in Registry(ledger.redis, ledger.prefix, ledger.guard).publication(card, None, promote=True):
-        ledger.redis.hset(ledger.prefix + key, field, value)
-    ledger.redis.hset(ledger.prefix + "models", "pipeline", 1)
+    pipeline = make_pipeline(columns, LogisticRegression(max_iter=1000)).fit(TABLE.features, TABLE.target)
+    file, sample = running.home / "pipeline.joblib", running.home / "iris.csv"
+    joblib.dump(pipeline, file)
+    sample.write_bytes(packaged_csv("iris") or b"")
+    command = [sys.executable, "-m", "mldeploy.operate", "import", str(file), "--name", "pipeline", "--sample", str(sample)]
+    subprocess.run([*command, "--home", str(running.home)], check=True, stdout=subprocess.DEVNULL)
 
 
 def _of(running: Running, folder: Path, name: str) -> Model:

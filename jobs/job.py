@@ -4,12 +4,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 SMALL = 100  # rows; a larger prediction waits in a lane of its own
-LANES = {"predict": ("predict.small", "predict.large"), "train": ("train",)}
+LANES = {"predict": ("predict.small", "predict.large"), "train": ("train.data", "train")}  # by the kind of worker
 
 
 class Kind(StrEnum):
     PREDICT = "predict"
     TRAIN = "train"
+    DATASET = "dataset"  # rows for a data set; done by those who train, before the trainings
+
+
+WORKERS = (Kind.PREDICT, Kind.TRAIN)
 
 
 class State(StrEnum):
@@ -39,7 +43,8 @@ NOTHING = Expectation("", "", "")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job as it is submitted. ``payload`` and ``options`` mean nothing to the ledger."""
+    """A job as it is submitted. ``payload`` and ``options`` mean nothing to the ledger. Of a data set's job ``model`` is the data
+    set's name, and ``version`` 0."""
 
     id: str
     kind: Kind
@@ -55,6 +60,8 @@ class Job:
     def lane(self) -> str:
         if self.kind is Kind.TRAIN:
             return "train"
+        if self.kind is Kind.DATASET:
+            return "train.data"
         return "predict.small" if self.rows <= SMALL else "predict.large"
 
 
@@ -75,6 +82,7 @@ class Record:
     worker: str | None
     result: bytes | None  # JSON
     error: bytes | None  # JSON: type, detail
+    progress: bytes | None = None  # JSON: done, total, stage; while it runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +140,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """Set ``field`` of the hash ``key`` to ``value`` in the step that ends a job, if it still is ``expected``."""
+    """Set ``field`` of the hash ``key`` to ``value`` in the step that ends a job, if it still is ``expected``. ``stamped``: the
+    first ``"@now"`` in the value becomes Redis's time in milliseconds."""
 
     key: str
     field: str
     expected: str
     value: str
+    stamped: bool = False

@@ -16,14 +16,14 @@ from redis.commands.core import Script
 from jobs import identity, replies
 from jobs.connection import Breaker, connect
 from jobs.errors import EffectConflict, LedgerError, LedgerFull, LedgerUnavailable
-from jobs.job import LANES, Appetite, Claim, Effect, Job, Kind, Outcome, Record, Rest
+from jobs.job import LANES, Appetite, Claim, ClaimedJob, Effect, Job, Kind, Outcome, Record, Rest
 from jobs.replies import Accepted, Rings
 from settings import Settings
 
 T = TypeVar("T")
 Call = tuple[str, list[Any]]  # a script and its arguments
 
-SCRIPTS = ("finish", "claim", "add", "read", "take_back", "sign_off", "cancel", "renew", "reconcile")
+SCRIPTS = ("finish", "claim", "add", "read", "take_back", "sign_off", "cancel", "renew", "reconcile", "report", "retire")
 
 READ_AT_ONCE = 1_000_000  # bytes of results in one reply; the rest in another
 DIED = b'{"type":"worker-died","detail":"The worker process died each time it worked on this job."}'
@@ -165,7 +165,17 @@ class Ledger:
         held, starved = self._run("renew", [self._lease, kind, *owners])
         return held, starved / 1000
 
+    def report(self, owner: str, job: ClaimedJob, progress: bytes) -> bool:
+        """How far a job is (JSON); whether it is still ours."""
+        return bool(self._run("report", [owner, job.id, job.fence, progress]))
+
     # Those who look after it
+
+    def retire(self, key: str, version: int, group: str, force: bool = False) -> str:
+        """Forget a model's version, unless an alias or an open job names it. Returns ``retired``, ``aliased``, ``open`` or
+        ``missing``."""
+        told: bytes = self._run("retire", [key, version, group, int(force)])
+        return told.decode()
 
     def reconcile(self, outage: float) -> tuple[int, int, Rings]:
         """What nobody else will do. Returns owners found dead, finished jobs forgotten, and knocks to make."""
@@ -188,6 +198,22 @@ class Ledger:
         last = self._breaker.call(lambda: self.redis.get(self.prefix + "reconciled"))
         seconds, micros = self._breaker.call(self.redis.time)
         return None if last is None else seconds + micros / 1e6 - int(last) / 1000
+
+    def note_unloadable(self, kind: str, group: str, why: str, seconds: float) -> None:
+        """Jobs of this group wait for a worker that can load it: told to who asks whether all is well."""
+        until = self._redis_time() + int(seconds * 1000)
+        self._breaker.call(lambda: self.redis.hset(f"{self.prefix}unloadable:{kind}", group, f"{until} {why}"))
+
+    def unloadable(self, kind: str) -> dict[str, str]:
+        """Groups that a worker could not load lately, and why."""
+        key = f"{self.prefix}unloadable:{kind}"
+        found = cast("dict[bytes, bytes]", self._breaker.call(lambda: self.redis.hgetall(key)))
+        told = {group.decode(): value.decode().partition(" ") for group, value in found.items()}
+        now = self._redis_time()
+        over = [group for group, (until, _, _) in told.items() if int(until) < now]
+        if over:
+            self._breaker.call(lambda: self.redis.hdel(key, *over))
+        return {group: why for group, (_, _, why) in told.items() if group not in over}
 
     def waiting(self, lane: str) -> int:
         return int(self._breaker.call(lambda: self.redis.hget(f"{self.prefix}lane:{lane}", "jobs")) or 0)
@@ -245,7 +271,7 @@ class Ledger:
         return Rest(rest / 1000) if rest else replies.claim(group, jobs)
 
     def _finish_call(self, owner: str, outcomes: Sequence[Outcome], effects: Sequence[Effect]) -> Call:
-        changes = [value for e in effects for value in (e.key, e.field, e.expected, e.value)]
+        changes = [value for e in effects for value in (e.key, e.field, e.expected, e.value, int(e.stamped))]
         ends = [value for o in outcomes for value in (o.job.id, o.job.fence, o.state.value, o.body)]
         return "finish", [owner, self._bell, len(effects), *changes, *ends]
 

@@ -84,6 +84,7 @@ def _record(
     worker: str,
     result: str,
     error: str,
+    progress: str,
 ) -> Record:
     model, _, version = group.rpartition("/")
     return Record(
@@ -100,4 +101,5 @@ def _record(
         worker=worker or None,
         result=result.encode() if result else None,
         error=error.encode() if error else None,
+        progress=progress.encode() if progress else None,
     )

@@ -1,5 +1,6 @@
-"""The command line: `mldeploy up|demo|predict|train|result|cancel|models`."""
+"""The command line: `mldeploy up|demo|predict|train|result|cancel|models|datasets`."""
 
+import getpass
 import json
 import os
 import sys
@@ -17,7 +18,8 @@ from mldeploy.stack.up import CannotStart, Up
 from mldeploy.waiting import spinner
 from settings import BadSettings, Settings, load
 
-ESTIMATORS = "DecisionTreeClassifier, GaussianNB, KNeighborsClassifier, LogisticRegression, RandomForestClassifier"
+POLL = 2.0  # seconds between looks at how far a job is
+BAR = 20  # characters
 
 url_option = click.option("--url", default="", help="Where the service is.  [default: MLDEPLOY_URL, or http://127.0.0.1:5000]")
 wait_option = click.option("--wait/--no-wait", default=True, show_default=True, help="Wait for the result, or print the job.")
@@ -79,29 +81,44 @@ def demo(once: bool, **options: Any) -> None:
 @click.option("--model", default="", help="The model's name.  [default: the service's own]")
 @click.option("--version", default="", help="A number or an alias.  [default: champion]")
 @click.option("--proba", is_flag=True, help="Give each class's probability too.")
+@click.option("--drop-extra", is_flag=True, help="Drop fields that the model does not take.")
 @url_option
 @wait_option
 @timeout_option
-def predict(measurements: str, model: str, version: str, proba: bool, url: str, wait: bool, timeout: float | None) -> None:
+def predict(measurements: str, url: str, wait: bool, timeout: float | None, **options: Any) -> None:
     """Predict MEASUREMENTS: JSON (an object or an array of them), a file that holds it, or - for standard input."""
     with _told():
         rows = _read_json(measurements)
-        _show(_client(url).predict(rows, model=model, version=version, proba=proba), wait, timeout)
+        _show(_client(url).predict(rows, **options), wait, timeout)
 
 
 @main.command()
-@click.argument("csv", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("table", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--model", default="", help="The model's name.  [default: the service's own]")
-@click.option("--target", default="", help="The column to predict.  [default: the last one]")
-@click.option("--estimator", default="", help=f"One of {ESTIMATORS}.  [default: the champion's, or the first of these]")
+@click.option("--dataset", default="", help="Train on the rows of this data set.  [default: the model's own]")
+@click.option("--target", default="", help="The column to predict.  [default: the model's own, or the last one]")
+@click.option("--weight", default="", help="A column of sample weights.")
+@click.option("--task", type=click.Choice(["classification", "regression"]), help="[default: told from the target]")
+@click.option("--estimator", default="", help="A scikit-learn class, or auto.  [default: the champion's, or auto]")
+@click.option("--params", default="", help="Its parameters, as JSON: '{\"max_depth\": 3}'")
+@click.option("--search", type=click.FloatRange(min=0), help="Look for better parameters, for so many seconds.")
+@click.option("--unknown", type=click.Choice(["refuse", "ignore"]), help="Categories not seen in training.  [default: refuse]")
 @click.option("--promote", type=click.Choice(["if_better", "always", "never"]), default="if_better", show_default=True)
+@click.option("--metric", help="What the gate compares.  [default: accuracy, or rmse]")
+@click.option("--min-improvement", type=click.FloatRange(min=0), help="By more than so much it must be better.  [default: 0]")
+@click.option("--confidence", type=float, help="Such as 0.95: all of the improvement's interval must be better.")
+@click.option("--test-share", type=float, help="Of the rows; fixed by the first training.  [default: 0.2]")
 @url_option
 @wait_option
 @timeout_option
-def train(csv: Path | None, url: str, wait: bool, timeout: float | None, **options: str) -> None:
-    """Train on CSV, or, without one, on the rows that the model has."""
+def train(table: Path | None, url: str, wait: bool, timeout: float | None, params: str, **options: Any) -> None:
+    """Train on TABLE (.csv, .parquet, .ndjson), or, without one, on the rows that the model has.
+
+    One row in five is kept for testing. The new version serves if it is better on those rows than the one in service.
+    """
     with _told():
-        _show(_client(url).train(csv, **options), wait, timeout)
+        options["params"] = _params(params)
+        _show(_client(url).train(table, **options), wait, timeout)
 
 
 @main.command()
@@ -124,13 +141,111 @@ def cancel(job_id: str, url: str) -> None:
         _print(_client(url).result(job_id).cancel().answer)
 
 
-@main.command()
-@click.argument("name", required=False)
+class Named(click.Group):
+    """A group of commands that also takes a name: `models iris` is `models show iris`."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            args = ["show", *args]
+        return super().resolve_command(ctx, args)
+
+
+@main.group(cls=Named, invoke_without_command=True)
 @url_option
-def models(name: str | None, url: str) -> None:
-    """List the models, or show one: what it takes, its versions, how they were judged."""
+@click.pass_context
+def models(context: click.Context, url: str) -> None:
+    """List the models; `models NAME` shows one: what it takes, its versions, how they were judged, who moved them."""
+    context.obj = url
+    if context.invoked_subcommand is None:
+        with _told():
+            _print(_client(url).models())
+
+
+@models.command("show")
+@click.argument("name")
+@url_option
+@click.pass_obj
+def show_model(outer: str, name: str, url: str) -> None:
+    """What it takes, its versions, how they were judged."""
     with _told():
-        _print(_client(url).model(name) if name else _client(url).models())
+        _print(_client(url or outer).model(name))
+
+
+@models.command()
+@click.argument("name")
+@click.argument("version", type=click.IntRange(1))
+@click.option("--alias", default="champion", show_default=True, help="champion serves.")
+@click.option("--why", default="", help="Logged with the move.")
+@url_option
+@click.pass_obj
+def promote(outer: str, name: str, version: int, alias: str, why: str, url: str) -> None:
+    """Make VERSION serve, or give it another alias."""
+    with _told():
+        _print(_client(url or outer).promote(name, version, alias=alias, who=getpass.getuser(), why=why))
+
+
+@models.command()
+@click.argument("name")
+@click.option("--why", default="", help="Logged with the move.")
+@url_option
+@click.pass_obj
+def rollback(outer: str, name: str, why: str, url: str) -> None:
+    """Back to the version that served before; again, and it goes one further back."""
+    with _told():
+        _print(_client(url or outer).rollback(name, who=getpass.getuser(), why=why))
+
+
+def _on_the_server(group: click.Group, name: str, told: str, command: str) -> None:
+    """A command that runs on the server, in a process of its own: it needs scikit-learn, we do not."""
+
+    @group.command(name, help=told, add_help_option=False, context_settings={"ignore_unknown_options": True})
+    @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+    def run(arguments: tuple[str, ...]) -> None:
+        program = [sys.executable, "-m", "mldeploy.operate", command, *arguments]
+        os.execv(program[0], program)
+
+
+_on_the_server(models, "import", "Bring in a model of yours, on the server.", "import")
+_on_the_server(models, "export", "Write a version with its card into a zip, on the server.", "export")
+_on_the_server(models, "refit", "Train what serves again, for a new scikit-learn, on the server.", "refit")
+_on_the_server(models, "delete", "Delete a model or a version for good, on the server.", "delete")
+
+
+@main.group(cls=Named, invoke_without_command=True)
+@url_option
+@click.pass_context
+def datasets(context: click.Context, url: str) -> None:
+    """List the data sets; `datasets NAME` shows one."""
+    context.obj = url
+    if context.invoked_subcommand is None:
+        with _told():
+            _print(_client(url).datasets())
+
+
+@datasets.command("show")
+@click.argument("name")
+@url_option
+@click.pass_obj
+def show_dataset(outer: str, name: str, url: str) -> None:
+    """Its columns, how many rows it has, what it was trained for."""
+    with _told():
+        _print(_client(url or outer).dataset(name))
+
+
+@datasets.command("add")
+@click.argument("name")
+@click.argument("table", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@url_option
+@wait_option
+@timeout_option
+@click.pass_obj
+def add_rows(outer: str, name: str, table: Path, url: str, wait: bool, timeout: float | None) -> None:
+    """Add the rows of TABLE (.csv, .parquet, .ndjson) to NAME; those that it has already are skipped."""
+    with _told():
+        _show(_client(url or outer).add_rows(name, table), wait, timeout)
+
+
+_on_the_server(datasets, "delete", "Delete a data set, or rows of it, for good, on the server.", "delete-data")
 
 
 def _settings(options: dict[str, Any]) -> Settings:
@@ -146,8 +261,8 @@ def _show(job: Job, wait: bool, timeout: float | None) -> None:
     goes_on = f"the job goes on: `mldeploy result {job.id}` reads it, `mldeploy cancel {job.id}` takes it back while it is queued"
     try:
         if wait:
-            with spinner(f"job {job.id}"):
-                job.wait(timeout)
+            with spinner(lambda: _how_far(job)):
+                job.wait(timeout, poll=POLL)
     except KeyboardInterrupt:
         _end(goes_on, 130)
     except TimeoutError as error:
@@ -159,9 +274,28 @@ def _show(job: Job, wait: bool, timeout: float | None) -> None:
         _end(f"Error: {JobFailed(job)}", 1)
 
 
+def _how_far(job: Job) -> str:
+    """The job with its stage and, where there is a total, a bar."""
+    at = job.progress
+    if not at:
+        return f"job {job.id} {job.status}"
+    filled = BAR * at["done"] // max(1, at["total"])
+    return f"job {job.id} {'█' * filled}{'░' * (BAR - filled)} {at['stage']} {at['done']}/{at['total']}"
+
+
 def _end(text: str, status: int) -> NoReturn:
     click.echo(text, err=True)
     sys.exit(status)
+
+
+def _params(given: str) -> dict[str, Any]:
+    try:
+        params = json.loads(given or "{}")
+    except ValueError as error:
+        raise click.UsageError(f"--params takes JSON, and this is not: {error}") from None
+    if not isinstance(params, dict):
+        raise click.UsageError("--params takes a JSON object")
+    return params
 
 
 def _read_json(given: str) -> Any:

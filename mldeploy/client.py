@@ -1,5 +1,7 @@
 """The client: submit, wait, read. It speaks HTTP and imports nothing else of mldeploy."""
 
+import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +14,16 @@ URL = "http://127.0.0.1:5000"
 LONGEST_POLL = 20.0  # seconds that one request is held
 PAUSE = 0.2  # seconds before a read is tried again while the service is away
 
-Row = Mapping[str, float]
+LONGEST_SWAP = 60.0  # seconds that workers may take to load a version
+CONTENT_TYPES = {
+    ".csv": "text/csv",
+    ".parquet": "application/vnd.apache.parquet",
+    ".ndjson": "application/x-ndjson",
+    ".jsonl": "application/x-ndjson",
+}
+
+Row = Mapping[str, Any]
+Table = Any  # a path, a CSV's text or bytes, or a data frame
 
 
 class Problem(Exception):
@@ -69,6 +80,11 @@ class Job:
         return self.answer.get("result")
 
     @property
+    def progress(self) -> dict[str, Any]:
+        """Of a training that runs: done, total, stage."""
+        return dict(self.answer.get("progress") or {})
+
+    @property
     def error(self) -> dict[str, Any] | None:
         return self.answer.get("error")
 
@@ -76,14 +92,15 @@ class Job:
         self.answer = self._client._call("GET", self.answer["result_url"])
         return self
 
-    def wait(self, timeout: float | None = None) -> Any:
-        """The job's result. Raises JobFailed, or TimeoutError after ``timeout`` seconds; an outage in between is waited out."""
+    def wait(self, timeout: float | None = None, poll: float = LONGEST_POLL) -> Any:
+        """The job's result. Raises JobFailed, or TimeoutError after ``timeout`` seconds; an outage in between is waited out.
+        ``poll``: seconds after which it is asked anew, and ``progress`` is of that moment."""
         deadline = time.monotonic() + (timeout if timeout is not None else float("inf"))
         while not self.done:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError(f"job {self.id} is still {self.status} after {timeout:g} s")
-            self._poll(min(left, LONGEST_POLL))
+            self._poll(min(left, poll))
         if self.status != "succeeded":
             raise JobFailed(self)
         return self.result
@@ -111,22 +128,42 @@ class Client:
         self._timeout = timeout
         self._session = requests.Session()
 
-    def predict(self, rows: Row | Sequence[Row] | Any, *, model: str = "", version: str | int = "", proba: bool = False) -> Job:
+    def predict(
+        self,
+        rows: Row | Sequence[Row] | Any,
+        *,
+        model: str = "",
+        version: str | int = "",
+        proba: bool = False,
+        drop_extra: bool = False,
+    ) -> Job:
         """One measurement (a mapping, or a row of a data frame) or a batch (a sequence of them, or a data frame)."""
         if hasattr(rows, "to_dict"):
             rows = rows.to_dict("records") if hasattr(rows, "columns") else rows.to_dict()
         body = _plain(rows) if isinstance(rows, Mapping) else [_plain(row) for row in rows]
-        query = {"model": model, "version": str(version), "proba": "true" if proba else ""}
+        query = {
+            "model": model,
+            "version": str(version),
+            "proba": "true" if proba else "",
+            "extra": "drop" if drop_extra else "",
+        }
         return Job(self, self._call("POST", "predict", json=body, params=_given(query)))
 
-    def train(self, csv: str | bytes | Path | None = None, **options: str) -> Job:
-        """Train on a CSV (a path, or its text), or on the rows that the model has. Options: model, target, estimator, promote."""
-        if csv is None:
+    def train(self, table: Table = None, **options: Any) -> Job:
+        """Train on a table (a path to CSV, Parquet or NDJSON, a CSV's text, or a data frame), or on the rows that the model has.
+
+        Options: model, dataset, target, weight, task, estimator, params, search, unknown, promote, metric, min_improvement,
+        confidence, test_share."""
+        if table is None:
             return Job(self, self._call("POST", "train", json=_given(options)))
-        if isinstance(csv, str):
-            csv = csv.encode() if "\n" in csv else Path(csv)
-        data = csv.read_bytes() if isinstance(csv, Path) else csv
-        return Job(self, self._call("POST", "train", data=data, params=_given(options), headers={"Content-Type": "text/csv"}))
+        data, content_type = _body(table)
+        query = {name: json.dumps(value) if isinstance(value, dict) else value for name, value in _given(options).items()}
+        return Job(self, self._call("POST", "train", data=data, params=query, headers={"Content-Type": content_type}))
+
+    def add_rows(self, dataset: str, table: Table) -> Job:
+        """Add a table's rows to a data set, or make it; those that it has already are skipped."""
+        data, content_type = _body(table)
+        return Job(self, self._call("POST", f"datasets/{dataset}", data=data, headers={"Content-Type": content_type}))
 
     def result(self, job_id: str) -> Job:
         return Job(self, self._call("GET", f"result/{job_id}"))
@@ -137,6 +174,30 @@ class Client:
 
     def model(self, name: str) -> dict[str, Any]:
         return self._call("GET", f"models/{name}")
+
+    def version(self, name: str, version: str | int = "champion") -> dict[str, Any]:
+        """A version's card, by its number or an alias."""
+        return self._call("GET", f"models/{name}/versions/{version}")
+
+    def schema(self, name: str) -> dict[str, Any]:
+        """JSON Schema of one measurement."""
+        return self._call("GET", f"models/{name}/schema")
+
+    def datasets(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._call("GET", "datasets")["datasets"]
+        return found
+
+    def dataset(self, name: str) -> dict[str, Any]:
+        return self._call("GET", f"datasets/{name}")
+
+    def promote(self, name: str, version: int, *, alias: str = "champion", who: str = "", why: str = "") -> dict[str, Any]:
+        """Move an alias; champion serves. The workers load the version first."""
+        body = _given({"version": version, "who": who, "why": why})
+        return self._call("PUT", f"models/{name}/aliases/{alias}", json=body, held=LONGEST_SWAP)
+
+    def rollback(self, name: str, *, who: str = "", why: str = "") -> dict[str, Any]:
+        """Back to the version that was champion before."""
+        return self._call("POST", f"models/{name}/rollback", json=_given({"who": who, "why": why}), held=LONGEST_SWAP)
 
     def ready(self) -> dict[str, Any]:
         return self._call("GET", "health/ready")
@@ -155,12 +216,34 @@ class Client:
 
 
 def _plain(row: Row) -> dict[str, Any]:
-    """NumPy's numbers as Python's."""
-    return {str(name): value.item() if hasattr(value, "item") else value for name, value in row.items()}
+    return {str(name): _plain_value(value) for name, value in row.items()}
 
 
-def _given(options: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in options.items() if value}
+def _plain_value(value: Any) -> Any:
+    """NumPy's numbers as Python's, what is missing as null, moments as text."""
+    if hasattr(value, "isoformat"):
+        text = value.isoformat()
+        return None if text == "NaT" else text
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value not in ("", None, {})}
+
+
+def _body(table: Table) -> tuple[bytes, str]:
+    if isinstance(table, str) and "\n" in table:
+        return table.encode(), CONTENT_TYPES[".csv"]
+    if isinstance(table, str | Path):
+        path = Path(table)
+        content_type = CONTENT_TYPES.get(path.suffix.lower())
+        if content_type is None:
+            raise ValueError(f"the format of {path.name} is not known: name it {', '.join(CONTENT_TYPES)}")
+        return path.read_bytes(), content_type
+    if hasattr(table, "to_csv"):
+        return str(table.to_csv(index=False)).encode(), CONTENT_TYPES[".csv"]
+    return table or b"", CONTENT_TYPES[".csv"]
 
 
 def _json(answer: requests.Response) -> dict[str, Any]:

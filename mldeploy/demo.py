@@ -6,16 +6,17 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import requests
 
 import tether
-from models import artifact, dataset
+from models import artifact, dataset, table
+from models.artifact import Shelf, open_shelf
 from models.card import Card
 from models.packaged import packaged_csv
+from models.signing import signing_key
 from settings import Settings, load
 
 FLOWER = {"sepal_length": 5.0, "sepal_width": 3.2, "petal_length": 1.5, "petal_width": 0.3}
@@ -50,15 +51,15 @@ class DemoFailed(RuntimeError):
 def demo(settings: Settings, once: bool, say: Callable[[str], None]) -> None:
     """Raises DemoFailed. With ``once`` it ends after the last step, otherwise on Ctrl-C."""
     with _service(settings, say) as (url, process):
-        walk(url, lambda: settings.store_path, say)
+        walk(url, lambda: open_shelf(settings.store_location, signing_key(settings.home_path, settings.signing_key)), say)
         if once:
             return
         say(TRY.format(url=url, flower=msgspec.json.encode(FLOWER).decode()))
         process.wait()
 
 
-def walk(url: str, store: Callable[[], Path], say: Callable[[str], None]) -> None:
-    """``store`` gives the folder of the models.
+def walk(url: str, shelf: Callable[[], Shelf], say: Callable[[str], None]) -> None:
+    """``shelf`` gives where the models are kept.
 
     Train, predict one, predict 150, check them against the stored model, retrain. Raises DemoFailed."""
     talk = Talk(url, say)
@@ -69,8 +70,9 @@ def walk(url: str, store: Callable[[], Path], say: Callable[[str], None]) -> Non
     flowers = _flowers()
     batch = talk.job("predict all 150 flowers", "POST", "/predict", flowers)
     predictions = [each["prediction"] for each in batch["result"]["predictions"]]
-    say(f"   {_compare(talk, batch['model'], predictions, flowers, store())}\n")
-    talk.job("train again: the gate lets no worse version serve", "POST", "/train", {})
+    say(f"   {_compare(talk, batch['model'], predictions, flowers, shelf())}\n")
+    again = talk.job("train again: the gate lets no worse version serve", "POST", "/train", {})["result"]
+    say(f"   version {again['model']['version']} {'serves' if again['promoted'] else 'does not serve'}: {again['reason']}\n")
     talk.step("what there is now", "GET", "/models", None)
 
 
@@ -104,13 +106,13 @@ class Talk:
         return found
 
 
-def _compare(talk: Talk, model: dict[str, Any], predictions: list[Any], flowers: list[dict[str, float]], store: Path) -> str:
+def _compare(talk: Talk, model: dict[str, Any], predictions: list[Any], flowers: list[dict[str, float]], shelf: Shelf) -> str:
     """Against the very file in the store, loaded and asked here."""
     cards = [
         msgspec.convert(card, Card) for card in talk.step("the model's card", "GET", f"/models/{model['name']}", None)["versions"]
     ]
     card = next(card for card in cards if card.version == model["version"])
-    stored = artifact.load(store, card)
+    stored = artifact.load(shelf, card)
     direct = stored.predict([[flower[name] for name in card.schema.names] for flower in flowers]).tolist()
     same = sum(ours == theirs for ours, theirs in zip(predictions, direct, strict=True))
     if same != len(flowers):
@@ -119,8 +121,8 @@ def _compare(talk: Talk, model: dict[str, Any], predictions: list[Any], flowers:
 
 
 def _flowers() -> list[dict[str, float]]:
-    table = dataset.read(packaged_csv("iris") or b"", "species")
-    return [dict(zip(table.schema.names, row, strict=True)) for row in table.features.tolist()]
+    iris = dataset.make(table.read(packaged_csv("iris") or b"", "csv"), "species")
+    return [dict(zip(iris.schema.names, row, strict=True)) for row in iris.features.tolist()]
 
 
 def _short(value: Any) -> str:

@@ -1,10 +1,10 @@
-"""A spinner on the terminal while a job is awaited; nothing when the output is piped."""
+"""A spinner on the terminal while a job is awaited, with how far it is; nothing when the output is piped."""
 
 import itertools
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
@@ -12,7 +12,7 @@ FRAME = 0.1
 
 
 @contextmanager
-def spinner(text: str) -> Iterator[None]:
+def spinner(text: Callable[[], str]) -> Iterator[None]:
     if not sys.stderr.isatty():
         yield
         return
@@ -26,10 +26,10 @@ def spinner(text: str) -> Iterator[None]:
         thread.join()
 
 
-def _spin(text: str, over: threading.Event) -> None:
+def _spin(text: Callable[[], str], over: threading.Event) -> None:
     since = time.monotonic()
     for frame in itertools.cycle(FRAMES):
-        print(f"\r{frame} {text} {time.monotonic() - since:.1f} s", end="", file=sys.stderr, flush=True)
+        print(f"\r\033[K{frame} {text()} {time.monotonic() - since:.1f} s", end="", file=sys.stderr, flush=True)
         if over.wait(FRAME):
             print("\r\033[K", end="", file=sys.stderr, flush=True)
             return

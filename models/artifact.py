@@ -1,112 +1,165 @@
-"""A version's files in the store. Written aside, synced, renamed; read whole and verified before a byte is unpickled."""
+"""A version's files in the store: model, card and a signed manifest. Verified, as the very bytes that are then unpickled."""
 
 import hashlib
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import joblib
+import msgspec
 import sklearn
+from msgspec import Struct
 
 from models.card import Artifact, Card
+from models.signing import is_signed, sign
+from models.store import Misplaced, Store, open_store
 
 MODEL = "model.joblib"
-TRAINING_SET = "training.csv"
+CARD = "card.json"
+MANIFEST = "manifest.json"
 
 
 class CorruptArtifact(RuntimeError):
-    """The model's file is gone, or is not the one that its card names."""
+    """The model's files are gone, or not those that were published; the message says which and what to do."""
 
 
 class UnloadableHere(RuntimeError):
     """This worker cannot load the model, though another may; the message says why."""
 
 
-def write(store: Path, folder: str, estimator: Any, training_set: bytes) -> Artifact:
-    """Write a version's files to ``store/folder``; nothing is there before everything is."""
+class Manifest(Struct, frozen=True):
+    """``files``: the sha256 of each. ``signature``: HMAC-SHA256 over all the rest."""
+
+    name: str
+    version: int
+    files: dict[str, str]
+    signature: str = ""
+    format: Literal[1] = 1
+
+    def signed(self, key: bytes) -> "Manifest":
+        return msgspec.structs.replace(self, signature=sign(key, self._content()))
+
+    def is_signed(self, key: bytes) -> bool:
+        return is_signed(key, self._content(), self.signature)
+
+    def _content(self) -> bytes:
+        return msgspec.json.encode(msgspec.structs.replace(self, signature=""), order="sorted")
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """Where versions are kept, and the key that they are signed with."""
+
+    store: Store
+    key: bytes
+
+
+def open_shelf(location: str, key: bytes) -> Shelf:
+    """Raises models.store.BadStore."""
+    return Shelf(open_store(location), key)
+
+
+def libraries(estimator: Any) -> dict[str, str]:
+    """The versions of what an estimator is made with: its own package, and those that it is made of."""
+    modules = {type(part).__module__.partition(".")[0] for part in _parts(estimator)}
+    names = {"scikit-learn", "numpy", "joblib", *(module for module in modules if module not in ("sklearn", "builtins", "numpy"))}
+    return {name: found for name in sorted(names) if (found := _version(name))}
+
+
+def dump(estimator: Any) -> bytes:
     model = BytesIO()
     joblib.dump(estimator, model)
-    final = store / folder
-    with _folder_aside(final) as aside:
-        _write_synced(aside / MODEL, model.getvalue())
-        _write_synced(aside / TRAINING_SET, training_set)
-        _sync_folder(aside)
-        aside.rename(final)
-    _sync_folder(final.parent)
-    return Artifact(folder, hashlib.sha256(model.getvalue()).hexdigest(), len(model.getvalue()))
+    return model.getvalue()
 
 
-def remove_earlier_attempts(store: Path, name: str, version: int, attempt: int) -> None:
+def describe(folder: str, model: bytes) -> Artifact:
+    return Artifact(folder, _sha256(model), len(model))
+
+
+def write(shelf: Shelf, card: Card, model: bytes) -> None:
+    """A version's files; nothing is there before everything is, and the manifest comes last. Raises OSError."""
+    files = {MODEL: model, CARD: msgspec.json.format(card.to_json().encode(), indent=2)}
+    manifest = Manifest(card.name, card.version, {name: _sha256(content) for name, content in files.items()}).signed(shelf.key)
+    shelf.store.write(card.artifact.folder, {**files, MANIFEST: msgspec.json.encode(manifest)})
+
+
+def remove_earlier_attempts(shelf: Shelf, name: str, version: int, attempt: int) -> None:
     """What trainings of this version that died have left behind. Never a later attempt's: this one may be stale itself."""
-    for left in (store / name).glob(f"*{version}-*"):
-        stem, _, number = left.name.lstrip(".").partition("-")
+    for left in shelf.store.names(name):
+        stem, _, number = left.lstrip(".").partition("-")
         if stem == str(version) and number.isdecimal() and int(number) < attempt:
-            shutil.rmtree(left, ignore_errors=True)
+            shelf.store.remove(f"{name}/{left}")
 
 
-def load(store: Path, card: Card) -> Any:
+def load(shelf: Shelf, card: Card) -> Any:
     """The estimator. Raises CorruptArtifact, UnloadableHere, or OSError if the store is away."""
-    if _minor(card.scikit_learn) != _minor(sklearn.__version__):
+    made_with = card.libraries.get("scikit-learn", "")
+    if _minor(made_with) != _minor(sklearn.__version__):
         raise UnloadableHere(
-            f"{card.name} version {card.version} was made with scikit-learn {card.scikit_learn}, "
-            f"this worker has {sklearn.__version__}: run a worker with {card.scikit_learn}, or retrain"
+            f"{_named(card)} was made with scikit-learn {made_with}, this worker has {sklearn.__version__}: "
+            f"run a worker with {made_with}, or `mldeploy models refit` with this one"
         )
-    content = _read(store, card, MODEL)
-    if hashlib.sha256(content).hexdigest() != card.artifact.sha256:
-        raise CorruptArtifact(f"the file of {card.name} version {card.version} is not the one that was published")
-    return joblib.load(BytesIO(content))
+    return joblib.load(BytesIO(verified(shelf, card)))
 
 
-def training_set(store: Path, card: Card) -> bytes:
-    """The rows that the version was trained and tested on, as CSV."""
-    content = _read(store, card, TRAINING_SET)
-    if hashlib.sha256(content).hexdigest() != card.data_sha256:
-        raise CorruptArtifact(f"the training set of {card.name} version {card.version} is not the one it was trained on")
+def verified(shelf: Shelf, card: Card) -> bytes:
+    """The model's bytes, those of the card and of a manifest that we have signed. Raises CorruptArtifact or OSError."""
+    manifest = _manifest(shelf, card)
+    content = _read(shelf, card, MODEL)
+    digest = _sha256(content)
+    if digest != manifest.files.get(MODEL) or digest != card.artifact.sha256:
+        raise CorruptArtifact(f"the file of {_named(card)} is not the one that was published: {_ADVICE}")
     return content
 
 
-def _read(store: Path, card: Card, name: str) -> bytes:
+_ADVICE = "roll back, or train it again"
+
+
+def _manifest(shelf: Shelf, card: Card) -> Manifest:
+    try:
+        manifest = msgspec.json.decode(_read(shelf, card, MANIFEST), type=Manifest)
+    except msgspec.DecodeError:
+        raise CorruptArtifact(f"the manifest of {_named(card)} cannot be read: {_ADVICE}") from None
+    if not manifest.is_signed(shelf.key):
+        raise CorruptArtifact(
+            f"the manifest of {_named(card)} was altered, or signed with another key: set MLDEPLOY_SIGNING_KEY to the key that "
+            f"published it, or bring the model in with `mldeploy models import`"
+        )
+    if (manifest.name, manifest.version) != (card.name, card.version):
+        raise CorruptArtifact(f"where {_named(card)} should be is {manifest.name} version {manifest.version}: {_ADVICE}")
+    return manifest
+
+
+def _read(shelf: Shelf, card: Card, name: str) -> bytes:
     """A file that is gone while the store is there was lost; a store that is not there may come back (OSError)."""
-    file = store / card.artifact.folder / name
-    if not file.resolve().is_relative_to(store.resolve()):
-        raise CorruptArtifact(f"the card of {card.name} version {card.version} names a place outside the store")
     try:
-        return file.read_bytes()
+        return shelf.store.read(f"{card.artifact.folder}/{name}")
+    except Misplaced:
+        raise CorruptArtifact(f"the card of {_named(card)} names a place outside the store") from None
     except FileNotFoundError:
-        if not store.is_dir():
-            raise
-        raise CorruptArtifact(f"the file {name} of {card.name} version {card.version} is gone from the store") from None
+        raise CorruptArtifact(f"the file {name} of {_named(card)} is gone from the store: {_ADVICE}") from None
 
 
-def _minor(version: str) -> list[str]:
-    return version.split(".")[:2]
+def _named(card: Card) -> str:
+    return f"{card.name} version {card.version}"
 
 
-@contextmanager
-def _folder_aside(final: Path) -> Iterator[Path]:
-    aside = final.with_name("." + final.name)
-    aside.mkdir(parents=True)
+def _minor(version_: str) -> list[str]:
+    return version_.split(".")[:2]
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _parts(estimator: Any) -> list[Any]:
+    params = estimator.get_params(deep=True).values() if hasattr(estimator, "get_params") else ()
+    return [estimator, *(param for param in params if hasattr(param, "get_params"))]
+
+
+def _version(package: str) -> str | None:
     try:
-        yield aside
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
-
-
-def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,22 +1,62 @@
 """A version's card: what it takes, how it was made, how it was judged, and which bytes it is."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
 
+from models.options import Metric
 from models.schema import Schema
 
 CHAMPION = "champion"
 
+Origin = Literal["trained", "imported", "refit"]
 
-class Metrics(Struct, frozen=True):
-    """Judged on ``rows`` test rows, by scikit-learn's names."""
+
+class Interval(Struct, frozen=True):
+    """Of a metric or of an improvement, by bootstrap over the test rows."""
+
+    metric: Metric
+    low: float
+    high: float
+    confidence: float
+
+
+class Metrics(Struct, frozen=True, omit_defaults=True):
+    """Judged on ``rows`` test rows, by scikit-learn's names; each row counts once. ``confusion_matrix`` has a row per true and a
+    column per predicted class, in the order of the schema's classes. What cannot be told for an estimator is left out."""
 
     rows: int
-    accuracy: float
-    balanced_accuracy: float
-    f1_macro: float
+    accuracy: float | None = None
+    balanced_accuracy: float | None = None
+    f1_macro: float | None = None
+    log_loss: float | None = None
+    roc_auc: float | None = None
+    confusion_matrix: list[list[int]] | None = None
+    mae: float | None = None
+    rmse: float | None = None
+    r2: float | None = None
+    interval: Interval | None = None
+
+    def value(self, metric: Metric) -> float | None:
+        found: float | None = getattr(self, metric)
+        return found
+
+
+class Data(Struct, frozen=True, omit_defaults=True):
+    """What a version was made from. ``sha256`` is of its rows, ``parts`` the files in the store that hold them. A row is a test
+    row if the hash of its features is below ``test_share``. ``held_out``: no version of this model was trained on a test row;
+    ``fitted_on_test_rows``: null if it is not known, as of a model that was brought in."""
+
+    dataset: str
+    sha256: str
+    parts: tuple[str, ...]
+    rows: int
+    training_rows: int
+    test_share: float
+    weight: str = ""
+    held_out: bool = True
+    fitted_on_test_rows: bool | None = False
 
 
 class Artifact(Struct, frozen=True):
@@ -27,20 +67,33 @@ class Artifact(Struct, frozen=True):
     bytes: int
 
 
-class Card(Struct, frozen=True):
+class Card(Struct, frozen=True, omit_defaults=True):
+    """``takes``: a matrix of numbers, or (a model that was brought in) a data frame with the columns as they came.
+    ``libraries``: the versions it was made with; ``seconds`` is how long that took."""
+
     name: str
     version: int
     created_at: str
     job_id: str
     estimator: str
+    params: dict[str, Any]
     schema: Schema
-    training_rows: int
-    data_sha256: str
+    data: Data
     metrics: Metrics
     artifact: Artifact
-    scikit_learn: str
+    libraries: dict[str, str]
     python: str
-    format: Literal[1] = 1
+    seconds: float
+    baseline_metrics: Metrics | None = None
+    search: dict[str, Any] | None = None
+    probabilities: bool = True
+    takes: Literal["matrix", "frame"] = "matrix"
+    origin: Origin = "trained"
+    format: Literal[2] = 2
+
+    @property
+    def scikit_learn(self) -> str:
+        return self.libraries["scikit-learn"]
 
     def to_json(self) -> str:
         return msgspec.json.encode(self).decode()

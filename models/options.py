@@ -1,34 +1,71 @@
-"""What a training and a prediction may be asked for. The same definition checks JSON and query strings."""
+"""What a training, a prediction and an addition to a data set may be asked for. The same definitions check JSON and query
+strings, and are carried with the job to the worker."""
 
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from models.feature import Unknown
+from models.schema import Task
+
 ModelName = Annotated[
     str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$(?!\n)", description="a name of at most 64 lower-case letters, digits, - and _")
 ]
-
-Estimator = Literal[
-    "DecisionTreeClassifier",
-    "GaussianNB",
-    "KNeighborsClassifier",
-    "LogisticRegression",
-    "RandomForestClassifier",
+DatasetName = ModelName
+ColumnName = Annotated[str, Meta(max_length=200, description="the name of a column")]
+EstimatorName = Annotated[
+    str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,99}$(?!\n)", description="the name of an estimator's class, or auto")
 ]
+Text = Annotated[str, Meta(max_length=200)]
+ParamValue = bool | int | float | Text | None | Annotated[list[bool | int | float | Text | None], Meta(max_length=100)]
 
-DEFAULT_ESTIMATOR: Estimator = "DecisionTreeClassifier"
-
+Format = Literal["csv", "parquet", "ndjson"]
 Promote = Literal["if_better", "always", "never"]
+Metric = Literal["accuracy", "balanced_accuracy", "f1_macro", "log_loss", "roc_auc", "mae", "rmse", "r2"]
+
+CLASSIFICATION_METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "log_loss", "roc_auc")
+REGRESSION_METRICS = ("mae", "rmse", "r2")
+LOWER_IS_BETTER = ("log_loss", "mae", "rmse")
+
+AUTO = "auto"
+TEST_SHARE = 0.2
 
 
 class TrainOptions(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """``target`` names the column to predict; empty: the model's own, or else the last column. ``estimator``: by default the
-    champion's, or else DEFAULT_ESTIMATOR."""
+    """``dataset``: train on the rows of this one; by default on the model's own. ``target`` names the column to predict, by
+    default the model's own or else the last one; ``weight`` a column of sample weights. ``task`` is told from the target.
+    ``estimator``: by default the champion's. ``search``: seconds to look for better parameters in. ``metric``: what the gate
+    compares; a challenger must be better by more than ``min_improvement``, and with a ``confidence`` (such as 0.95) the whole
+    bootstrap interval of the improvement must be. ``test_share`` is fixed with a data set's first training."""
 
     model: ModelName = ""
-    target: Annotated[str, Meta(max_length=200, description="the name of a column")] = ""
-    estimator: Estimator | None = None
+    dataset: DatasetName = ""
+    target: ColumnName = ""
+    weight: ColumnName = ""
+    task: Task | None = None
+    estimator: EstimatorName = ""
+    params: Annotated[dict[Text, ParamValue], Meta(max_length=100)] = {}
+    search: Annotated[float, Meta(ge=0, le=86_400, description="seconds from 0 to 86400")] = 0.0
+    unknown: Unknown = "refuse"
     promote: Promote = "if_better"
+    metric: Metric | None = None
+    min_improvement: Annotated[float, Meta(ge=0, le=1e12, description="a number from 0")] = 0.0
+    confidence: Annotated[float, Meta(ge=0, lt=1, description="a number from 0 to below 1")] = 0.0
+    test_share: Annotated[float, Meta(ge=0.05, le=0.5, description="a number from 0.05 to 0.5")] | None = None
+
+
+class TrainTask(Struct, frozen=True, omit_defaults=True, tag="train"):
+    """A training as the worker gets it. ``format`` is that of the payload; none: there is no payload."""
+
+    options: TrainOptions
+    format: Format | None = None
+
+
+class AddTask(Struct, frozen=True, omit_defaults=True, tag="add"):
+    """Rows to be added to a data set."""
+
+    dataset: DatasetName
+    format: Format
 
 
 class PredictOptions(Struct, frozen=True):

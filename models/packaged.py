@@ -6,6 +6,8 @@ import msgspec
 
 from models.schema import Schema
 
+PACKAGED_ESTIMATOR = "DecisionTreeClassifier"
+
 
 def packaged_schema(name: str) -> Schema | None:
     """The schema of a model that may be asked before it has ever been trained."""

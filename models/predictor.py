@@ -1,64 +1,112 @@
-"""A loaded version that predicts, and the few that a process keeps loaded."""
+"""A loaded version that predicts, and those that a process keeps loaded."""
 
 from collections import OrderedDict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from models import artifact
+from models.artifact import Shelf
 from models.card import Card
 from models.schema import Schema
-
-MOST_LOADED = 8
 
 Label = str | int | float | bool
 
 
-class Predictor:
-    """One version's estimator, on one thread: a forest on several is slower for small batches."""
+class NotFinite(ValueError):
+    """The model predicted infinity, or no number at all."""
 
-    def __init__(self, schema: Schema, estimator: Any) -> None:
+
+class Predictor:
+    """One version's estimator, on one thread: a forest on several is slower for small batches. ``as_frame``: it wants its rows as
+    a data frame in the words of the training data, and not as a matrix of numbers."""
+
+    def __init__(self, schema: Schema, estimator: Any, as_frame: bool = False) -> None:
         self.schema = schema
         self._estimator = _single_threaded(estimator)
+        self._as_frame = as_frame
 
     def predict(self, rows: list[list[float]]) -> list[Label]:
-        """Rows in the schema's order of features; a label per row."""
-        labels: list[Label] = np.asarray(self._estimator.predict(np.asarray(rows, dtype=np.float64))).tolist()
-        return labels
-
-    def warm(self) -> None:
-        """Predict the schema's example, so that what is made at the first call is made."""
-        self.predict([[feature.example for feature in self.schema.features]])
+        """Rows in the schema's order of features; a label per row. Raises NotFinite, or whatever the model raises."""
+        found: list[Label] = self.labels(np.asarray(rows, dtype=np.float64)).tolist()
+        return found
 
     def probabilities(self, rows: list[list[float]]) -> list[dict[str, float]]:
         """Per row the probability of each class, by the class's name."""
-        classes = [str(label) for label in self._estimator.classes_]
-        table = self._estimator.predict_proba(np.asarray(rows, dtype=np.float64))
-        return [dict(zip(classes, row, strict=True)) for row in table.tolist()]
+        table = self.table(np.asarray(rows, dtype=np.float64))
+        assert table is not None, "asked only of those that have probabilities"
+        names = [str(label) for label in self.classes]
+        return [dict(zip(names, row, strict=True)) for row in table.tolist()]
+
+    def labels(self, features: NDArray[np.float64]) -> NDArray[Any]:
+        """(rows,) for (rows, features)."""
+        labels = np.asarray(self._estimator.predict(self._input(features)))
+        if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+            raise NotFinite("the model predicted a value that is not finite")
+        return labels.ravel() if labels.ndim > 1 and labels.shape[1] == 1 else labels
+
+    def table(self, features: NDArray[np.float64]) -> NDArray[np.float64] | None:
+        """(rows, classes) of probabilities; None if the estimator has none."""
+        if not hasattr(self._estimator, "predict_proba"):
+            return None
+        return np.asarray(self._estimator.predict_proba(self._input(features)))
+
+    @property
+    def classes(self) -> list[Any]:
+        """Of the columns of ``table``."""
+        found = getattr(self._estimator, "classes_", None)
+        return [] if found is None or self.schema.task == "regression" else np.asarray(found).tolist()
+
+    def warm(self) -> None:
+        """Predict the schema's example, so that what is made at the first call is made."""
+        self.predict([self.example()])
+
+    def example(self) -> list[float]:
+        return [float(feature.encode([feature.example])[0]) for feature in self.schema.features]
+
+    def _input(self, features: NDArray[np.float64]) -> Any:
+        if not self._as_frame:
+            return features
+        columns = zip(self.schema.features, features.T, strict=True)
+        return pd.DataFrame({feature.name: [feature.decode(number) for number in column] for feature, column in columns})
+
+
+def load(shelf: Shelf, card: Card) -> Predictor:
+    """Raises what artifact.load raises."""
+    return Predictor(card.schema, artifact.load(shelf, card), as_frame=card.takes == "frame")
 
 
 class Loaded:
-    """The predictors of this process, one load per version, the least recently used out first."""
+    """The predictors of this process, one load per version; of more than ``most`` bytes (of their files) the least recently used
+    go, but never the last one."""
 
-    def __init__(self, store: Path) -> None:
-        self._store = store
-        self._predictors: OrderedDict[tuple[str, int], Predictor] = OrderedDict()
+    def __init__(self, shelf: Shelf, most: int) -> None:
+        self._shelf = shelf
+        self._most = most
+        self._predictors: OrderedDict[tuple[str, int], tuple[Predictor, int]] = OrderedDict()
 
     def get(self, card: Card) -> Predictor:
         """Raises what artifact.load raises."""
         key = (card.name, card.version)
         if key not in self._predictors:
-            self._predictors[key] = Predictor(card.schema, artifact.load(self._store, card))
+            self._make_room(card.artifact.bytes)
+            self._predictors[key] = load(self._shelf, card), card.artifact.bytes
         self._predictors.move_to_end(key)
-        while len(self._predictors) > MOST_LOADED:
-            self._predictors.popitem(last=False)
-        return self._predictors[key]
+        return self._predictors[key][0]
 
     def warm(self) -> None:
         """All that are loaded."""
-        for predictor in self._predictors.values():
+        for predictor, _ in self._predictors.values():
             predictor.warm()
+
+    def __contains__(self, card: Card) -> bool:
+        return (card.name, card.version) in self._predictors
+
+    def _make_room(self, size: int) -> None:
+        while self._predictors and sum(each for _, each in self._predictors.values()) + size > self._most:
+            self._predictors.popitem(last=False)
 
 
 def _single_threaded(estimator: Any) -> Any:

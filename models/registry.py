@@ -1,19 +1,22 @@
 """Version numbers, aliases and cards: in Redis, so that publishing a version and ending its job are one step.
 
-``<prefix>:1:model:<name>``  hash  latest, alias:<alias>, card:<version>, reserved, reserved_by
+``<prefix>:1:model:<name>``  hash  latest, moves, alias:<alias>, reserved, reserved_by, and for each version card:, kept:, note:
 ``<prefix>:1:models``        hash  <name> -> 1
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
 import redis
 from msgspec import Struct
 
+from models import moves
 from models.card import CHAMPION, Card, from_json
+from models.changes import NOW, Change
+from models.moves import Move
 
 Guard = Callable[[Callable[[], Any]], Any]
-Change = tuple[str, str, str, str]  # hash key, field, expected, value
 
 MOST_REMEMBERED = 2000
 
@@ -36,6 +39,27 @@ return redis.call('HINCRBY', KEYS[1], 'latest', 1)
 ABANDON = """
 if redis.call('HGET', KEYS[1], 'reserved_by') == ARGV[1] then redis.call('HDEL', KEYS[1], 'reserved', 'reserved_by') end
 """
+
+
+SWAP = """
+for at = 1, #ARGV, 4 do
+  if (redis.call('HGET', KEYS[1], ARGV[at]) or '') ~= ARGV[at + 1] then return 0 end
+end
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+for at = 1, #ARGV, 4 do
+  local value = ARGV[at + 2]
+  if ARGV[at + 3] == '1' then value = string.gsub(value, '{NOW}', string.format('%d', now), 1) end
+  if value == '' then redis.call('HDEL', KEYS[1], ARGV[at]) else redis.call('HSET', KEYS[1], ARGV[at], value) end
+end
+return 1
+""".replace("{NOW}", NOW)
+
+TRIES = 20  # of a move, while others move too
+
+
+class MovedMeanwhile(RuntimeError):
+    """The aliases of a model keep moving."""
 
 
 class UnknownModel(LookupError):
@@ -63,6 +87,12 @@ class Model(Struct, frozen=True):
     name: str
     aliases: dict[str, int]
     cards: dict[int, Card]
+    moves: list[Move] = []
+    notes: dict[int, list[str]] = {}
+
+    @property
+    def champion(self) -> Card | None:
+        return self.cards.get(self.aliases.get(CHAMPION, 0))
 
 
 class Registry:
@@ -78,6 +108,7 @@ class Registry:
         self._reserve = client.register_script(RESERVE)
         self._next_version = client.register_script(NEXT_VERSION)
         self._abandon = client.register_script(ABANDON)
+        self._swap = client.register_script(SWAP)
 
     def names(self) -> list[str]:
         return sorted(name.decode() for name in self._guard(lambda: self._redis.hkeys(self._prefix + "models")))
@@ -85,7 +116,7 @@ class Registry:
     def resolve(self, name: str, reference: str = CHAMPION) -> int | None:
         """The version that a number or an alias stands for now, or None."""
         if _is_number(reference):
-            return int(reference) if self.card(name, int(reference)) else None
+            return int(reference) if self._is_kept(name, int(reference)) else None
         found = self._guard(lambda: self._redis.hget(self._key(name), f"alias:{reference}"))
         if found is None:
             self._aliases.pop((name, reference), None)
@@ -107,9 +138,9 @@ class Registry:
         return self._cards.get((name, version)) if version else None
 
     def expectation(self, name: str, reference: str, version: int) -> tuple[str, str, str]:
-        """Hash key, field and value that hold while the reference stands for the version; empty for a number, which always
-        does."""
-        return ("", "", "") if _is_number(reference) else (f"model:{name}", f"alias:{reference}", str(version))
+        """Hash key, field and value that hold while the reference stands for the version, and the version is kept."""
+        key = f"model:{name}"
+        return (key, f"kept:{version}", "1") if _is_number(reference) else (key, f"alias:{reference}", str(version))
 
     def card(self, name: str, version: int) -> Card | None:
         """A published version's card. It never changes, so it is kept."""
@@ -130,7 +161,10 @@ class Registry:
         text = {key.decode(): value for key, value in fields.items()}
         aliases = {key[6:]: int(value) for key, value in text.items() if key.startswith("alias:")}
         cards = {int(key[5:]): from_json(value) for key, value in text.items() if key.startswith("card:")}
-        return Model(name, aliases, dict(sorted(cards.items())))
+        notes = {
+            int(key[5:]): msgspec.json.decode(value, type=list[str]) for key, value in text.items() if key.startswith("note:")
+        }
+        return Model(name, aliases, dict(sorted(cards.items())), moves.read(text.get("moves", b"")), notes)
 
     def summaries(self, names: list[str]) -> list[tuple[int | None, list[int]]]:
         """Per name its champion and its versions, in one round trip and without the cards."""
@@ -166,13 +200,94 @@ class Registry:
         """The training of a reserved version has failed: the next who asks reserves another."""
         self._guard(lambda: self._abandon(keys=[self._key(name)], args=[reservation.job_id]))
 
-    def publication(self, card: Card, champion: int | None, promote: bool) -> list[Change]:
+    def publication(self, card: Card, promote: bool, champion: int | None = None, who: str = "", why: str = "") -> list[Change]:
         """The changes that publish a version, given the champion that it was judged against."""
         key = f"model:{card.name}"
-        changes = [(key, f"card:{card.version}", "", card.to_json())]
-        if promote:
-            changes.append((key, f"alias:{CHAMPION}", str(champion or ""), str(card.version)))
-        return changes
+        changes = [
+            Change(key, f"card:{card.version}", "", card.to_json()),
+            Change(key, f"kept:{card.version}", "", "1"),
+        ]
+        return changes + (self._changes(card.name, CHAMPION, champion, card.version, who, why) if promote else [])
+
+    def apply(self, changes: Sequence[Change]) -> bool:
+        """Make changes of one model, all or none; whether all were as expected."""
+        flat = [value for change in changes for value in (change.field, change.expected, change.value, int(change.stamped))]
+        return bool(self._guard(lambda: self._swap(keys=[self._prefix + changes[0].key], args=flat)))
+
+    def move(self, name: str, alias: str, version: int, who: str, why: str) -> None:
+        """Raises UnknownModel, UnknownVersion or MovedMeanwhile."""
+        for _ in range(TRIES):
+            model = self.known(name)
+            if version not in model.cards:
+                raise UnknownVersion(f"{name} has no version {version}; it has {_listed(model)}")
+            if model.aliases.get(alias) == version:
+                return
+            kept = Change(f"model:{name}", f"kept:{version}", "1", "1")
+            if self.apply([kept, *self._changes(name, alias, model.aliases.get(alias), version, who, why)]):
+                return
+        raise MovedMeanwhile(f"the aliases of {name} keep moving")
+
+    def roll_back(self, name: str, target: int, who: str, why: str) -> bool:
+        """Move champion back to ``target``, if that still is where a rollback goes. Raises UnknownModel or
+        NothingToRollBackTo."""
+        model = self.known(name)
+        if moves.before(model.moves, list(model.cards)) != target:
+            return False
+        champion = model.aliases.get(CHAMPION)
+        return self.apply(self._changes(name, CHAMPION, champion, target, who, why, rollback=True))
+
+    def take_away(self, name: str, alias: str, who: str, why: str) -> None:
+        """Raises UnknownModel, UnknownVersion or MovedMeanwhile."""
+        for _ in range(TRIES):
+            model = self.known(name)
+            if alias not in model.aliases:
+                raise UnknownVersion(f"{name} has no alias {alias}; it has {_listed(model)}")
+            if self.apply(self._changes(name, alias, model.aliases[alias], None, who, why)):
+                return
+        raise MovedMeanwhile(f"the aliases of {name} keep moving")
+
+    def note(self, name: str, version: int, text: str) -> None:
+        """Something to be known of a version from now on."""
+        key, field = f"model:{name}", f"note:{version}"
+        for _ in range(TRIES):
+            was = (self._guard(lambda: self._redis.hget(self._key(name), field)) or b"").decode()
+            notes = [*(msgspec.json.decode(was, type=list[str]) if was else []), text]
+            if self.apply([Change(key, field, was, msgspec.json.encode(notes).decode())]):
+                return
+        raise MovedMeanwhile(f"the notes of {name} keep changing")
+
+    def known(self, name: str) -> Model:
+        """Raises UnknownModel."""
+        model = self.model(name)
+        if model is None:
+            raise UnknownModel(f"there is no model {name}; there are: {', '.join(self.names()) or 'none yet'}")
+        return model
+
+    def forget(self, name: str) -> None:
+        """A model, for good."""
+
+        def forget() -> None:
+            self._redis.delete(self._key(name))
+            self._redis.hdel(self._prefix + "models", name)
+
+        self._guard(forget)
+
+    def _changes(
+        self, name: str, alias: str, from_: int | None, to: int | None, who: str, why: str, rollback: bool = False
+    ) -> list[Change]:
+        key = f"model:{name}"
+        log = (self._guard(lambda: self._redis.hget(self._key(name), "moves")) or b"").decode()
+        logged = moves.with_move(log, alias, from_, to, who, why, rollback)
+        return [
+            Change(key, f"alias:{alias}", str(from_ or ""), str(to or "")),
+            Change(key, "moves", log, logged, stamped=True),
+        ]
+
+    def _is_kept(self, name: str, version: int) -> bool:
+        kept = bool(self._guard(lambda: self._redis.hexists(self._key(name), f"kept:{version}")))
+        if not kept:
+            self._cards.pop((name, version), None)
+        return kept
 
     def _key(self, name: str) -> str:
         return f"{self._prefix}model:{name}"
@@ -180,3 +295,7 @@ class Registry:
 
 def _is_number(reference: str) -> bool:
     return reference.isdecimal() and len(reference) < 10
+
+
+def _listed(model: Model) -> str:
+    return ", ".join(map(str, [*model.aliases, *model.cards])) or "none"

@@ -1,91 +1,227 @@
-"""A training: fit on the training rows, judge champion and challenger on the same test rows, decide who serves."""
+"""A training: fit on the training rows, judge on the test rows, write the version; and hold it against the one in service."""
 
+import logging
 import platform
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-import sklearn
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
+import numpy as np
+from numpy.typing import NDArray
 
-from models import artifact
-from models.card import Card, Metrics
-from models.dataset import Dataset
-from models.estimators import ESTIMATORS
-from models.options import DEFAULT_ESTIMATOR, Promote, TrainOptions
-from models.predictor import Predictor
+from models import artifact, estimators, judge
+from models.artifact import Shelf
+from models.card import Card, Data, Origin
+from models.dataset import Dataset, encode, target_of
+from models.gate import USUAL_METRIC, Rival
+from models.judge import USUAL_CONFIDENCE, Judgement
+from models.options import AUTO, CLASSIFICATION_METRICS, REGRESSION_METRICS, Metric, TrainOptions
+from models.predictor import Predictor, load
+from models.rows import timestamp
+from models.schema import Schema
+from models.search import search
+from models.split import below, row_hashes
+from models.table import BadTrainingData, Table, concat
+
+log = logging.getLogger("mldeploy.models")
+
+Report = Callable[[int, int, str], None]  # done, total, stage
+
+MOST_WARNINGS = 5
+LONGEST_WARNING = 500  # characters
+
+STAGES = ("read", "search", "fit", "judge", "save", "load")
+
+
+class NotWhatWasSaved(RuntimeError):
+    """The model that comes back from the store does not predict what the one in memory does."""
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """Who serves from now on, and why. ``champion`` is the version that the challenger was judged against."""
+class Plan:
+    """What is trained: asked for, or as the champion was. ``searches``: seconds."""
 
-    promoted: bool
-    reason: str
-    champion: int | None
-    champion_metrics: Metrics | None
+    estimator: str
+    params: Mapping[str, Any]
+    searches: float
+    metric: Metric
+    allowed: str = ""
 
 
-def train(
-    dataset: Dataset, options: TrainOptions, store: Path, version: int, job_id: str, attempt: int, champion: Card | None = None
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A version that is yet to be given its number and place."""
+
+    estimator: Any
+    model: bytes
+    predictor: Predictor
+    dataset: Dataset
+    judged: Judgement
+    baseline: Judgement
+    name: str
+    params: Mapping[str, Any]
+    found: dict[str, Any] | None
+    metric: Metric
+    confidence: float
+    began: float
+    warnings: tuple[str, ...] = ()
+
+
+def plan(options: TrainOptions, champion: Card | None, dataset: Dataset, default: str = AUTO, allowed: str = "") -> Plan:
+    """Raises BadTrainingData for a metric of another task."""
+    inherits = champion is not None and champion.origin != "imported" and champion.schema.task == dataset.schema.task
+    name = options.estimator or (champion.estimator if champion and inherits else default)
+    same = champion is not None and inherits and name == champion.estimator
+    params = dict(options.params) if options.params or not (champion and same) else dict(champion.params)
+    task = dataset.schema.task
+    metric = options.metric or USUAL_METRIC[task]
+    if metric not in (CLASSIFICATION_METRICS if task == "classification" else REGRESSION_METRICS):
+        raise BadTrainingData(f"{metric} is no metric of a {task}")
+    return Plan(estimators.chosen(name, dataset), params, options.search, metric, allowed)
+
+
+def make(dataset: Dataset, planned: Plan, confidence: float, report: Report) -> Made:
+    """Search, fit and judge. Raises BadTrainingData, or whatever an estimator raises."""
+    began = time.monotonic()
+    estimator = estimators.build(planned.estimator, planned.params, dataset, planned.allowed)
+    found = None
+    if planned.searches:
+        found = search(estimator, planned.estimator, planned.params, dataset, planned.metric, planned.searches, report)
+        estimator = estimators.build(planned.estimator, {**planned.params, **found}, dataset, planned.allowed)
+    report(STAGES.index("fit"), len(STAGES), "fit")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        estimators.fit(estimator, dataset)
+    report(STAGES.index("judge"), len(STAGES), "judge")
+    predictor = Predictor(dataset.schema, estimator)
+    judged = judge.ask(predictor, dataset.features[dataset.in_test], dataset.target[dataset.in_test])
+    dummy = estimators.fit(estimators.baseline(dataset.schema.task), dataset)
+    baseline = judge.ask(Predictor(dataset.schema, dummy), dataset.features[dataset.in_test], dataset.target[dataset.in_test])
+    return Made(
+        estimator, artifact.dump(estimator), predictor, dataset, judged, baseline, planned.estimator,
+        {**planned.params, **(found or {})}, found, planned.metric, confidence or USUAL_CONFIDENCE, began, _told(caught),
+    )  # fmt: skip
+
+
+def save(
+    made: Made, shelf: Shelf, name: str, version: int, job_id: str, attempt: int, data: Data, origin: Origin = "trained"
 ) -> Card:
-    """Fit, judge and write ``version``; nothing is published by it. ``attempt`` keeps the folders of attempts apart."""
-    artifact.remove_earlier_attempts(store, options.model, version, attempt)
-    inherited = champion.estimator if champion and champion.estimator in ESTIMATORS else DEFAULT_ESTIMATOR
-    name = options.estimator or inherited
-    learns = ~dataset.in_test
-    estimator = ESTIMATORS[name]().fit(dataset.features[learns], dataset.labels[learns])
-    metrics = judge(Predictor(dataset.schema, estimator), dataset)
-    written = artifact.write(store, f"{options.model}/{version}-{attempt}", estimator, dataset.csv)
-    return Card(
-        name=options.model,
+    """Write the version, read it back and hold it against the one in memory; nothing is published by it. ``attempt`` keeps the
+    folders of attempts apart. Raises OSError or NotWhatWasSaved."""
+    artifact.remove_earlier_attempts(shelf, name, version, attempt)
+    card = Card(
+        name=name,
         version=version,
-        created_at=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        created_at=timestamp(),
         job_id=job_id,
-        estimator=name,
-        schema=dataset.schema,
-        training_rows=int(learns.sum()),
-        data_sha256=dataset.sha256,
-        metrics=metrics,
-        artifact=written,
-        scikit_learn=sklearn.__version__,
+        estimator=made.name,
+        params=dict(made.params),
+        schema=made.dataset.schema,
+        data=data,
+        metrics=judge.metrics(made.judged, made.metric, made.confidence),
+        baseline_metrics=judge.metrics(made.baseline, made.metric, made.confidence),
+        artifact=artifact.describe(f"{name}/{version}-{attempt}", made.model),
+        libraries=artifact.libraries(made.estimator),
         python=platform.python_version(),
+        seconds=round(time.monotonic() - made.began, 3),
+        search=made.found,
+        probabilities=made.judged.table is not None,
+        origin=origin,
+    )
+    artifact.write(shelf, card, made.model)
+    _try_out(load(shelf, card), made)
+    return card
+
+
+def _told(caught: Sequence[warnings.WarningMessage]) -> tuple[str, ...]:
+    """Each once; the estimator's user should know them."""
+    texts = dict.fromkeys(f"{each.category.__name__}: {each.message}"[:LONGEST_WARNING] for each in caught)
+    return tuple(texts)[:MOST_WARNINGS]
+
+
+def data_of(dataset: Dataset, name: str, parts: tuple[str, ...]) -> Data:
+    return Data(
+        dataset=name,
+        sha256=dataset.sha256,
+        parts=parts,
+        rows=len(dataset.target),
+        training_rows=int((~dataset.in_test).sum()),
+        test_share=dataset.test_share,
+        weight=dataset.weight,
     )
 
 
-def judge(predictor: Predictor, dataset: Dataset) -> Metrics:
-    """On the data set's test rows, whose columns may come in another order than the predictor's."""
-    truth: list[Any] = dataset.labels[dataset.in_test].tolist()
-    columns = [dataset.schema.names.index(name) for name in predictor.schema.names]
-    said = predictor.predict(dataset.features[dataset.in_test][:, columns].tolist())
-    return Metrics(
-        rows=len(truth),
-        accuracy=float(accuracy_score(truth, said)),
-        balanced_accuracy=float(balanced_accuracy_score(truth, said)),
-        f1_macro=float(f1_score(truth, said, average="macro", zero_division=0)),
-    )
+def against_baseline(made: Made, card: Card) -> Rival:
+    interval = judge.improvement(made.metric, made.judged, made.baseline, made.confidence)
+    return Rival(None, card.metrics, card.baseline_metrics, interval)
 
 
-def decide(challenger: Card, champion: Card | None, judged: Metrics | None, promote: Promote) -> Verdict:
-    """The gate. ``judged`` is the champion on the challenger's test rows, None if it takes other features."""
-    number = champion.version if champion else None
-    if promote == "never":
-        return Verdict(False, "promote=never", number, judged)
-    if champion is None:
-        return Verdict(True, "the first version", None, None)
-    if promote == "always":
-        return Verdict(True, "promote=always", number, judged)
-    if judged is None:
-        return Verdict(
-            False, f"version {number} cannot be judged on these rows (it takes other features, or fails on them)", number, None
-        )
-    ours, theirs = challenger.metrics.accuracy, judged.accuracy
-    compared = f"accuracy {ours:.4f} against {theirs:.4f} of version {number} on the same {judged.rows} test rows"
-    return Verdict(
-        ours > theirs, compared + ("" if ours > theirs else "; a tie keeps the champion" * (ours == theirs)), number, judged
-    )
+def against(made: Made, champion: Card, shelf: Shelf, known: Callable[[], Table | None] = lambda: None) -> Rival:
+    """Both judged on the rows that neither was trained on: those that are for testing at the smaller of the two shares, of the
+    challenger's data and of what ``known`` reads, the champion's data set. So labels that came wrong with the challenger's data
+    cannot make it look better."""
+    nothing = Rival(champion.version, None, None, None)
+    if not comparable(made.dataset, champion):
+        return nothing
+    try:
+        bench = _bench(made.dataset, min(made.dataset.test_share, champion.data.test_share), known())
+        theirs = bench.ask(load(shelf, champion))
+        ours = bench.ask(made.predictor)
+        on_ours, on_theirs = (judge.metrics(each, made.metric, made.confidence) for each in (ours, theirs))
+    except Exception:
+        log.exception("%s version %d cannot be judged", champion.name, champion.version)
+        return nothing
+    interval = judge.improvement(made.metric, ours, theirs, made.confidence)
+    on_known = None
+    if bench.known.any() and not bench.known.all():
+        ours, theirs = judge.among(ours, bench.known), judge.among(theirs, bench.known)
+        on_known = judge.improvement(made.metric, ours, theirs, USUAL_CONFIDENCE)
+    return Rival(champion.version, on_ours, on_theirs, interval, on_known)
 
 
-def comparable(one: Card, other: Card) -> bool:
-    return set(one.schema.names) == set(other.schema.names) and one.schema.target == other.schema.target
+def comparable(dataset: Dataset, champion: Card) -> bool:
+    """Of other columns the hashes are others: what is for testing here the champion may have been trained on."""
+    ours, theirs = dataset.schema, champion.schema
+    same = _columns(ours) == _columns(theirs) and ours.target == theirs.target and ours.task == theirs.task
+    return same and champion.data.held_out and dataset.weight == champion.data.weight
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """The test rows, and which of them are of the champion's data set."""
+
+    table: Table
+    truth: NDArray[Any]
+    known: NDArray[np.bool_]
+
+    def ask(self, predictor: Predictor) -> Judgement:
+        return judge.ask(predictor, encode(self.table, predictor.schema), self.truth)
+
+
+def _bench(dataset: Dataset, share: float, known: Table | None) -> Bench:
+    """Each row of the challenger's data, and those of the champion's that are not among them. Raises BadTrainingData."""
+    ours = dataset.table.rows(below(dataset.hashes, share))
+    whole = row_hashes(ours)
+    if known is None:
+        return Bench(ours, target_of(ours, dataset.schema), np.zeros(len(whole), dtype=np.bool_))
+    target, weight = dataset.schema.target, dataset.weight
+    theirs = known.rows(below(row_hashes(known, without={target, weight}), share) & known.frame[target].notna().to_numpy())
+    theirs_whole = row_hashes(theirs)
+    joined = concat([ours, theirs.rows(~np.isin(theirs_whole, whole))])
+    added = len(joined.frame) - len(whole)
+    mine = np.isin(whole, theirs_whole)
+    return Bench(joined, target_of(joined, dataset.schema), np.append(mine, np.ones(added, dtype=np.bool_)))
+
+
+def _columns(schema: Schema) -> set[str]:
+    return {*schema.names, *schema.ignored}
+
+
+def _try_out(loaded: Predictor, made: Made) -> None:
+    features = made.dataset.features[made.dataset.in_test]
+    said, wanted = loaded.labels(features), made.judged.labels
+    same = np.allclose(said, wanted, rtol=1e-9) if said.dtype.kind == "f" else bool((said == wanted).all())
+    if not same:
+        raise NotWhatWasSaved("what was saved does not predict what was trained")

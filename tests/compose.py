@@ -11,12 +11,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import requests
 
 from mldeploy.demo import FLOWER, walk
+from models.artifact import Shelf, open_shelf
 from settings import Settings
 from tests.processes import ROOT, free_port
 
@@ -31,7 +31,8 @@ class Compose:
     def __init__(self) -> None:
         self.project = f"mldeploytest{secrets.token_hex(3)}"
         first = free_port()
-        settings = {"REDIS_PASSWORD": secrets.token_hex(16), "API_PORTS": f"{first}-{first + 5}"}
+        self._key = secrets.token_hex(16)
+        settings = {"REDIS_PASSWORD": secrets.token_hex(16), "SIGNING_KEY": self._key, "API_PORTS": f"{first}-{first + 5}"}
         self._environment = Settings().environment() | settings
         self._command = _compose_command()
 
@@ -58,11 +59,11 @@ class Compose:
         assert {port["HostIp"] for port in ports} == {"127.0.0.1"}
         return [f"http://127.0.0.1:{port['HostPort']}" for port in ports]
 
-    def models(self) -> Path:
+    def models(self) -> Shelf:
         """The shared volume's models, copied out."""
-        folder = Path(tempfile.mkdtemp())
-        _docker("cp", f"{self.containers('train')[0]['Id']}:/models/.", str(folder))
-        return folder
+        folder = tempfile.mkdtemp()
+        _docker("cp", f"{self.containers('train')[0]['Id']}:/models/.", folder)
+        return open_shelf(folder, self._key.encode())
 
 
 def main() -> None:

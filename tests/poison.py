@@ -5,16 +5,21 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import sklearn
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
+from jobs.ledger import Ledger
 from models import artifact
-from models.card import Card, Metrics
+from models.artifact import open_shelf
+from models.card import Card, Data, Metrics
+from models.feature import Feature
 from models.registry import Registry
-from models.schema import Feature, Schema
+from models.schema import Schema
+from models.signing import signing_key
 from settings import Settings
 from tests.processes import Pieces
 
@@ -65,28 +70,35 @@ def do(deed: float) -> None:
 
 def publish(pieces: Pieces, name: str = "poison", version: int = 1) -> Path:
     """Register a version of it, as a finished training does. Returns its log of executions."""
-    settings: Settings = pieces.settings
     log = pieces.folder / f"{name}-executions.log"
     log.touch()
-    written = artifact.write(settings.store_path, f"{name}/{version}-1", Poison(str(log)), b"")
-    schema = Schema(tuple(Feature(feature, "number", 0, 1, 0) for feature in FEATURES), "answer", (0,))
+    schema = Schema(tuple(Feature(feature, "number", 0.0) for feature in FEATURES), "answer", (0,))
+    register(pieces.settings, pieces.ledger, name, version, Poison(str(log)), schema)
+    return log
+
+
+def register(settings: Settings, ledger: Ledger, name: str, version: int, estimator: Any, schema: Schema) -> Card:
+    """As the champion."""
+    shelf = open_shelf(settings.store_location, signing_key(settings.home_path, settings.signing_key))
+    model = artifact.dump(estimator)
     card = Card(
         name=name,
         version=version,
         created_at="2026-01-01T00:00:00.000Z",
         job_id="",
-        estimator="Poison",
+        estimator=type(estimator).__name__,
+        params={},
         schema=schema,
-        training_rows=0,
-        data_sha256="",
-        metrics=Metrics(0, 0, 0, 0),
-        artifact=written,
-        scikit_learn=sklearn.__version__,
+        data=Data(name, "", (), 0, 0, 0.2),
+        metrics=Metrics(0),
+        artifact=artifact.describe(f"{name}/{version}-1", model),
+        libraries={"scikit-learn": sklearn.__version__},
         python="",
+        seconds=0.0,
     )
-    ledger = pieces.ledger
+    artifact.write(shelf, card, model)
     registry = Registry(ledger.redis, ledger.prefix, ledger.guard)
-    for key, field, _, value in registry.publication(card, None, promote=True):
-        ledger.redis.hset(ledger.prefix + key, field, value)
+    champion = registry.resolve(name)
+    assert registry.apply(registry.publication(card, promote=True, champion=champion))
     ledger.redis.hset(ledger.prefix + "models", name, 1)
-    return log
+    return card

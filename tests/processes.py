@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
@@ -43,13 +43,20 @@ def until(met: Callable[[], object], seconds: float, what: str) -> float:
 class Running:
     """A process and its children. To be started in the main thread, to which it is tied."""
 
-    def __init__(self, command: list[str], settings: Settings, log: Path, name: str) -> None:
+    def __init__(
+        self, command: list[str], settings: Settings, log: Path, name: str, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.name = name
         self.log = log / f"{name}.log"
         tied = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), *command]
         with self.log.open("ab") as out:
             self.popen = subprocess.Popen(
-                tied, env=settings.environment(), cwd=ROOT, stdout=out, stderr=out, start_new_session=True
+                tied,
+                env=settings.environment() | dict(environment or {}),
+                cwd=ROOT,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
             )
 
     @property
@@ -117,9 +124,9 @@ class Pieces:
         until(self._api_answers, 30, "the API answers")
         return running
 
-    def worker(self, kind: Kind = Kind.PREDICT, name: str = "") -> Running:
+    def worker(self, kind: Kind = Kind.PREDICT, name: str = "", environment: Mapping[str, str] | None = None) -> Running:
         """A worker group, started when it holds its leases."""
-        running = self._python(name or kind, "worker", kind)
+        running = self._python(name or kind, "worker", kind, environment=environment)
         until(lambda: self.is_ready(running, kind), 40, f"worker {running.name} is ready")
         return running
 
@@ -130,11 +137,11 @@ class Pieces:
         for running in reversed(self._running):
             running.kill()
 
-    def _python(self, name: str, *module: str) -> Running:
-        return self._start(name, [sys.executable, "-m", *module])
+    def _python(self, name: str, *module: str, environment: Mapping[str, str] | None = None) -> Running:
+        return self._start(name, [sys.executable, "-m", *module], environment)
 
-    def _start(self, name: str, command: list[str]) -> Running:
-        running = Running(command, self.settings, self.folder, name)
+    def _start(self, name: str, command: list[str], environment: Mapping[str, str] | None = None) -> Running:
+        running = Running(command, self.settings, self.folder, name, environment)
         self._running.append(running)
         return running
 

@@ -10,8 +10,10 @@ from celery import Celery
 
 from jobs.connection import UNREACHABLE, check_server
 from jobs.errors import LedgerUnavailable, UnsafeRedis
-from jobs.job import Kind
+from jobs.job import WORKERS, Kind
 from jobs.ledger import Ledger
+from models.signing import NoKey
+from models.store import BadStore
 from settings import Settings, load
 from worker.app import make_worker_app
 
@@ -20,7 +22,7 @@ log = logging.getLogger("mldeploy.worker")
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
-    parser.add_argument("kind", choices=list(Kind))
+    parser.add_argument("kind", choices=list(WORKERS))
     arguments = parser.parse_args()
     settings, kind = load(), Kind(arguments.kind)
     logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {kind} %(process)d %(message)s")
@@ -28,10 +30,11 @@ def main() -> None:
     logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
     try:
         _wait_for_redis(settings)
-    except UnsafeRedis as error:
+        app = make_worker_app(settings, kind)
+    except (UnsafeRedis, NoKey, BadStore) as error:
         sys.exit(str(error))
     processes = settings.train_workers if kind is Kind.TRAIN else settings.predict_workers
-    sys.exit(run(make_worker_app(settings, kind), kind, processes))
+    sys.exit(run(app, kind, processes))
 
 
 def run(app: Celery, kind: Kind, processes: int) -> int:

@@ -14,14 +14,21 @@ from threadpoolctl import threadpool_limits
 from jobs.bell import TASK, Bell, make_celery
 from jobs.job import Kind
 from jobs.ledger import Ledger
+from models.artifact import Shelf, open_shelf
+from models.datasets import Datasets
 from models.predictor import Loaded
 from models.registry import Registry
+from models.rollout import Rollout
+from models.signing import signing_key
 from settings import Settings
 from tether import tie_to_parent
+from worker.adding import Adding
 from worker.keeper import Keeper, new_node, owner_of
+from worker.learning import Learning
 from worker.predicting import Predicting
 from worker.preload import preload
 from worker.process import Doer, Process, patiently
+from worker.swap import Swap
 from worker.training import Training
 
 log = logging.getLogger("mldeploy.worker")
@@ -43,7 +50,7 @@ class Flag:
 
 
 def make_worker_app(settings: Settings, kind: Kind) -> Celery:
-    """Loads the champions; see preload. Raises LedgerUnavailable."""
+    """Loads the champions; see preload. Raises LedgerUnavailable, NoKey or BadStore."""
     app = make_celery(settings)
     app.conf.update(
         task_acks_late=True,  # with a prefetch of one, no knock queues behind a busy process
@@ -55,10 +62,11 @@ def make_worker_app(settings: Settings, kind: Kind) -> Celery:
     node, draining, parent = new_node(), Flag(), os.getpid()
     keeper = Keeper(kind, node, Ledger(settings), Bell(app), draining.set)
     _add_task(app, settings, kind, keeper)
-    loaded = Loaded(settings.store_path)
+    shelf = open_shelf(settings.store_location, signing_key(settings.home_path, settings.signing_key))
+    loaded = Loaded(shelf, settings.loaded_bytes)
     if kind is Kind.PREDICT:
         preload(settings, loaded)
-    _listen(app, keeper, lambda: _process(app, settings, kind, node, draining, loaded), loaded, parent)
+    _listen(app, keeper, lambda: _process(app, settings, kind, node, draining, shelf, loaded), loaded, parent)
     return app
 
 
@@ -102,12 +110,19 @@ def _listen(app: Celery, keeper: Keeper, make_process: Callable[[], Process], lo
     signals.worker_process_init.connect(on_process_init, weak=False)
 
 
-def _process(app: Celery, settings: Settings, kind: Kind, node: str, draining: Flag, loaded: Loaded) -> Process:
-    ledger = Ledger(settings)
-    registry = Registry(ledger.redis, ledger.prefix, lambda call: patiently(lambda: ledger.guard(call)))
+def _process(app: Celery, settings: Settings, kind: Kind, node: str, draining: Flag, shelf: Shelf, loaded: Loaded) -> Process:
+    ledger, bell, owner = Ledger(settings), Bell(app), owner_of(node, os.getpid())
+
+    def guard(call: Callable[[], Any]) -> Any:
+        return patiently(lambda: ledger.guard(call))
+
+    known = ledger.redis, ledger.prefix, guard
+    registry, datasets, rollout = Registry(*known), Datasets(*known), Rollout(*known)
     doer: Doer
     if kind is Kind.TRAIN:
-        doer = Training(registry, settings.store_path, settings.train_limit)
+        swap = Swap(ledger, bell, registry, datasets, rollout, shelf.store)
+        training = Training(registry, datasets, shelf, swap, settings)
+        doer = Learning(ledger, owner, training, Adding(datasets, shelf.store, settings.train_limit))
     else:
-        doer = Predicting(ledger, registry, loaded, settings.predict_limit)
-    return Process(kind, owner_of(node, os.getpid()), ledger, Bell(app), doer, draining.is_set)
+        doer = Predicting(owner, ledger, registry, rollout, loaded, settings.predict_limit)
+    return Process(kind, owner, ledger, bell, doer, draining.is_set)

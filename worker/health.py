@@ -5,7 +5,7 @@ import socket
 import sys
 
 from jobs.errors import LedgerError
-from jobs.job import Kind
+from jobs.job import WORKERS, Kind
 from jobs.ledger import Ledger
 from settings import load
 
@@ -21,7 +21,7 @@ def is_well(ledger: Ledger, kind: Kind) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m worker.health", description=__doc__)
-    parser.add_argument("kind", choices=list(Kind))
+    parser.add_argument("kind", choices=list(WORKERS))
     kind = Kind(parser.parse_args().kind)
     try:
         sys.exit(0 if is_well(Ledger(load()), kind) else f"no live {kind} worker here, or work waits unheard")

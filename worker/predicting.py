@@ -1,5 +1,7 @@
 """Predictions: all rows of a claim in one `predict`; if that raises, halves of it, so that only the guilty job fails."""
 
+import logging
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,18 +13,46 @@ from models.artifact import CorruptArtifact, UnloadableHere
 from models.options import PredictOptions
 from models.predictor import Label, Loaded, Predictor
 from models.registry import Registry
+from models.rollout import Rollout
 from models.schema import unpack
 from worker.failure import Failure, describe, failed
 from worker.limits import TimeLimit, time_limit
 from worker.process import Finish, Unloadable, patiently
 
+log = logging.getLogger("mldeploy.worker")
+
+LOOK_EVERY = 0.2  # seconds, for versions that are about to serve
+
 
 class Predicting:
-    def __init__(self, ledger: Ledger, registry: Registry, loaded: Loaded, limit: float) -> None:
+    def __init__(self, owner: str, ledger: Ledger, registry: Registry, rollout: Rollout, loaded: Loaded, limit: float) -> None:
+        self._owner = owner
         self._ledger = ledger
         self._registry = registry
+        self._rollout = rollout
         self._loaded = loaded
         self._limit = limit
+        self._next_look = 0.0
+
+    def between(self) -> None:
+        """Load what is about to serve, when it is this process's turn, and try it."""
+        if time.monotonic() < self._next_look:
+            return
+        self._next_look = time.monotonic() + LOOK_EVERY
+        for name, version in self._rollout.asked_of(self._owner):
+            if self._rollout.take_turn(name, version, self._owner):
+                self._rollout.answer(name, version, self._owner, self._try(name, version))
+
+    def _try(self, name: str, version: int) -> str:
+        """Why the version cannot be loaded here and asked; empty if it can."""
+        try:
+            with time_limit(self._limit):
+                card = self._rollout.card(name, version)
+                self._loaded.get(card).warm()
+        except (Exception, TimeLimit) as error:
+            log.exception("%s version %d cannot serve here", name, version)
+            return describe(error)
+        return ""
 
     def do(self, claim: Claim, finish: Finish) -> None:
         """Raises Unloadable, and TimeLimit or MemoryError for a group."""
@@ -93,11 +123,7 @@ def _predict(predictor: Predictor, jobs: Sequence[ClaimedJob]) -> list[Outcome]:
     for job, asked in zip(jobs, options, strict=True):
         part = slice(start, start + job.rows)
         predictions = _predictions(labels[part], tables[part] if tables and asked.proba else None)
-        body = (
-            {**predictions[0], "input": dict(zip(predictor.schema.names, rows[start], strict=True))}
-            if asked.single
-            else {"predictions": predictions}
-        )
+        body = {**predictions[0], "input": predictor.schema.decode(rows[start])} if asked.single else {"predictions": predictions}
         outcomes.append(Outcome(job, State.SUCCEEDED, json.encode(body)))
         start += job.rows
     return outcomes

@@ -8,7 +8,7 @@ import time
 
 from jobs.ledger import Ledger
 from models.card import Card
-from models.predictor import MOST_LOADED, Loaded
+from models.predictor import Loaded
 from models.registry import Registry
 from settings import Settings
 from tether import tie_to_parent
@@ -23,9 +23,11 @@ def preload(settings: Settings, loaded: Loaded) -> None:
     the parent of all, and must not die or hang with it. Raises LedgerUnavailable."""
     ledger = Ledger(settings)
     registry = Registry(ledger.redis, ledger.prefix, ledger.guard)
-    for name in registry.names()[:MOST_LOADED]:
+    room = settings.loaded_bytes
+    for name in registry.names():
         card = registry.look_up(name)
-        if card and _survives(card, loaded, settings.predict_limit):
+        if card and card.artifact.bytes <= room and _survives(card, loaded, settings.predict_limit):
+            room -= card.artifact.bytes
             loaded.get(card)
             log.info("loaded %s version %d before the fork", card.name, card.version)
     gc.collect()

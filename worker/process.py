@@ -39,6 +39,9 @@ class Doer(Protocol):
 
     def do(self, claim: Claim, finish: Finish) -> None: ...
 
+    def between(self) -> None:
+        """Called before each claim, and a few times a second while nothing waits."""
+
 
 class Process:
     def __init__(self, kind: str, owner: str, ledger: Ledger, bell: Bell, doer: Doer, draining: Callable[[], bool]) -> None:
@@ -71,6 +74,7 @@ class Process:
         self._over = time.monotonic() + self._ledger.settings.time_slice * random.uniform(SHORTEST_SLICE, 1)  # noqa: S311 - no secret
         self._asked = False  # what was asked for at the end of the slice before has been signed off
         while not self._finished():
+            self._doer.between()
             claim = self._next if self._asked else self._claim(bell)
             self._asked, self._next = False, None
             if isinstance(claim, Claim):
@@ -109,6 +113,7 @@ class Process:
             seconds = max(SHORTEST_LINGER, min(LONGEST_LINGER, self._over - time.monotonic(), end - time.monotonic()))
             if patiently(lambda: self._ledger.await_wake(self._owner, seconds)):  # noqa: B023 - called at once
                 return
+            self._doer.between()
 
     def _work(self, claim: Claim) -> None:
         self._last_work = time.monotonic()
@@ -117,6 +122,8 @@ class Process:
         except Unloadable as error:
             log.error("%s: %s; its jobs wait for another worker", claim.group, error)
             self._refused[claim.group] = time.monotonic() + REFUSED_FOR
+            why = str(error)
+            patiently(lambda: self._ledger.note_unloadable(self._kind, claim.group, why, 2 * REFUSED_FOR))
             self._bell.ring(patiently(lambda: self._ledger.release(self._kind, self._owner)))
         except (TimeLimit, MemoryError) as error:
             log.error("%s: %s in a group of %d; each is tried alone", claim.group, type(error).__name__, len(claim.jobs))

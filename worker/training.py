@@ -1,22 +1,29 @@
-"""Trainings: fit and judge, then publish the version in the very step that ends its job."""
+"""Trainings: fit and judge, have the workers load what won, then publish the version in the very step that ends its job."""
 
 import logging
-from pathlib import Path
 
 from msgspec import Struct, json
 
 from jobs.errors import EffectConflict
 from jobs.job import Claim, ClaimedJob, Effect, Outcome, State
-from models import artifact, train
+from models import dataset, rows, train
+from models.artifact import Shelf
 from models.card import Card, Metrics
-from models.dataset import BadTrainingData, Dataset, read
-from models.options import TrainOptions
-from models.packaged import packaged_csv
-from models.predictor import Predictor
+from models.datasets import Datasets
+from models.gate import Improvement, Rival, Verdict, decide
+from models.options import TrainOptions, TrainTask
 from models.registry import Registry
+from models.rollout import CannotServe
+from models.rows import LostRows
+from models.table import BadTrainingData, Table
+from models.train import Made
+from settings import Settings
 from worker.failure import describe, failed
 from worker.limits import TimeLimit, time_limit
 from worker.process import Finish
+from worker.progress import Progress
+from worker.rows_of import Source, rows_of, what_becomes_of
+from worker.swap import Swap
 
 log = logging.getLogger("mldeploy.worker")
 
@@ -26,76 +33,125 @@ class TrainedModel(Struct, frozen=True):
     version: int
 
 
+class TrainedOn(Struct, frozen=True):
+    """``sha256`` is of all rows, whatever their order."""
+
+    name: str
+    rows: int
+    training_rows: int
+    sha256: str
+
+
 class TrainResult(Struct, frozen=True):
-    """A training's result: what was made, how it was judged, and whether it serves now."""
+    """A training's result: what was made, how it was judged, and whether it serves now, and why. ``champion_metrics`` are of the
+    version that was in service, on the same rows as ``metrics``."""
 
     model: TrainedModel
     metrics: Metrics
     champion_metrics: Metrics | None
+    baseline_metrics: Metrics | None
+    improvement: Improvement | None
     promoted: bool
     reason: str
+    dataset: TrainedOn
+    estimator: str
+    warnings: list[str]
 
 
 class Training:
-    def __init__(self, registry: Registry, store: Path, limit: float) -> None:
+    def __init__(self, registry: Registry, datasets: Datasets, shelf: Shelf, swap: Swap, settings: Settings) -> None:
         self._registry = registry
-        self._store = store
-        self._limit = limit
+        self._datasets = datasets
+        self._shelf = shelf
+        self._swap = swap
+        self._settings = settings
 
-    def do(self, claim: Claim, finish: Finish) -> None:
-        job = claim.jobs[0]
-        options = json.decode(job.options, type=TrainOptions)
-        champion = self._champion(options.model)
+    def do(self, claim: Claim, task: TrainTask, progress: Progress, finish: Finish) -> None:
+        job, limit = claim.jobs[0], self._settings.train_limit
         try:
-            with time_limit(self._limit):
-                dataset = self._dataset(job, options, champion)
-                card = train.train(dataset, options, self._store, claim.version, job.id, job.fence, champion)
+            with time_limit(limit):
+                source, made, card = self._make(claim, task, progress)
         except BadTrainingData as error:
             finish([failed(job, "bad-training-data", str(error))], ())
         except TimeLimit:
-            finish([failed(job, "time-limit", f"the training took longer than {self._limit:g} s")], ())
+            finish([failed(job, "time-limit", f"the training took longer than {limit:g} s")], ())
         except MemoryError:
             finish([failed(job, "out-of-memory", "the training ran out of memory")], ())
-        except Exception as error:  # noqa: BLE001 - whatever an estimator raises fails its own job
+        except (OSError, LostRows) as error:
+            finish([failed(job, "store-failed", f"{describe(error)}. What serves is as it was.")], ())
+        except Exception as error:
+            log.exception("training %s failed", claim.group)
             finish([failed(job, "training-failed", describe(error))], ())
         else:
-            self._publish(job, options, card, dataset, champion, finish)
+            progress(train.STAGES.index("load"), len(train.STAGES), "load")
+            self._publish(job, task.options, source, made, card, finish)
 
-    def _publish(
-        self, job: ClaimedJob, options: TrainOptions, card: Card, dataset: Dataset, champion: Card | None, finish: Finish
-    ) -> None:
-        """If the champion moves meanwhile, the challenger is judged again, against the new one."""
+    def _make(self, claim: Claim, task: TrainTask, progress: Progress) -> tuple[Source, Made, Card]:
+        job, options = claim.jobs[0], task.options
+        champion = self._registry.look_up(options.model)
+        progress(train.STAGES.index("read"), len(train.STAGES), "read")
+        source = rows_of(task, job.payload, champion, self._datasets, self._shelf.store)
+        ready = dataset.make(
+            source.table,
+            target=options.target or source.target,
+            weight=options.weight or source.weight,
+            task=options.task,
+            unknown=options.unknown,
+            test_share=source.test_share,
+        )
+        planned = train.plan(options, champion, ready, source.estimator, self._settings.estimators)
+        made = train.make(ready, planned, options.confidence, progress)
+        progress(train.STAGES.index("save"), len(train.STAGES), "save")
+        parts = source.parts or (rows.write(self._shelf.store, source.table),)
+        source = source.stored(parts)
+        data = train.data_of(ready, source.name, tuple(part.sha256 for part in parts))
+        return source, made, train.save(made, self._shelf, options.model, claim.version, job.id, job.fence, data)
+
+    def _publish(self, job: ClaimedJob, options: TrainOptions, source: Source, made: Made, card: Card, finish: Finish) -> None:
+        """If the champion or the data set moves meanwhile, the challenger is judged again, against the new one."""
         while True:
-            judged = self._judge(champion, card, dataset)
-            verdict = train.decide(card, champion, judged, options.promote)
-            model = TrainedModel(card.name, card.version)
-            result = TrainResult(model, card.metrics, verdict.champion_metrics, verdict.promoted, verdict.reason)
-            changes = self._registry.publication(card, verdict.champion, verdict.promoted)
+            champion = self._registry.look_up(card.name)
+            rival = self._rival(champion, source, made, card)
+            verdict = self._loaded_first(card, decide(options, made.metric, rival))
+            changes = self._registry.publication(
+                card, verdict.promoted, champion.version if champion else None, f"training {job.id}", verdict.reason
+            )
+            changes += what_becomes_of(source, made.dataset, verdict.promoted, self._datasets)
+            result = TrainResult(
+                model=TrainedModel(card.name, card.version),
+                metrics=rival.ours or card.metrics,
+                champion_metrics=rival.theirs if champion else None,
+                baseline_metrics=card.baseline_metrics,
+                improvement=verdict.improvement,
+                promoted=verdict.promoted,
+                reason=verdict.reason,
+                dataset=TrainedOn(card.data.dataset, card.data.rows, card.data.training_rows, card.data.sha256),
+                estimator=card.estimator,
+                warnings=list(made.warnings),
+            )
             try:
                 finish([Outcome(job, State.SUCCEEDED, json.encode(result))], [Effect(*change) for change in changes])
-                return
             except EffectConflict:
-                champion = self._champion(card.name)
+                continue
+            self._swap.retire_old(card.name)
+            return
 
-    def _champion(self, name: str) -> Card | None:
-        return self._registry.look_up(name)
+    def _rival(self, champion: Card | None, source: Source, made: Made, card: Card) -> Rival:
+        if champion is None:
+            return train.against_baseline(made, card)
 
-    def _dataset(self, job: ClaimedJob, options: TrainOptions, champion: Card | None) -> Dataset:
-        """The rows sent, or else those that the champion was made from, or else the packaged ones."""
-        target = options.target or (champion.schema.target if champion else "")
-        if job.payload:
-            return read(job.payload, target)
-        csv = artifact.training_set(self._store, champion) if champion else packaged_csv(options.model)
-        if csv is None:
-            raise BadTrainingData(f"there are no rows to train {options.model} on: send a CSV")
-        return read(csv, target)
+        def known() -> Table | None:
+            record = self._datasets.find(champion.data.dataset).record
+            all_of_it = record and not source.sent and source.name == record.name
+            return rows.read(self._shelf.store, record.parts) if record and not all_of_it else None
 
-    def _judge(self, champion: Card | None, challenger: Card, dataset: Dataset) -> Metrics | None:
-        """The champion on the challenger's test rows; None if it cannot be asked about them."""
-        if champion is None or not train.comparable(champion, challenger):
-            return None
-        try:
-            return train.judge(Predictor(champion.schema, artifact.load(self._store, champion)), dataset)
-        except Exception:
-            log.exception("%s version %d cannot be judged", champion.name, champion.version)
-            return None
+        return train.against(made, champion, self._shelf, known)
+
+    def _loaded_first(self, card: Card, verdict: Verdict) -> Verdict:
+        """The workers load and try it before the alias moves."""
+        if verdict.promoted:
+            try:
+                self._swap.await_loaded(card)
+            except CannotServe as error:
+                return Verdict(False, str(error), verdict.improvement)
+        return verdict

@@ -1,10 +1,11 @@
 -- finish: end jobs under their current fence. ARGV: owner, bell, number of effects, per effect
---   hash key (without P), field, expected ('' for none), value
+--   hash key (without P), field, expected ('' for none), value, 1 if its first "@now" is to become the time
 -- then per job id, fence, state, body.
 -- Effects happen with the first job's end or not at all; one that does not fit changes nothing.
 -- Returns {'done'|'conflict', outcomes, rings}; an outcome is finished, or refused for a stale fence.
 local owner, bell, effects = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local first_job = 4 + effects * 4
+local PER_EFFECT = 5
+local first_job = 4 + effects * PER_EFFECT
 local ours, ids, outcomes = {}, {}, {}
 
 for at = first_job, #ARGV, 4 do
@@ -20,7 +21,7 @@ end
 
 if effects > 0 then
   if not ours[ARGV[first_job]] then return {'done', {'refused'}, {}} end
-  for at = 4, first_job - 1, 4 do
+  for at = 4, first_job - 1, PER_EFFECT do
     local value = redis.call('HGET', P .. ARGV[at], ARGV[at + 1]) or ''
     if value ~= ARGV[at + 2] then return {'conflict', {}, {}} end
   end
@@ -31,6 +32,10 @@ for _, id in ipairs(ids) do
   local at = ours[id]
   finalize(id, ARGV[at + 2], ARGV[at + 2] == 'succeeded' and 'result' or 'error', ARGV[at + 3])
 end
-for at = 4, first_job - 1, 4 do redis.call('HSET', P .. ARGV[at], ARGV[at + 1], ARGV[at + 3]) end
+for at = 4, first_job - 1, PER_EFFECT do
+  local value = ARGV[at + 3]
+  if ARGV[at + 4] == '1' then value = string.gsub(value, '"@now"', string.format('%d', now), 1) end
+  redis.call('HSET', P .. ARGV[at], ARGV[at + 1], value)
+end
 settle()
 return {'done', outcomes, bells_to_ring(bell)}

@@ -15,6 +15,7 @@
 --   P bulk:<kind>                   hash  owner, since: the last claim of a backlog; until: when the next may be made
 --   P asked:<kind>                  time when others than the backlog were last claimed
 --   P starved:<kind>                time since when work has waited with nobody serving
+--   P unloadable:<kind>             hash  groups that a worker could not load -> until when to tell, and why
 --   P owners:<kind>                 zset  live worker processes -> end of lease
 --   P owner:<owner>                 string  token of the claim in hand
 --   P held:<owner>                  zset  ids in the owner's hands -> order of the claim
@@ -81,7 +82,8 @@ end
 local function finalize(id, state, field, body)
   local job = job_key(id)
   local was = redis.call('HMGET', job, 'kind', 'group', 'rows', 'attempts', 'created_at', 'started_at', 'worker', 'awaited')
-  redis.call('HDEL', job, 'payload', 'options', 'lane', 'bytes', 'place', 'fence', 'alone', 'deaths', 'lapses', 'after', 'awaited')
+  redis.call('HDEL', job, 'payload', 'options', 'lane', 'bytes', 'place', 'fence', 'alone', 'deaths', 'lapses', 'after', 'awaited',
+    'progress')
   redis.call('HSET', job, 'state', state, 'finished_at', now, field, body)
   finished[#finished + 1] = id
   if was[8] then
@@ -97,7 +99,7 @@ local function finalize(id, state, field, body)
   else
     local result, failure = field == 'result' and body or '', field == 'error' and body or ''
     finals[#finals + 1] = {id, was[1], state, was[2], was[3], was[4] or '', was[5], was[6] or '', tostring(now), was[7] or '',
-      result, failure}
+      result, failure, ''}
   end
 end
 

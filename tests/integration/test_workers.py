@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import psutil
@@ -194,7 +195,7 @@ def test_the_first_predictions_reserve_one_training_and_wait_for_it(assemble: As
 
 def test_they_fail_with_its_error_and_the_next_one_trains_anew(assemble: Assemble) -> None:
     pieces = assemble()
-    blocked = pieces.settings.store_path / "iris"
+    blocked = Path(pieces.settings.store_location) / "iris"
     blocked.write_text("a file where a folder should be")
     client = Client(pieces.url)
     jobs = [client.predict(FLOWER) for _ in range(3)]
@@ -292,7 +293,7 @@ def test_a_job_that_reaches_a_worker_without_a_model_fails_clearly(shared: Piece
 def test_an_altered_artifact_fails_its_jobs_and_no_others(shared: Pieces) -> None:
     pieces = shared
     publish(pieces, "altered")
-    file = pieces.settings.store_path / "altered" / "1-1" / "model.joblib"
+    file = Path(pieces.settings.store_location) / "altered" / "1-1" / "model.joblib"
     file.write_bytes(file.read_bytes()[:-1] + b"x")
     client = Client(pieces.url)
     bad, good = client.predict(row(1), model="altered"), client.predict(row(2), model="poison")
@@ -304,7 +305,7 @@ def test_an_altered_artifact_fails_its_jobs_and_no_others(shared: Pieces) -> Non
 def test_a_version_whose_file_is_gone_fails_its_jobs_clearly(shared: Pieces) -> None:
     pieces = shared
     publish(pieces, "gone")
-    (pieces.settings.store_path / "gone" / "1-1" / "model.joblib").unlink()
+    (Path(pieces.settings.store_location) / "gone" / "1-1" / "model.joblib").unlink()
     job = Client(pieces.url).predict(row(1), model="gone")
     with pytest.raises(JobFailed, match="gone from the store"):
         job.wait(20)
@@ -334,7 +335,8 @@ def test_jobs_wait_for_a_worker_that_can_load_their_version(assemble: Assemble) 
     worker = pieces.worker()
     assert client.predict(row(2), model="poison").wait(20)["prediction"] == expected(2)
     until(lambda: job.reload().status == "queued" and job.answer.get("attempts", 0) == 0, 10, "it waits again")
-    assert "retrain" in worker.log.read_text()
+    assert "or `mldeploy models refit`" in worker.log.read_text()
+    assert "0.24.1" in Client(pieces.url).ready()["unloadable"]["later/1"]
     pieces.ledger.redis.hset(key, "card:1", card)  # as for a worker with that scikit-learn
     worker.terminate()
     pieces.worker()

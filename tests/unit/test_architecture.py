@@ -20,8 +20,13 @@ MAY_IMPORT = {
     "worker": {"settings", "tether", "jobs", "models"},
     "mldeploy": {"settings", "tether", "jobs", "models"},
 }
-HEAVY = {"models.artifact", "models.dataset", "models.estimators", "models.predictor", "models.train"}
-HEAVY_LIBRARIES = {"sklearn", "pandas", "numpy", "scipy", "joblib"}
+HEAVY = {
+    f"models.{name}"
+    for name in (
+        "artifact bringing dataset estimators judge predictor refit rows search split table train".split()  # noqa: SIM905
+    )
+}
+HEAVY_LIBRARIES = {"sklearn", "pandas", "numpy", "scipy", "joblib", "pyarrow"}
 FORBIDDEN_NAMES = {"utils", "util", "common", "core", "helpers", "helper", "misc"}
 
 

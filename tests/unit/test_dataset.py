@@ -1,10 +1,19 @@
+"""What becomes of a table: types, schema, the split, and what cannot be used."""
+
 import numpy as np
+import pandas as pd
 import pytest
 
-from models.dataset import BadTrainingData, read
+from models import dataset, split, table
+from models.dataset import Dataset
 from models.packaged import packaged_csv, packaged_schema
+from models.table import BadTrainingData
 
 IRIS = packaged_csv("iris") or b""
+
+
+def read(csv: bytes, target: str = "", **options: object) -> Dataset:
+    return dataset.make(table.read(csv, "csv"), target, **options)  # type: ignore[arg-type]
 
 
 def test_the_packaged_schema_is_that_of_the_packaged_rows() -> None:
@@ -21,13 +30,79 @@ def test_a_test_row_stays_one_when_the_data_grow_or_are_shuffled() -> None:
 
 
 def test_a_test_row_stays_one_when_columns_move_or_a_number_is_written_otherwise() -> None:
-    rows = [(n % 9, n % 7, "high" if n % 9 > 4 else "low") for n in range(400)]
+    rows = [(n % 19, n % 17, "high" if n % 19 > 4 else "low") for n in range(400)]
     plain = read(("a,b,y\n" + "".join(f"{a},{b},{y}\n" for a, b, y in rows)).encode())
     moved = read(("y,b,a\n" + "".join(f"{y},{b},{a}\n" for a, b, y in rows)).encode(), "y")
     with_fraction = read(("a,b,y\n" + "".join(f"{a},{b}.0,{y}\n" for a, b, y in rows) + "1.5,2,low\n").encode())
+    with_text = read(("a,b,y\n" + "".join(f"{a},{b},{y}\n" for a, b, y in rows) + "1,many,low\n").encode())
     assert np.array_equal(plain.in_test, moved.in_test)
     assert np.array_equal(plain.in_test, with_fraction.in_test[:-1])
+    assert np.array_equal(plain.in_test, with_text.in_test[:-1])
     assert 0.1 < plain.in_test.mean() < 0.3
+
+
+def test_a_row_stays_on_its_side_whatever_its_label() -> None:
+    lines = IRIS.decode().splitlines()
+    relabeled = [line.rpartition(",")[0] + (",virginica" if n % 2 else ",setosa") for n, line in enumerate(lines[1:])]
+    assert np.array_equal(read("\n".join([lines[0], *relabeled]).encode()).in_test, read(IRIS).in_test)
+
+
+def test_the_rows_of_a_smaller_share_are_among_those_of_a_larger() -> None:
+    hashes = read(IRIS).hashes
+    small, large = split.below(hashes, 0.1), split.below(hashes, 0.3)
+    assert 0 < small.sum() < large.sum()
+    assert not (small & ~large).any()
+
+
+def test_the_hash_of_a_row_never_changes() -> None:
+    """Another pandas that hashed otherwise would make training rows of test rows."""
+    csv = b"a,b,c,d,e\n1,x,true,2024-01-01,\n2,,false,,1.5\n3,7,,2024-02-01,2\n"
+    assert split.row_hashes(table.read(csv, "csv")).tolist() == GOLDEN
+
+
+GOLDEN = [12867527628102976154, 1390215603106717288, 531273074730562623]
+
+
+def test_types_are_told_from_the_values() -> None:
+    lines = [
+        f"{n / 2},{n},{'true' if n % 2 else 'false'},{'red' if n % 3 else ''},2024-01-{n % 28 + 1:02},id{n},{n % 2}\n"
+        for n in range(600)
+    ]
+    csv = "n,i,b,c,d,t,y\n" + "".join(lines)
+    schema = read(csv.encode(), "y").schema
+    assert {feature.name: feature.type for feature in schema.features} == {
+        "n": "number",
+        "i": "integer",
+        "b": "boolean",
+        "c": "category",
+        "d": "date",
+    }
+    assert schema.ignored == ("t",)  # nearly every text differs
+    by_name = {feature.name: feature for feature in schema.features}
+    assert by_name["c"].missing_rate == pytest.approx(1 / 3)
+    assert by_name["n"].quantiles == tuple(np.quantile(np.arange(600) / 2, [0.01, 0.25, 0.5, 0.75, 0.99]))
+    assert (by_name["d"].minimum, by_name["d"].maximum) == ("2024-01-01", "2024-01-28")
+
+
+def test_the_same_table_in_every_form() -> None:
+    frame = pd.DataFrame(
+        {"a": [1.5, None, 3.0] * 10, "c": ["x", None, "y"] * 10, "b": [True, False, True] * 10, "y": [0, 1, 1] * 10}
+    )
+    forms = {
+        "csv": frame.to_csv(index=False).encode(),
+        "ndjson": frame.to_json(orient="records", lines=True).encode(),
+        "parquet": frame.to_parquet(),
+    }
+    tables = [table.read(body, name) for name, body in forms.items()]  # type: ignore[arg-type]
+    hashes = [split.row_hashes(each).tolist() for each in tables]
+    assert hashes[0] == hashes[1] == hashes[2]
+    assert tables[0].types == tables[1].types == tables[2].types
+
+
+def test_more_categories_than_may_be_are_as_unknown_ones() -> None:
+    csv = "c,y\n" + "".join(f"c{n % 300:03},{n % 2}\n" for n in range(1200))
+    feature = read(csv.encode()).schema.features[0]
+    assert (len(feature.categories), feature.unknown) == (255, "ignore")
 
 
 @pytest.mark.parametrize(
@@ -36,14 +111,18 @@ def test_a_test_row_stays_one_when_columns_move_or_a_number_is_written_otherwise
         (b"", "cannot be read"),
         (b"a,b\n1,x\n", "rows"),
         (b"a\n" + b"1\n" * 50, "columns"),
-        (b"a,b\n" + b"one,x\ntwo,y\n" * 20, "'a' is not numeric"),
-        (b"a,b\n" + b",x\n1,y\n" * 20, "missing or infinite"),
-        (b"a,b\n" + b"inf,x\n1,y\n" * 20, "missing or infinite"),
-        (b"a,b\n" + b"1,\n2,y\n" * 20, "missing values"),
-        (b"a,b\n" + b"1,x\n2,x\n" * 20, "two classes"),
-        (b"a,b\n" + b"1,0.5\n2,0.7\n" * 20, "fractions"),
-        (b"a,b\n" + b"1,x\n2,y,3,4\n" * 20, "cannot be read"),
+        (b"a,b\n" + b"inf,x\n1,y\n" * 20, "infinite"),
+        (b"a,b\n" + b"1,\n2,y\n" * 20, "missing values in 20 rows"),
+        (b"a,b\n" + b"".join(b"%d,x\n" % n for n in range(60)), "two classes"),
+        (b"a,b\n" + b"".join(b"%d,0.5\n" % n for n in range(60)), "the same in all rows"),
+        (b"a,b\n" + b"1,x\n2,y,3,4\n" * 20, "line 3 has 4 fields"),
+        (b"a,b,c\n" + b"1,x,3\n2,y\n" * 20, "line 3 has 2 fields"),
         (b"a,b\n" + b"1,\xe9\n2,y\n" * 20, "UTF-8"),
+        (b"a,b\n" + b"1,x\n2,\0\n" * 20, "NUL"),
+        (b"a,a\n" + b"1,x\n2,y\n" * 20, "name of its own"),
+        (b"a,b\n" + b"1,x\n1,y\n" * 20, "stay together"),
+        (b"a,b\n" + b",x\n,y\n" * 20, "no column with values"),
+        (b"a,b\n" + b'"x\n', "line 2 has 1 fields"),
     ],
 )
 def test_a_set_that_cannot_be_used_says_why(csv: bytes, says: str) -> None:
@@ -51,6 +130,33 @@ def test_a_set_that_cannot_be_used_says_why(csv: bytes, says: str) -> None:
         read(csv)
 
 
+@pytest.mark.parametrize("body", [b"PAR1" + b"x" * 50 + b"PAR1", b"", b"PAR1"])
+def test_parquet_that_is_none_is_refused(body: bytes) -> None:
+    with pytest.raises(BadTrainingData, match="cannot be read"):
+        table.read(body, "parquet")
+
+
+@pytest.mark.parametrize("body", [b"[1]\n", b'{"a": [1]}\n', b'{"a": 1', b"[" * 100_000])
+def test_ndjson_that_is_none_is_refused(body: bytes) -> None:
+    with pytest.raises(BadTrainingData, match="NDJSON"):
+        table.read(body, "ndjson")
+
+
+def test_a_parquet_bomb_is_refused_before_it_is_unpacked() -> None:
+    frame = pd.DataFrame({"a": np.zeros(30_000_000), "y": np.zeros(30_000_000)})
+    body = frame.to_parquet(compression="zstd")
+    assert len(body) < 1_000_000
+    with pytest.raises(BadTrainingData, match="too much"):
+        table.read(body, "parquet")
+
+
 def test_a_target_that_is_not_there_names_the_columns() -> None:
     with pytest.raises(BadTrainingData, match="sepal_length, sepal_width"):
         read(IRIS, "colour")
+
+
+@pytest.mark.parametrize("weights", ["-1", "", "heavy"])
+def test_weights_that_are_none_are_refused(weights: str) -> None:
+    csv = "a,w,y\n" + "".join(f"{n},{weights if n == 7 else 1},{n % 2}\n" for n in range(60))
+    with pytest.raises(BadTrainingData, match="column of weights"):
+        read(csv.encode(), weight="w")

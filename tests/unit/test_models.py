@@ -1,7 +1,9 @@
-"""Artifacts, the gate, and what the door and the workers each believe about estimators."""
+"""Estimators, judging, artifacts and the gate."""
 
+import importlib.metadata
+import random
 from pathlib import Path
-from typing import get_args
+from typing import Any
 
 import joblib
 import msgspec
@@ -9,57 +11,160 @@ import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestClassifier
 
-from models import artifact, train
-from models.artifact import CorruptArtifact, UnloadableHere
-from models.card import Card, Metrics
-from models.dataset import read
-from models.estimators import ESTIMATORS
-from models.options import Estimator, TrainOptions
+from models import artifact, dataset, estimators, gate, judge, table, train
+from models.artifact import CorruptArtifact, Shelf, UnloadableHere
+from models.card import Card, Interval, Metrics
+from models.catalog import catalog
+from models.dataset import Dataset
+from models.gate import Rival
+from models.options import TrainOptions
 from models.packaged import packaged_csv
-from models.predictor import Loaded, Predictor
+from models.predictor import Loaded, NotFinite, Predictor, load
+from models.store import FolderStore
+from models.table import BadTrainingData
 
-IRIS = read(packaged_csv("iris") or b"")
+IRIS = dataset.make(table.read(packaged_csv("iris") or b"", "csv"))
+KEY = b"a key"
+SOME = TrainOptions(model="iris", estimator="DecisionTreeClassifier")
 
 
-def make(store: Path, version: int = 1, attempt: int = 1, **options: str) -> Card:
-    return train.train(IRIS, TrainOptions(model="iris", **options), store, version, "job", attempt)  # type: ignore[arg-type]
+def shelf_at(folder: Path, key: bytes = KEY) -> Shelf:
+    return Shelf(FolderStore(folder), key)
 
 
-def test_every_estimator_the_door_takes_can_be_trained(tmp_path: Path) -> None:
-    assert set(get_args(Estimator)) == set(ESTIMATORS)
-    for version, name in enumerate(ESTIMATORS):
-        assert make(tmp_path, version, estimator=name).metrics.accuracy > 0.9
+def fitted(options: TrainOptions = SOME, rows: Dataset = IRIS, champion: Card | None = None) -> train.Made:
+    return train.make(rows, train.plan(options, champion, rows), 0.0, lambda *_: None)
+
+
+def make(folder: Path, version: int = 1, attempt: int = 1, options: TrainOptions = SOME, rows: Dataset = IRIS) -> Card:
+    made = fitted(options, rows)
+    return train.save(made, shelf_at(folder), options.model, version, "job", attempt, train.data_of(rows, "iris", ()))
+
+
+def mixed(rows: int = 240) -> Dataset:
+    """Numbers with gaps and below 0, texts with gaps, booleans and dates, and a target of either task."""
+    chance = random.Random(0)
+    lines = [
+        f"{chance.gauss(0, 1) if n % 7 else ''},{n % 5 - 2},{'true' if n % 3 else 'false'},{chance.choice(['red', 'blue', ''])},"
+        f"2024-0{n % 9 + 1}-01,{1 + n % 13 / 13 + chance.random()},{'yes' if n % 3 else 'no'}\n"
+        for n in range(rows)
+    ]
+    return dataset.make(table.read(("n,i,b,c,d,q,y\n" + "".join(lines)).encode(), "csv"), "y")
+
+
+MIXED = mixed()
+
+
+@pytest.mark.filterwarnings("ignore")  # what an estimator thinks of so small a table
+@pytest.mark.parametrize("name", sorted(catalog()))
+def test_every_estimator_of_the_catalog_takes_a_mixed_table(name: str) -> None:
+    rows = MIXED if catalog()[name].task == "classification" else dataset.make(MIXED.table, "q", task="regression")
+    params: dict[str, Any] = {"reg_param": 0.1} if name == "QuadraticDiscriminantAnalysis" else {}
+    estimator = estimators.fit(estimators.build(name, params, rows), rows)
+    said = Predictor(rows.schema, estimator).labels(rows.features[rows.in_test])
+    assert said.shape == (rows.in_test.sum(),)
+    assert set(catalog()[name].params) <= set(estimators._class(name, "")().get_params(deep=False))
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "says"),
+    [
+        ("Oracle", {}, "no estimator Oracle"),
+        ("os.system", {}, "no estimator os.system"),
+        ("Ridge", {}, "is not for classification"),
+        ("RandomForestClassifier", {"n_estimator": 3}, "did you mean n_estimators"),
+    ],
+)
+def test_an_estimator_that_is_none_says_what_there_is(name: str, params: dict[str, Any], says: str) -> None:
+    with pytest.raises(BadTrainingData, match=says):
+        estimators.build(name, params, IRIS)
+
+
+def test_the_operator_can_allow_more_classes() -> None:
+    setting = "sklearn.naive_bayes.MultinomialNB, nowhere.Nothing"
+    for name in ("MultinomialNB", "sklearn.naive_bayes.MultinomialNB"):
+        assert estimators.fit(estimators.build(name, {"alpha": 2.0}, IRIS, setting), IRIS)
+    with pytest.raises(BadTrainingData, match="cannot be imported here"):
+        estimators.build("Nothing", {}, IRIS, setting)
+
+
+def test_auto_picks_by_size_and_task() -> None:
+    assert estimators.pick(IRIS) == "RandomForestClassifier"
+    many = mixed(3000)
+    assert estimators.pick(many) == "HistGradientBoostingClassifier"
+    assert estimators.pick(dataset.make(many.table, "q", task="regression")) == "HistGradientBoostingRegressor"
+
+
+def test_weights_are_used_and_refused_where_they_cannot_be() -> None:
+    csv = "a,w,y\n" + "".join(f"{n % 40},{100 if n % 2 else 0.01},{n % 2}\n" for n in range(400))
+    rows = dataset.make(table.read(csv.encode(), "csv"), weight="w")
+    heavy = estimators.fit(estimators.build("LogisticRegression", {}, rows), rows)
+    assert (heavy.predict(rows.features) == 1).all()
+    with pytest.raises(BadTrainingData, match="takes no sample weights"):
+        estimators.fit(estimators.build("KNeighborsClassifier", {}, rows), rows)
+
+
+def test_a_search_finds_parameters_within_its_time() -> None:
+    steps: list[tuple[int, int, str]] = []
+    planned = train.plan(TrainOptions(model="m", estimator="DecisionTreeClassifier", search=60), None, MIXED)
+    made = train.make(MIXED, planned, 0.0, lambda *step: steps.append(step))
+    assert made.found is not None
+    assert set(made.found) == {"max_depth", "min_samples_leaf"}
+    assert made.params == made.found
+    assert [stage for _, _, stage in steps if stage != "search"] == ["fit", "judge"]
+    assert steps[0][0] == 0
+    assert all(done <= total for done, total, _ in steps)
+    hurried = train.plan(TrainOptions(model="m", estimator="DecisionTreeClassifier", search=1e-9), None, MIXED)
+    steps.clear()
+    assert train.make(MIXED, hurried, 0.0, lambda *step: steps.append(step)).found
+    assert sum(stage == "search" for _, _, stage in steps) == 1
 
 
 def test_a_trained_version_predicts_as_its_estimator_does(tmp_path: Path) -> None:
     card = make(tmp_path)
     rows = IRIS.features.tolist()
-    said = Loaded(tmp_path).get(card).predict(rows)
-    assert said == artifact.load(tmp_path, card).predict(np.asarray(rows)).tolist()
+    said = Loaded(shelf_at(tmp_path), 10**9).get(card).predict(rows)
+    assert said == artifact.load(shelf_at(tmp_path), card).predict(np.asarray(rows)).tolist()
 
 
-@pytest.mark.parametrize("harm", ["truncated", "flipped", "swapped"])
+# Artifacts
+
+
+@pytest.mark.parametrize("harm", ["truncated", "flipped", "swapped", "gone", "manifest", "resigned", "moved"])
 def test_an_altered_artifact_is_refused_before_it_is_unpickled(
     tmp_path: Path, harm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    card, other = make(tmp_path), make(tmp_path, 2, estimator="GaussianNB")
-    file = tmp_path / card.artifact.folder / artifact.MODEL
-    content = file.read_bytes()
-    harmed = {
-        "truncated": content[:-1],
-        "flipped": bytes([content[0] ^ 1]) + content[1:],
-        "swapped": (tmp_path / other.artifact.folder / artifact.MODEL).read_bytes(),
-    }
-    file.write_bytes(harmed[harm])
+    card, other = make(tmp_path), make(tmp_path, 2, options=TrainOptions(model="iris", estimator="GaussianNB"))
+    folder, others = tmp_path / card.artifact.folder, tmp_path / other.artifact.folder
+    model, manifest = (folder / artifact.MODEL).read_bytes(), (folder / artifact.MANIFEST).read_bytes()
+    if harm == "gone":
+        (folder / artifact.MODEL).unlink()
+    elif harm == "manifest":
+        (folder / artifact.MANIFEST).write_bytes(manifest.replace(b'"version":1', b'"version":3'))
+    elif harm == "resigned":
+        artifact.write(shelf_at(tmp_path / "elsewhere", b"another key"), card, model)
+        (folder / artifact.MANIFEST).write_bytes((tmp_path / "elsewhere" / card.artifact.folder / artifact.MANIFEST).read_bytes())
+    elif harm == "moved":
+        for name in (artifact.MODEL, artifact.MANIFEST):
+            (folder / name).write_bytes((others / name).read_bytes())
+    else:
+        swapped = (others / artifact.MODEL).read_bytes()
+        harmed = {"truncated": model[:-1], "flipped": bytes([model[0] ^ 1]) + model[1:], "swapped": swapped}
+        (folder / artifact.MODEL).write_bytes(harmed[harm])
     monkeypatch.setattr(joblib, "load", lambda _: pytest.fail("unpickled"))
     with pytest.raises(CorruptArtifact):
-        artifact.load(tmp_path, card)
+        artifact.load(shelf_at(tmp_path), card)
+
+
+def test_what_was_signed_with_another_key_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(CorruptArtifact, match="set MLDEPLOY_SIGNING_KEY"):
+        artifact.load(shelf_at(tmp_path, b"another key"), make(tmp_path))
 
 
 def test_another_minor_version_of_scikit_learn_is_refused_with_advice(tmp_path: Path) -> None:
-    card = msgspec.structs.replace(make(tmp_path), scikit_learn="0.24.1")
-    with pytest.raises(UnloadableHere, match=r"run a worker with 0\.24\.1, or retrain"):
-        artifact.load(tmp_path, card)
+    card = msgspec.structs.replace(make(tmp_path), libraries={"scikit-learn": "0.24.1"})
+    with pytest.raises(UnloadableHere, match=r"run a worker with 0\.24\.1, or `mldeploy models refit`"):
+        artifact.load(shelf_at(tmp_path), card)
 
 
 def test_what_an_attempt_that_died_left_behind_goes_with_the_next(tmp_path: Path) -> None:
@@ -74,53 +179,140 @@ def test_a_stale_attempt_never_removes_a_later_ones_work(tmp_path: Path) -> None
     """It was frozen; meanwhile the next attempt has been published."""
     published = make(tmp_path, 3, attempt=2)
     make(tmp_path, 3, attempt=1)
-    assert artifact.load(tmp_path, published)
+    assert artifact.load(shelf_at(tmp_path), published)
 
 
 def test_a_card_that_names_a_place_outside_the_store_is_refused(tmp_path: Path) -> None:
     card = make(tmp_path / "store")
     outside = msgspec.structs.replace(card, artifact=msgspec.structs.replace(card.artifact, folder="../elsewhere"))
     with pytest.raises(CorruptArtifact, match="outside the store"):
-        artifact.load(tmp_path / "store", outside)
+        artifact.load(shelf_at(tmp_path / "store"), outside)
+
+
+def test_a_version_carries_its_card(tmp_path: Path) -> None:
+    card = make(tmp_path)
+    written = msgspec.json.decode((tmp_path / card.artifact.folder / artifact.CARD).read_bytes(), type=Card)
+    assert written == card
+    assert card.libraries["scikit-learn"] == importlib.metadata.version("scikit-learn")
+    assert card.data.training_rows + card.metrics.rows == card.data.rows == 150
+    assert card.data.fitted_on_test_rows is False
+
+
+def test_loaded_models_go_by_bytes_the_least_recently_used_first(tmp_path: Path) -> None:
+    cards = [make(tmp_path, version) for version in (1, 2, 3)]
+    loaded = Loaded(shelf_at(tmp_path), 2 * cards[0].artifact.bytes)
+    for card in (cards[0], cards[1], cards[0], cards[2]):
+        loaded.get(card)
+    assert [card in loaded for card in cards] == [True, False, True]
+    tiny = Loaded(shelf_at(tmp_path), 1)
+    tiny.get(cards[0])
+    assert cards[0] in tiny  # never the last one
+
+
+# Judging
 
 
 def test_a_forest_predicts_on_one_thread() -> None:
-    forest = RandomForestClassifier(n_estimators=3, n_jobs=4).fit(IRIS.features, IRIS.labels)
+    forest = RandomForestClassifier(n_estimators=3, n_jobs=4).fit(IRIS.features, IRIS.target)
     Predictor(IRIS.schema, forest)
     assert forest.n_jobs == 1
 
 
+def test_a_prediction_that_is_no_number_is_an_error() -> None:
+    class Broken:
+        def predict(self, rows: Any) -> Any:
+            return np.full(len(rows), np.nan)
+
+    with pytest.raises(NotFinite):
+        Predictor(IRIS.schema, Broken()).predict([[1, 2, 3, 4]])
+
+
 def test_a_champion_is_judged_by_name_whatever_the_order_of_columns(tmp_path: Path) -> None:
     lines = [line.split(",") for line in (packaged_csv("iris") or b"").decode().splitlines()]
-    permuted = read("\n".join(",".join([c, a, d, b, y]) for a, b, c, d, y in lines).encode())
+    permuted = table.read("\n".join(",".join([c, a, d, b, y]) for a, b, c, d, y in lines).encode(), "csv")
     champion = make(tmp_path)
-    predictor = Predictor(champion.schema, artifact.load(tmp_path, champion))
-    assert train.judge(predictor, permuted) == champion.metrics
+    rival = train.against(fitted(rows=dataset.make(permuted)), champion, shelf_at(tmp_path))
+    assert rival.theirs == champion.metrics
 
 
-def test_a_retraining_keeps_the_champions_estimator(tmp_path: Path) -> None:
-    champion = make(tmp_path, estimator="GaussianNB")
-    again = train.train(IRIS, TrainOptions(model="iris"), tmp_path, 2, "job", 1, champion)
-    assert again.estimator == "GaussianNB"
+def test_both_are_judged_on_rows_that_neither_was_trained_on(tmp_path: Path) -> None:
+    champion = make(tmp_path)  # at a fifth
+    rows = dataset.make(IRIS.table, test_share=0.4)
+    rival = train.against(fitted(rows=rows), champion, shelf_at(tmp_path))
+    assert rows.in_test.sum() > IRIS.in_test.sum()
+    assert rival.ours is not None
+    assert rival.ours.rows == IRIS.in_test.sum()
 
 
-def metrics(accuracy: float) -> Metrics:
-    return Metrics(30, accuracy, accuracy, accuracy)
+def test_a_retraining_keeps_the_champions_estimator_and_parameters(tmp_path: Path) -> None:
+    champion = make(tmp_path, options=TrainOptions(model="iris", estimator="GaussianNB", params={"var_smoothing": 0.1}))
+    again = fitted(TrainOptions(model="iris"), champion=champion)
+    assert (again.name, again.params) == ("GaussianNB", {"var_smoothing": 0.1})
+    other = fitted(TrainOptions(model="iris", estimator="GaussianNB", params={"var_smoothing": 0.2}), champion=champion)
+    assert other.params == {"var_smoothing": 0.2}
 
 
-def card_with(card: Card, version: int, accuracy: float) -> Card:
-    return msgspec.structs.replace(card, version=version, metrics=metrics(accuracy))
+def test_intervals_hold_their_metric_and_its_improvement(tmp_path: Path) -> None:
+    made = fitted()
+    for metric in ("accuracy", "f1_macro", "balanced_accuracy"):
+        found = judge.metrics(made.judged, metric)
+        assert found.interval is not None
+        assert found.interval.low <= (found.value(metric) or 0) <= found.interval.high
+    better = judge.improvement("accuracy", made.judged, made.baseline, 0.9)
+    assert better is not None
+    assert 0 < better.low < better.high
+    worse = judge.improvement("accuracy", made.baseline, made.judged, 0.9)
+    assert worse is not None
+    assert worse.low == -better.high
 
 
-def test_the_gate(tmp_path: Path) -> None:
-    made = make(tmp_path)
-    challenger, champion = card_with(made, 2, 0.9), card_with(made, 1, 0.8)
-    decide = train.decide
-    assert decide(challenger, None, None, "if_better").promoted
-    assert decide(challenger, champion, metrics(0.8), "if_better").promoted
-    assert not decide(challenger, champion, metrics(0.95), "if_better").promoted
-    tie = decide(challenger, champion, metrics(0.9), "if_better")
-    assert (tie.promoted, "tie" in tie.reason) == (False, True)
-    assert decide(challenger, champion, metrics(0.95), "always").promoted
-    assert not decide(challenger, champion, metrics(0.1), "never").promoted
-    assert not decide(challenger, champion, None, "if_better").promoted
+# The gate
+
+
+def rival(ours: float, theirs: float | None, version: int | None = 1, low: float = 0.0) -> Rival:
+    interval = Interval("accuracy", low, 1.0, 0.95)
+    return Rival(version, Metrics(30, ours), Metrics(30, theirs) if theirs is not None else None, interval)
+
+
+@pytest.mark.parametrize(
+    ("options", "against", "promoted", "says"),
+    [
+        ({}, rival(0.9, 0.8), True, "accuracy 0.9000 against 0.8000 of version 1"),
+        ({}, rival(0.9, 0.9), False, "a tie keeps the champion"),
+        ({}, rival(0.9, 0.9 + 1e-15), False, "a tie keeps the champion"),
+        ({}, rival(0.8, 0.9), False, "0.8000 against 0.9000"),
+        ({}, rival(0.9, 0.8, None), True, "baseline"),
+        ({}, rival(0.8, 0.8, None), False, "the first version must beat the baseline"),
+        ({}, rival(0.7, 0.8, None), False, "the first version must beat the baseline"),
+        ({}, rival(0.9, None), False, "cannot be judged"),
+        ({"promote": "always"}, rival(0.1, 0.9), True, "promote=always"),
+        ({"promote": "always"}, rival(0.9, None), True, "promote=always"),
+        ({"promote": "never"}, rival(0.9, 0.1), False, "promote=never"),
+        ({"min_improvement": 0.05}, rival(0.84, 0.8), False, "more than 0.05"),
+        ({"min_improvement": 0.05}, rival(0.9, 0.8), True, "0.9000"),
+        ({"confidence": 0.95}, rival(0.9, 0.8, low=-0.01), False, "as low as -0.0100"),
+        ({"confidence": 0.95}, rival(0.9, 0.8, low=0.02), True, "0.9000"),
+    ],
+)
+def test_the_gate(options: dict[str, Any], against: Rival, promoted: bool, says: str) -> None:
+    verdict = gate.decide(TrainOptions(model="m", **options), "accuracy", against)
+    assert verdict.promoted is promoted, verdict
+    assert says in verdict.reason
+
+
+def test_of_errors_the_smaller_is_better() -> None:
+    smaller = Rival(1, Metrics(30, rmse=1.0), Metrics(30, rmse=2.0), None)
+    assert gate.decide(TrainOptions(model="m"), "rmse", smaller).promoted
+    larger = Rival(1, Metrics(30, rmse=2.0), Metrics(30, rmse=1.0), None)
+    assert not gate.decide(TrainOptions(model="m"), "rmse", larger).promoted
+
+
+def test_a_metric_that_cannot_be_told_promotes_nothing() -> None:
+    assert not gate.decide(TrainOptions(model="m"), "log_loss", rival(0.9, 0.1)).promoted
+
+
+def test_predictors_of_a_store_are_those_of_its_cards(tmp_path: Path) -> None:
+    rows = MIXED
+    card = make(tmp_path, options=TrainOptions(model="mixed"), rows=rows)
+    said = load(shelf_at(tmp_path), card).labels(rows.features)
+    assert (said == fitted(TrainOptions(model="mixed"), rows).predictor.labels(rows.features)).all()

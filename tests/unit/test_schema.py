@@ -5,8 +5,10 @@ import time
 
 import pytest
 
+from models.faults import InvalidInput, MalformedInput, TooManyRows
+from models.feature import Feature
 from models.packaged import packaged_schema
-from models.schema import Feature, InvalidInput, MalformedInput, Schema, TooManyRows, unpack
+from models.schema import Schema, unpack
 
 IRIS = packaged_schema("iris")
 assert IRIS is not None

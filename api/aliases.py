@@ -1,0 +1,108 @@
+"""Which version serves: PUT and DELETE /models/<name>/aliases/<alias>, POST /models/<name>/rollback. Every move is logged."""
+
+import re
+from typing import Annotated
+
+from flask import Blueprint
+from msgspec import Meta, Struct
+
+from api import answers
+from api.body import decode, json_body
+from api.exchange import Answer, aside, service
+from api.problem import Refusal
+from jobs.job import Kind
+from models import moves
+from models.card import CHAMPION, Card
+from models.faults import Fault, InvalidInput
+from models.registry import MovedMeanwhile, UnknownVersion
+
+blueprint = Blueprint("aliases", __name__, url_prefix="/models/<name>")
+
+ALIAS = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+TRIES = 20
+
+Told = Annotated[str, Meta(max_length=300, description="text of at most 300 characters")]
+
+
+class MoveRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """``who`` and ``why`` are logged with the move."""
+
+    version: Annotated[int, Meta(ge=1, le=999_999_999, description="the number of a version")]
+    who: Told = "over HTTP"
+    why: Told = ""
+
+
+class RollbackRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    who: Told = "over HTTP"
+    why: Told = ""
+
+
+class AliasAnswer(Struct, frozen=True):
+    name: str
+    aliases: dict[str, int]
+    moves: list[moves.Move]
+
+
+@blueprint.put("/aliases/<alias>")
+async def put_alias(name: str, alias: str) -> Answer:
+    """champion serves: the workers load the version before it does."""
+    if not ALIAS.fullmatch(alias):
+        raise InvalidInput([Fault("", "an alias is a lower-case letter and at most 63 more letters, digits, - and _")])
+    asked = decode(json_body(), MoveRequest)
+    return await aside(_move, name, alias, asked)
+
+
+@blueprint.delete("/aliases/<alias>")
+async def delete_alias(name: str, alias: str) -> Answer:
+    if alias == CHAMPION:
+        raise Refusal("champion-stays", "champion serves: move it to another version, or roll back.")
+    return await aside(_take_away, name, alias)
+
+
+@blueprint.post("/rollback")
+async def roll_back(name: str) -> Answer:
+    """Back to the version that was champion before; again, and it goes one further back."""
+    body = json_body()
+    return await aside(_roll_back, name, decode(body, RollbackRequest) if body.strip() else RollbackRequest())
+
+
+def _move(name: str, alias: str, asked: MoveRequest) -> Answer:
+    registry = service().registry
+    card = registry.known(name).cards.get(asked.version)
+    if card is None:
+        raise UnknownVersion(f"{name} has no version {asked.version}")
+    if alias == CHAMPION:
+        _await_loaded(card)
+    registry.move(name, alias, asked.version, asked.who, asked.why)
+    return _told(name)
+
+
+def _take_away(name: str, alias: str) -> Answer:
+    service().registry.take_away(name, alias, "over HTTP", "")
+    return _told(name)
+
+
+def _roll_back(name: str, asked: RollbackRequest) -> Answer:
+    registry = service().registry
+    for _ in range(TRIES):
+        model = registry.known(name)
+        target = moves.before(model.moves, list(model.cards))
+        _await_loaded(model.cards[target])
+        if registry.roll_back(name, target, asked.who, asked.why):
+            return _told(name)
+    raise MovedMeanwhile(f"the aliases of {name} keep moving")
+
+
+def _await_loaded(card: Card) -> None:
+    """Raises CannotServe."""
+    here = service()
+
+    def knock() -> None:
+        here.bell.ring(here.ledger.knock(Kind.PREDICT))
+
+    here.rollout.await_loaded(card, lambda: here.ledger.live_owners(Kind.PREDICT), knock, here.settings.swap_patience)
+
+
+def _told(name: str) -> Answer:
+    model = service().registry.known(name)
+    return answers.json(AliasAnswer(name, model.aliases, model.moves))

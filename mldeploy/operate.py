@@ -1,0 +1,300 @@
+"""What the operator does on the server, beside the service that runs: bring models in and out, refit them, delete for good.
+
+``python -m mldeploy.operate``, in a process of its own: it needs scikit-learn, which the command line does not.
+"""
+
+import getpass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from jobs.bell import Bell, make_celery
+from jobs.connection import UNREACHABLE
+from jobs.errors import LedgerError
+from jobs.job import Kind
+from jobs.ledger import Ledger
+from mldeploy.stack import redis_server
+from models import artifact, rows, table
+from models.artifact import CorruptArtifact, open_shelf
+from models.bringing import CannotBringIn, bring_in, export
+from models.card import CHAMPION, Card
+from models.datasets import DatasetRecord, Datasets, UnknownDataset
+from models.refit import CannotRefit, refit, save
+from models.registry import Model, Registry, TooManyModels, UnknownModel, UnknownVersion
+from models.rollout import CannotServe, Rollout
+from models.rows import LostRows
+from models.signing import NoKey, signing_key
+from models.store import BadStore
+from models.table import BadTrainingData
+from settings import BadSettings, Settings, load
+
+home_option = click.option("--home", type=click.Path(file_okay=False), help="Of the service.  [default: ~/.mldeploy]")
+why_option = click.option("--why", default="", help="Logged with the move.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+ENDINGS = {".csv": "csv", ".parquet": "parquet", ".ndjson": "ndjson", ".jsonl": "ndjson"}
+
+
+class CannotOperate(RuntimeError):
+    """The message says why."""
+
+
+EXPECTED = (
+    BadSettings,
+    BadStore,
+    BadTrainingData,
+    CannotBringIn,
+    CannotOperate,
+    CannotRefit,
+    CannotServe,
+    CorruptArtifact,
+    LostRows,
+    NoKey,
+    TooManyModels,
+    UnknownDataset,
+    UnknownModel,
+    UnknownVersion,
+    OSError,
+)
+
+
+class Operator:
+    """What the commands need of a service that runs."""
+
+    def __init__(self, settings: Settings) -> None:
+        if not settings.redis_url:
+            settings = settings.replace(redis_url=f"unix://{redis_server.socket_path(settings.home_path)}")
+        self.settings = settings
+        self.ledger = Ledger(settings)
+        known = self.ledger.redis, self.ledger.prefix, self.ledger.guard
+        self.registry = Registry(*known, settings.max_models)
+        self.datasets, self.rollout = Datasets(*known), Rollout(*known)
+        self.bell = Bell(make_celery(settings))
+        self.shelf = open_shelf(settings.store_location, signing_key(settings.home_path, settings.signing_key))
+
+    def publish(self, card: Card, promote: bool, why: str) -> bool:
+        """Whether it serves now. Raises CannotServe."""
+        champion = self.registry.resolve(card.name)
+        if promote:
+            self.rollout.await_loaded(card, self._owners, self._knock, self.settings.swap_patience)
+        changes = self.registry.publication(card, promote, champion, getpass.getuser(), why)
+        if not self.registry.apply(changes):
+            raise CannotOperate(f"the champion of {card.name} moved meanwhile: try again")
+        return promote
+
+    def _owners(self) -> list[str]:
+        return self.ledger.live_owners(Kind.PREDICT)
+
+    def _knock(self) -> None:
+        self.bell.ring(self.ledger.knock(Kind.PREDICT))
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """On the server, beside a service that runs."""
+
+
+@main.command("import")
+@click.argument("file", type=FILE)
+@click.option("--name", default="", help="The model's name; of an exported one by default its own.")
+@click.option("--sample", type=FILE, help="Rows to read the schema from and to judge it on.")
+@click.option("--target", default="", help="The column of the sample that it predicts.  [default: the last one]")
+@click.option("--promote/--no-promote", default=None, help="Serve it.  [default: if there is no champion]")
+@why_option
+@home_option
+def import_model(
+    file: Path, name: str, sample: Path | None, target: str, promote: bool | None, why: str, home: str | None
+) -> None:
+    """Bring in FILE: a joblib file of yours, or what `models export` wrote.
+
+    Unpickling runs code: only bring in what you trust. It is judged on all rows of the sample, and nobody knows whether it was
+    trained on them; its card says so.
+    """
+    with _operator(home) as here:
+        known = _read_table(sample) if sample else None
+        brought = bring_in(file.read_bytes(), name, known, target)
+        if not brought.card.name:
+            raise CannotOperate("give the model a name (--name)")
+        version = here.registry.next_version(brought.card.name)
+        placed = msgspec.structs.replace(
+            brought.card, version=version, artifact=artifact.describe(f"{brought.card.name}/{version}-1", brought.model)
+        )
+        artifact.write(here.shelf, placed, brought.model)
+        wanted = promote if promote is not None else here.registry.resolve(placed.name) is None
+        serves = here.publish(placed, wanted, why or f"imported from {file.name}")
+        _say(placed, f"imported as {placed.name} version {version}" + (", and it serves" if serves else _promote_it(placed)))
+
+
+@main.command("export")
+@click.argument("name")
+@click.option("--version", default=CHAMPION, show_default=True, help="A number or an alias.")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="[default: NAME-VERSION.zip]")
+@home_option
+def export_model(name: str, version: str, output: Path | None, home: str | None) -> None:
+    """Write a version, verified, with its card, into a zip that `models import` reads."""
+    with _operator(home) as here:
+        card = _card(here, name, version)
+        output = output or Path(f"{card.name}-{card.version}.zip")
+        output.write_bytes(export(card, artifact.verified(here.shelf, card)))
+        click.echo(f"{card.name} version {card.version} is in {output}")
+
+
+@main.command("refit")
+@click.argument("names", nargs=-1)
+@click.option(
+    "--tolerance", type=click.FloatRange(0, 1), default=0.01, show_default=True, help="How much worse it may be: a share."
+)
+@home_option
+def refit_models(names: tuple[str, ...], tolerance: float, home: str | None) -> None:
+    """Train every version that serves (or those of NAMES) again with this scikit-learn, on the same rows.
+
+    For a rollout: start workers with the new scikit-learn beside the old ones, run this with the new one, stop the old workers.
+    """
+    with _operator(home) as here:
+        failed = [name for name in names or here.registry.names() if not _refit(here, name, tolerance)]
+        if failed:
+            raise CannotOperate(f"not refitted: {', '.join(failed)}")
+
+
+def _refit(here: Operator, name: str, tolerance: float) -> bool:
+    card = here.registry.look_up(name)
+    if card is None:
+        click.echo(f"{name}: nothing serves")
+        return True
+    try:
+        made = refit(card, here.shelf, here.settings.estimators)
+        new = save(made, card, here.shelf, here.registry.next_version(name), tolerance)
+    except (CannotRefit, LostRows, BadTrainingData) as error:
+        click.echo(f"{name}: {error}", err=True)
+        return False
+    with_ = new.libraries["scikit-learn"]
+    try:
+        here.publish(new, True, f"refit of version {card.version} with scikit-learn {with_}")
+    except CannotServe as error:
+        here.publish(new, False, "")
+        click.echo(f"{name}: {error}; start workers with scikit-learn {with_}{_promote_it(new)}", err=True)
+        return False
+    click.echo(f"{name}: version {new.version}, made with scikit-learn {with_}, serves instead of version {card.version}")
+    return True
+
+
+@main.command("delete")
+@click.argument("name")
+@click.option("--version", type=click.IntRange(1), help="Only this one.  [default: the whole model]")
+@yes_option
+@home_option
+def delete_model(name: str, version: int | None, yes: bool, home: str | None) -> None:
+    """Delete a model, or a version that does not serve, for good. Jobs that name it fail."""
+    with _operator(home) as here:
+        model = here.registry.known(name)
+        versions = [version] if version else list(model.cards)
+        if version and version not in model.cards:
+            raise UnknownVersion(f"{name} has no version {version}")
+        if version and version in model.aliases.values():
+            raise CannotOperate(f"version {version} has an alias: move that first")
+        _ask(f"delete {name}, {len(versions)} versions, for good?", yes)
+        for number in versions:
+            here.ledger.retire(f"model:{name}", number, f"{name}/{number}", force=True)
+            here.shelf.store.remove(model.cards[number].artifact.folder)
+        if not version:
+            here.registry.forget(name)
+            here.shelf.store.remove(name)
+        click.echo(f"deleted {name}" + (f" version {version}" if version else f" and its {len(versions)} versions"))
+
+
+@main.command("delete-data")
+@click.argument("name")
+@click.option("--rows", "file", type=FILE, help="Only the rows of this table.")
+@yes_option
+@home_option
+def delete_data(name: str, file: Path | None, yes: bool, home: str | None) -> None:
+    """Delete a data set, or rows of it, for good. Versions that were trained on them say so from then on."""
+    with _operator(home) as here:
+        _ask(f"delete {'rows of ' if file else ''}the data set {name} for good?", yes)
+        found = here.datasets.find(name)
+        record = here.datasets.get(name)
+        gone = _read_table(file, record.types) if file else None
+        affected = _affected(here, record, gone)
+        left = rows.without(record, here.shelf.store, gone) if gone else None
+        count = record.rows - (left.rows if left else 0)
+        if left is None:
+            here.datasets.forget(name)
+        elif count and not here.datasets.apply(found, left):
+            raise CannotOperate(f"{name} changed meanwhile: try again")
+        noted = _note_and_remove(here, name, affected, f"{rows.timestamp()}: rows of the data set {name} were deleted")
+        click.echo(f"deleted {count} rows of {name}; {noted} versions were trained on rows that are gone, and say so")
+
+
+def _affected(here: Operator, record: DatasetRecord, gone: table.Table | None) -> set[str]:
+    """The parts that hold rows which are to go: of the data set, and of versions that were trained on what it was."""
+    cards = [card for model in _models(here) for card in model.cards.values() if card.data.dataset == record.name]
+    parts = {part.sha256 for part in record.parts} | {part for card in cards for part in card.data.parts}
+    return {part for part in parts if gone is None or rows.holds(here.shelf.store, part, gone)}
+
+
+def _note_and_remove(here: Operator, name: str, parts: set[str], note: str) -> int:
+    """How many versions of this data set were made from these parts. What another data set has, or a version of it, is kept."""
+    noted, used = 0, here.datasets.parts()
+    for model in _models(here):
+        for card in model.cards.values():
+            if card.data.dataset != name:
+                used |= set(card.data.parts)
+            elif parts & set(card.data.parts):
+                here.registry.note(model.name, card.version, note)
+                noted += 1
+    for part in parts - used:
+        here.shelf.store.remove(rows.path(part))
+    return noted
+
+
+def _models(here: Operator) -> list[Model]:
+    return [model for name in here.registry.names() if (model := here.registry.model(name))]
+
+
+def _card(here: Operator, name: str, reference: str) -> Card:
+    here.registry.known(name)
+    card = here.registry.look_up(name, reference)
+    if card is None:
+        raise UnknownVersion(f"{name} has no version {reference}")
+    return card
+
+
+def _read_table(file: Path, known: Any = None) -> table.Table:
+    format_ = ENDINGS.get(file.suffix.lower())
+    if format_ is None:
+        raise CannotOperate(f"the format of {file.name} is not known: name it .csv, .parquet or .ndjson")
+    return table.read(file.read_bytes(), format_, known)  # type: ignore[arg-type]
+
+
+def _promote_it(card: Card) -> str:
+    return f"; `mldeploy models promote {card.name} {card.version}` makes it serve"
+
+
+def _say(card: Card, text: str) -> None:
+    click.echo(f"{text}; judged on {card.metrics.rows} rows: " + msgspec.json.encode(card.metrics).decode()[:300])
+
+
+def _ask(question: str, yes: bool) -> None:
+    if not yes and not click.confirm(question):
+        raise click.Abort
+
+
+@contextmanager
+def _operator(home: str | None) -> Iterator[Operator]:
+    """Errors that a person can do something about, as one message and exit status 1."""
+    try:
+        settings = load().replace(home=home) if home else load()
+        yield Operator(settings)
+    except (LedgerError, *UNREACHABLE) as error:
+        raise click.ClickException(f"no service runs on this home ({error}): start it with `mldeploy up`") from None
+    except EXPECTED as error:
+        raise click.ClickException(str(error)) from None
+
+
+if __name__ == "__main__":
+    main(prog_name="mldeploy models")

@@ -1,0 +1,66 @@
+"""The estimators that may be trained: scikit-learn's classifiers and regressors that take tables, and what the operator allows.
+Read by the door, so it knows their names and parameters and not their code."""
+
+from difflib import get_close_matches
+from functools import cache
+from importlib import resources
+
+import msgspec
+from msgspec import Struct
+
+from models.faults import Fault, InvalidInput, listed
+from models.options import AUTO, TrainOptions
+from models.schema import Task
+
+
+class Entry(Struct, frozen=True):
+    """Where an estimator's class is, what it is for, and its parameters."""
+
+    module: str
+    task: Task
+    params: list[str]
+
+
+@cache
+def catalog() -> dict[str, Entry]:
+    """By the class's name."""
+    return msgspec.json.decode((resources.files("models") / "estimators.json").read_bytes(), type=dict[str, Entry])
+
+
+def allowed_classes(setting: str) -> dict[str, str]:
+    """The operator's classes, separated by commas, by their names: ``lightgbm.LGBMClassifier`` is LGBMClassifier too."""
+    dotted = [name.strip() for name in setting.split(",") if name.strip()]
+    return {name: path for path in dotted for name in (path, path.rpartition(".")[2])}
+
+
+def check_estimator(options: TrainOptions, setting: str) -> None:
+    """Whether the estimator may be trained and has such parameters. Raises InvalidInput."""
+    name = options.estimator
+    if name in ("", AUTO):
+        if options.params:
+            raise InvalidInput([Fault("/params", "parameters are of an estimator: name it")])
+        return
+    entry = catalog().get(name)
+    if entry is None and name not in allowed_classes(setting):
+        raise InvalidInput([Fault("/estimator", _unknown_estimator(name, setting))])
+    if entry is None:
+        return  # the worker knows its parameters
+    if options.task and options.task != entry.task:
+        raise InvalidInput([Fault("/task", f"{name} is for {entry.task}")])
+    faults = [
+        Fault(f"/params/{given}", _unknown_param(name, given, entry)) for given in options.params if given not in entry.params
+    ]
+    if faults:
+        raise InvalidInput(faults)
+
+
+def _unknown_estimator(name: str, setting: str) -> str:
+    names = [AUTO, *catalog(), *allowed_classes(setting)]
+    close = get_close_matches(name, names, n=3)
+    hint = f"did you mean {', '.join(close)}?" if close else f"there are {', '.join(names)}"
+    return f"there is no estimator {name} that may be trained: {hint} (MLDEPLOY_ESTIMATORS allows more)"
+
+
+def _unknown_param(name: str, given: str, entry: Entry) -> str:
+    close = get_close_matches(given, entry.params, n=1)
+    return f"{name} has no such parameter: " + (f"did you mean {close[0]}?" if close else f"it has {listed(entry.params)}")

@@ -1,0 +1,112 @@
+"""The data sets that have a name: of which parts in the store their rows are, and of what types. In Redis, so that adding rows
+and ending the job that did are one step.
+
+``<prefix>:1:dataset:<name>``  hash  record
+``<prefix>:1:datasets``        hash  <name> -> 1
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import redis
+from msgspec import Struct
+
+from models.changes import Change
+from models.feature import FeatureType
+
+Guard = Callable[[Callable[[], Any]], Any]
+
+
+SWAP = """
+if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+return 1
+"""
+
+
+class UnknownDataset(LookupError):
+    """No data set of this name; the message lists those there are."""
+
+
+class Part(Struct, frozen=True):
+    """Rows that came together; the file's name is its sha256."""
+
+    sha256: str
+    rows: int
+    bytes: int
+
+
+class DatasetRecord(Struct, frozen=True):
+    """``types`` by column, the target among them. ``test_share`` was fixed when it was first trained on."""
+
+    name: str
+    target: str
+    types: dict[str, FeatureType]
+    test_share: float
+    parts: tuple[Part, ...]
+    created_at: str
+    updated_at: str
+    weight: str = ""
+    revision: int = 1
+    format: int = 1
+
+    @property
+    def rows(self) -> int:
+        return sum(part.rows for part in self.parts)
+
+
+class Found(Struct, frozen=True):
+    """A record, and the text that it was read from: who changes it says what it was."""
+
+    record: DatasetRecord | None
+    text: str
+
+
+class Datasets:
+    """``guard`` runs each call to Redis, and decides how long it may take and what it raises."""
+
+    def __init__(self, client: redis.Redis, prefix: str, guard: Guard) -> None:
+        self._redis = client
+        self._prefix = prefix
+        self._guard = guard
+        self._swap = client.register_script(SWAP)
+
+    def names(self) -> list[str]:
+        return sorted(name.decode() for name in self._guard(lambda: self._redis.hkeys(self._prefix + "datasets")))
+
+    def find(self, name: str) -> Found:
+        text = self._guard(lambda: self._redis.hget(f"{self._prefix}dataset:{name}", "record"))
+        return Found(msgspec.json.decode(text, type=DatasetRecord), text.decode()) if text else Found(None, "")
+
+    def get(self, name: str) -> DatasetRecord:
+        """Raises UnknownDataset."""
+        record = self.find(name).record
+        if record is None:
+            raise UnknownDataset(f"there is no data set {name}; there are: {', '.join(self.names()) or 'none yet'}")
+        return record
+
+    def change(self, found: Found, record: DatasetRecord) -> list[Change]:
+        """The changes that put ``record`` where ``found`` was."""
+        text = msgspec.json.encode(record).decode()
+        changes = [Change(f"dataset:{record.name}", "record", found.text, text)]
+        if found.record is None:
+            changes.append(Change("datasets", record.name, "", "1"))
+        return changes
+
+    def parts(self) -> set[str]:
+        """All that some data set has now."""
+        records = [record for name in self.names() if (record := self.find(name).record)]
+        return {part.sha256 for record in records for part in record.parts}
+
+    def apply(self, found: Found, record: DatasetRecord) -> bool:
+        """Put ``record`` where ``found`` was; whether it still was."""
+        changes = self.change(found, record)
+        return bool(self._guard(lambda: self._swap(keys=[self._prefix + changes[0].key], args=list(changes[0][1:4]))))
+
+    def forget(self, name: str) -> None:
+        def forget() -> None:
+            self._redis.delete(f"{self._prefix}dataset:{name}")
+            self._redis.hdel(self._prefix + "datasets", name)
+
+        self._guard(forget)

@@ -1,0 +1,146 @@
+"""A feature: what it takes, read from the training data, and how its values become the numbers that an estimator gets."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, time
+from functools import cached_property
+from math import isnan, nan
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from models.faults import kind_of
+
+LONGEST_NAME = 200  # characters of a column, a category or a class
+UNKNOWN = -1.0  # the code of a category that the model does not know
+
+FeatureType = Literal["number", "integer", "boolean", "category", "date"]
+Unknown = Literal["refuse", "ignore"]
+Value = float | bool | str | None
+
+NUMBERS = ("number", "integer")
+TAKES = {
+    "number": "a number",
+    "integer": "a number",
+    "boolean": "true or false",
+    "category": "text",
+    "date": "a date such as 2026-01-31 or 2026-01-31T12:30:00Z",
+}
+
+
+class Feature(Struct, frozen=True, dict=True, omit_defaults=True):
+    """``minimum``, ``maximum`` and ``quantiles`` (1, 25, 50, 75 and 99 %) are of numbers; of dates the first two, as text.
+    ``missing_rate`` is the share of training rows without a value; where it is not 0, null is taken, or nothing at all.
+    ``unknown`` says what becomes of a category that was not in the training data."""
+
+    name: str
+    type: FeatureType
+    example: float | bool | str
+    minimum: float | str | None = None
+    maximum: float | str | None = None
+    quantiles: tuple[float, ...] = ()
+    categories: tuple[str, ...] = ()
+    unknown: Unknown = "refuse"
+    missing_rate: float = 0.0
+
+    @property
+    def may_be_missing(self) -> bool:
+        return self.missing_rate > 0
+
+    @property
+    def is_plain(self) -> bool:
+        """A JSON number is what the estimator gets."""
+        return self.type in NUMBERS and not self.may_be_missing
+
+    @cached_property
+    def codes(self) -> dict[str, float]:
+        return {category: float(place) for place, category in enumerate(self.categories)}
+
+    @property
+    def json_type(self) -> Any:
+        """What msgspec checks. Dates are checked when they are encoded."""
+        taken: Any = float if self.type in NUMBERS else bool if self.type == "boolean" else Text
+        if self.type == "category" and self.unknown == "refuse":
+            taken = Literal[self.categories]
+        return taken | None if self.may_be_missing else taken
+
+    def encode(self, column: Sequence[Any]) -> list[float]:
+        """Checked JSON values as numbers: a category is its place among ``categories``, a date seconds since 1970, nothing is
+        NaN. Raises ValueError for text that is no date."""
+        return [nan if value is None else self._encoder(value) for value in column]
+
+    def decode(self, number: float) -> Value:
+        """The value that the estimator was given; None for a missing one and for a category that it does not know."""
+        if isnan(number) or (self.type == "category" and number == UNKNOWN):
+            return None
+        return self._decoder(number)
+
+    def fault(self, value: Any) -> str:
+        """Why a JSON value is not taken; empty if it is."""
+        if value is None and self.may_be_missing:
+            return ""
+        if not self._is_of_type(value):
+            return f"expected {TAKES[self.type]}{' or null' if self.may_be_missing else ''}, got {kind_of(value)}"
+        if self.type == "category" and self.unknown == "refuse" and value not in self.codes:
+            return f"expected one of {_shown(self.categories)}, got {value[:LONGEST_NAME]}"
+        if self.type == "date" and not _is_date(value):
+            return f"expected {TAKES['date']}, got {value[:LONGEST_NAME]}"
+        return ""
+
+    def json_schema(self) -> dict[str, Any]:
+        names = {"boolean": "boolean", "category": "string", "date": "string"}
+        kind: Any = names.get(self.type, "number")
+        found: dict[str, Any] = {"type": [kind, "null"] if self.may_be_missing else kind, "examples": [self.example]}
+        if self.type == "category" and self.unknown == "refuse":
+            found["enum"] = [*self.categories, *([None] if self.may_be_missing else [])]
+        if self.type == "date":
+            found["description"] = TAKES["date"]
+        if self.minimum is not None:
+            found["description"] = f"{found.get('description', '')} seen from {self.minimum} to {self.maximum}".strip()
+        return found
+
+    @cached_property
+    def _encoder(self) -> Callable[[Any], float]:
+        if self.type == "category":
+            return lambda value: self.codes.get(value, UNKNOWN)
+        return seconds if self.type == "date" else float
+
+    @cached_property
+    def _decoder(self) -> Callable[[float], Value]:
+        if self.type == "category":
+            return lambda number: self.categories[int(number)]
+        if self.type == "boolean":
+            return bool
+        return date_text if self.type == "date" else float
+
+    def _is_of_type(self, value: Any) -> bool:
+        if self.type == "boolean":
+            return isinstance(value, bool)
+        if self.type in NUMBERS:
+            return isinstance(value, int | float) and not isinstance(value, bool)
+        return isinstance(value, str) and len(value) <= LONGEST_NAME
+
+
+Text = Annotated[str, Meta(max_length=LONGEST_NAME)]
+
+
+def seconds(text: str) -> float:
+    """Of a date or a date and time in ISO 8601, since 1970; UTC unless it says otherwise. Raises ValueError."""
+    moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def date_text(number: float) -> str:
+    moment = datetime.fromtimestamp(number, UTC)
+    return moment.date().isoformat() if moment.time() == time() else moment.isoformat().replace("+00:00", "Z")
+
+
+def _is_date(text: str) -> bool:
+    try:
+        seconds(text)
+    except (ValueError, OverflowError):
+        return False
+    return True
+
+
+def _shown(categories: tuple[str, ...]) -> str:
+    return ", ".join(categories[:12]) + (" …" if len(categories) > 12 else "")

@@ -1,0 +1,52 @@
+"""The key that signs what is published: from the settings, or a file in the home that is made once."""
+
+import hashlib
+import hmac
+import os
+import secrets
+from pathlib import Path
+
+KEY_FILE = "signing.key"
+
+
+class NoKey(RuntimeError):
+    """There is no signing key, and none can be made; the message says what to do."""
+
+
+def signing_key(home: Path, given: str) -> bytes:
+    """``given``, or else the key of the home, made if there is none. Raises NoKey."""
+    if given:
+        return given.encode()
+    file = home / KEY_FILE
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        _make_once(file)
+        return file.read_bytes().strip()
+    except OSError as error:
+        raise NoKey(f"cannot read or make {file} ({error.strerror}): set MLDEPLOY_SIGNING_KEY to a long random word") from None
+
+
+def sign(key: bytes, content: bytes) -> str:
+    return hmac.new(key, content, hashlib.sha256).hexdigest()
+
+
+def is_signed(key: bytes, content: bytes, signature: str) -> bool:
+    return hmac.compare_digest(sign(key, content), signature)
+
+
+def _make_once(file: Path) -> None:
+    """Whole or not at all, whoever else makes it: written aside and linked, which fails if it is there."""
+    if file.exists():
+        return
+    aside = file.with_name(f"{KEY_FILE}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as out:
+            out.write(secrets.token_hex(32) + "\n")
+            out.flush()
+            os.fsync(out.fileno())
+        os.link(aside, file)
+    except FileExistsError:
+        pass  # another was faster
+    finally:
+        aside.unlink()

@@ -1,0 +1,70 @@
+"""Rows for a data set: checked against what it has, each row once, stored, and known in the very step that ends the job."""
+
+from msgspec import Struct, json
+
+from jobs.errors import EffectConflict
+from jobs.job import Claim, Effect, Outcome, State
+from models import rows, table
+from models.datasets import DatasetRecord, Datasets, Found
+from models.options import AddTask
+from models.rows import LostRows
+from models.store import Store
+from models.table import BadTrainingData, Table
+from worker.failure import describe, failed
+from worker.limits import TimeLimit, time_limit
+from worker.process import Finish
+
+
+class Added(Struct, frozen=True):
+    """``duplicates`` were there already, or came twice, and were left out. ``revision`` counts the changes of the data set."""
+
+    dataset: str
+    added: int
+    duplicates: int
+    rows: int
+    revision: int
+
+
+class Adding:
+    def __init__(self, datasets: Datasets, store: Store, limit: float) -> None:
+        self._datasets = datasets
+        self._store = store
+        self._limit = limit
+
+    def do(self, claim: Claim, task: AddTask, finish: Finish) -> None:
+        """If the data set changes meanwhile, what was sent is held against what it has become."""
+        job = claim.jobs[0]
+        while True:
+            found = self._datasets.find(task.dataset)
+            try:
+                with time_limit(self._limit):
+                    record, added = self._add(found, task, job.payload)
+            except BadTrainingData as error:
+                return finish([failed(job, "bad-training-data", str(error))], ())
+            except TimeLimit:
+                return finish([failed(job, "time-limit", f"it took longer than {self._limit:g} s")], ())
+            except MemoryError:
+                return finish([failed(job, "out-of-memory", "there was not enough memory")], ())
+            except (OSError, LostRows) as error:
+                return finish([failed(job, "store-failed", f"{describe(error)}. The data set is as it was.")], ())
+            changes = self._datasets.change(found, record) if record != found.record else []
+            try:
+                return finish([Outcome(job, State.SUCCEEDED, json.encode(added))], [Effect(*change) for change in changes])
+            except EffectConflict:
+                continue
+
+    def _add(self, found: Found, task: AddTask, payload: bytes) -> tuple[DatasetRecord, Added]:
+        record = found.record
+        sent = table.read(payload, task.format, record.types if record else None)
+        if record is None:
+            return self._first(task, sent)
+        known = rows.read(self._store, record.parts)
+        fresh, duplicates = rows.new_rows(record, known, sent)
+        if len(fresh.frame):
+            record = rows.extended(record, self._store, known, fresh)
+        return record, Added(record.name, len(fresh.frame), duplicates, record.rows, record.revision)
+
+    def _first(self, task: AddTask, sent: Table) -> tuple[DatasetRecord, Added]:
+        once, duplicates = rows.each_once(sent)
+        record = rows.first(task.dataset, once, "", "", 0.0, rows.write(self._store, once))
+        return record, Added(record.name, record.rows, duplicates, record.rows, record.revision)

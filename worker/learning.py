@@ -1,0 +1,29 @@
+"""What the workers that train do: trainings, and rows for data sets."""
+
+from msgspec import json
+
+from jobs.job import Claim
+from jobs.ledger import Ledger
+from models.options import AddTask, TrainTask
+from worker.adding import Adding
+from worker.process import Finish
+from worker.progress import Progress
+from worker.training import Training
+
+
+class Learning:
+    def __init__(self, ledger: Ledger, owner: str, training: Training, adding: Adding) -> None:
+        self._ledger = ledger
+        self._owner = owner
+        self._training = training
+        self._adding = adding
+
+    def do(self, claim: Claim, finish: Finish) -> None:
+        task: TrainTask | AddTask = json.decode(claim.jobs[0].options, type=TrainTask | AddTask)
+        if isinstance(task, AddTask):
+            self._adding.do(claim, task, finish)
+        else:
+            self._training.do(claim, task, Progress(self._ledger, self._owner, claim.jobs[0]), finish)
+
+    def between(self) -> None:
+        """Nothing to look for."""

@@ -1,0 +1,37 @@
+"""How far a job is, told to the ledger, at most twice a second or when the stage changes."""
+
+import time
+
+from msgspec import Struct, json
+
+from jobs.errors import LedgerError
+from jobs.job import ClaimedJob
+from jobs.ledger import Ledger
+
+EVERY = 0.5  # seconds
+
+
+class Step(Struct, frozen=True):
+    done: int
+    total: int
+    stage: str
+
+
+class Progress:
+    """To be called with how much is done, of how much, at which stage. That it cannot be told is no error: the job goes on."""
+
+    def __init__(self, ledger: Ledger, owner: str, job: ClaimedJob) -> None:
+        self._ledger = ledger
+        self._owner = owner
+        self._job = job
+        self._stage = ""
+        self._next = 0.0
+
+    def __call__(self, done: int, total: int, stage: str) -> None:
+        if stage == self._stage and time.monotonic() < self._next:
+            return
+        self._stage, self._next = stage, time.monotonic() + EVERY
+        try:
+            self._ledger.report(self._owner, self._job, json.encode(Step(done, total, stage)))
+        except LedgerError:
+            return

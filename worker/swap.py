@@ -1,0 +1,71 @@
+"""What goes with a move of champion: the workers load the version first, and versions that nobody needs go."""
+
+import logging
+
+from jobs.bell import Bell
+from jobs.errors import LedgerError
+from jobs.job import Kind
+from jobs.ledger import Ledger
+from models import moves, rows
+from models.card import Card
+from models.datasets import Datasets
+from models.moves import NothingToRollBackTo
+from models.registry import Model, Registry
+from models.rollout import Rollout
+from models.store import Store
+
+log = logging.getLogger("mldeploy.worker")
+
+
+class Swap:
+    def __init__(
+        self, ledger: Ledger, bell: Bell, registry: Registry, datasets: Datasets, rollout: Rollout, store: Store
+    ) -> None:
+        self._settings = ledger.settings
+        self._ledger = ledger
+        self._bell = bell
+        self._registry = registry
+        self._datasets = datasets
+        self._rollout = rollout
+        self._store = store
+
+    def await_loaded(self, card: Card) -> None:
+        """Raises CannotServe."""
+        self._rollout.await_loaded(card, self._owners, self._knock, self._settings.swap_patience)
+
+    def retire_old(self, name: str) -> None:
+        """All but the newest few, those that an alias or an open job names, and the one that a rollback goes back to. What cannot
+        be done now is done after the next training."""
+        try:
+            model = self._registry.model(name)
+            for version in _old(model, self._settings.keep_versions) if model else []:
+                if self._ledger.retire(f"model:{name}", version, f"{name}/{version}") == "retired":
+                    self._remove_files(model.cards[version])  # type: ignore[union-attr]
+        except (LedgerError, OSError):
+            log.exception("old versions of %s are left for later", name)
+
+    def _remove_files(self, card: Card) -> None:
+        self._store.remove(card.artifact.folder)
+        used = self._parts_in_use()
+        for part in card.data.parts:
+            if part not in used:
+                self._store.remove(rows.path(part))
+        log.info("removed %s version %d", card.name, card.version)
+
+    def _parts_in_use(self) -> set[str]:
+        models = [model for name in self._registry.names() if (model := self._registry.model(name))]
+        return self._datasets.parts() | {part for model in models for card in model.cards.values() for part in card.data.parts}
+
+    def _owners(self) -> list[str]:
+        return self._ledger.live_owners(Kind.PREDICT)
+
+    def _knock(self) -> None:
+        self._bell.ring(self._ledger.knock(Kind.PREDICT))
+
+
+def _old(model: Model, keep: int) -> list[int]:
+    try:
+        before = {moves.before(model.moves, list(model.cards))}
+    except NothingToRollBackTo:
+        before = set()
+    return [version for version in sorted(model.cards)[:-keep] if version not in before]
