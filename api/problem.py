@@ -67,6 +67,7 @@ PROBLEMS: dict[str, tuple[int | None, str]] = {
     "corrupt-artifact": (None, "The model's file was altered"),
     "bad-training-data": (None, "The training set cannot be used"),
     "training-failed": (None, "The training failed"),
+    "adding-failed": (None, "The rows could not be added"),
     "store-failed": (None, "The store did not take or give what it should"),
 }
 

@@ -14,6 +14,7 @@ from models.split import below, digest, row_hashes
 from models.table import BadTrainingData, Table
 
 MOST_CLASSES = 1000
+LARGEST_CLASS = 2**53  # as an integer; beyond it floats skip some
 MOST_CATEGORIES = 255  # of a feature; the most frequent, and the others are as unknown ones
 FEWEST_ROWS = 10
 FEW_INTEGERS = 20  # a target of so many different integers is of classes, one of more a quantity
@@ -119,6 +120,8 @@ def _target(table: Table, name: str, task: Task) -> NDArray[Any]:
         if column.map(len).max() > LONGEST_NAME:
             raise BadTrainingData(f"a class of {name!r} is longer than {LONGEST_NAME} characters")
         return column.to_numpy(dtype=object)
+    if (column.abs() > LARGEST_CLASS).any():
+        raise BadTrainingData(f"a class of {name!r} is beyond {LARGEST_CLASS:,}")
     if type_ in ("number", "date") and not (column % 1 == 0).all():
         raise BadTrainingData(
             f"{name!r} holds fractions; classes are texts, integers or booleans (task=regression for a quantity)"

@@ -37,7 +37,7 @@ class Predictor:
         """Per row the probability of each class, by the class's name."""
         table = self.table(np.asarray(rows, dtype=np.float64))
         assert table is not None, "asked only of those that have probabilities"
-        names = [str(label) for label in self.classes]
+        names = [str(label).lower() if isinstance(label, bool) else str(label) for label in self.classes]  # as JSON spells them
         return [dict(zip(names, row, strict=True)) for row in table.tolist()]
 
     def labels(self, features: NDArray[np.float64]) -> NDArray[Any]:

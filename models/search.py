@@ -140,5 +140,8 @@ def search(
         n_jobs=1,
         error_score=float("nan"),
     )
-    halving.fit(dataset.features[learns], dataset.target[learns])
+    try:
+        halving.fit(dataset.features[learns], dataset.target[learns])
+    except ValueError as error:
+        raise BadTrainingData(f"the search finds too few rows, {int(learns.sum())} ({error}): leave search out") from error
     return {param.removeprefix(step): value for param, value in halving.best_params_.items()}

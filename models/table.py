@@ -2,9 +2,10 @@
 
 import csv
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from io import BytesIO, StringIO
 from typing import Any
 
@@ -19,9 +20,12 @@ from models.feature import LONGEST_NAME, FeatureType
 from models.options import Format
 
 MOST_COLUMNS = 1001
+AT_ONCE = 10_000  # rows of a Parquet file
 MOST_CELLS = 50_000_000
+TEXTS = ("string", "large_string", "string_view", "binary", "large_binary")  # Arrow's types
 MOST_BYTES = 1_000_000_000  # of a Parquet file when it is unpacked
-LONGEST_TEXT = 10_000  # characters of a cell
+LONGEST_TEXT = 10_000  # characters of a cell …
+MOST_TEXT = 100_000_000  # … and of a column
 _ISO_DATE = re.compile(r"^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?)?$")
 _lines = msgspec.json.Decoder(dict[str, bool | int | float | str | None])
 
@@ -46,6 +50,8 @@ def read(body: bytes, format_: Format, known: Mapping[str, FeatureType] | None =
     """``known``: the types that the columns have already, to which what is sent must fit. Raises BadTrainingData."""
     known = known or {}
     frame = _READERS[format_](body, known)
+    if frame.columns.has_duplicates:
+        raise BadTrainingData("each column needs a name of its own")
     if any(not str(name).strip() or len(str(name)) > LONGEST_NAME for name in frame.columns):
         raise BadTrainingData(f"each column needs a name, of at most {LONGEST_NAME} characters")
     if not 2 <= len(frame.columns) <= MOST_COLUMNS:
@@ -112,7 +118,7 @@ def _read_csv(body: bytes, known: Mapping[str, FeatureType]) -> pd.DataFrame:
 
 def _refuse_ragged(text: str) -> None:
     """pandas fills short rows in silence."""
-    lines = csv.reader(StringIO(text))
+    lines = csv.reader(StringIO(text), strict=True)
     try:
         header = next(lines, [])
         if len(set(header)) < len(header):
@@ -133,17 +139,28 @@ def _read_ndjson(body: bytes, _: Mapping[str, FeatureType]) -> pd.DataFrame:
 
 def _read_parquet(body: bytes, _: Mapping[str, FeatureType]) -> pd.DataFrame:
     try:
-        file = pq.ParquetFile(BytesIO(body))
+        texts = [field.name for field in pq.read_schema(BytesIO(body)) if str(field.type) in TEXTS]
+        file = pq.ParquetFile(BytesIO(body), read_dictionary=texts)  # a text that comes a million times is read once
         about = file.metadata
         unpacked = sum(about.row_group(place).total_byte_size for place in range(about.num_row_groups))
         if about.num_rows * about.num_columns > MOST_CELLS or unpacked > MOST_BYTES:
             raise BadTrainingData(f"the Parquet file has {about.num_rows:,} rows and {unpacked:,} bytes when unpacked: too much")
-        frame: pd.DataFrame = file.read().to_pandas()
+        frame: pd.DataFrame = pa.Table.from_batches(list(_batches(file)), file.schema_arrow).to_pandas()
     except (pa.ArrowException, OSError, ValueError) as error:
         if isinstance(error, BadTrainingData):
             raise
         raise BadTrainingData(f"the Parquet file cannot be read: {error}") from None
     return frame
+
+
+def _batches(file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+    """What it says of its own size may be wrong."""
+    size = 0
+    for batch in file.iter_batches(AT_ONCE):
+        size += batch.get_total_buffer_size()
+        if size > MOST_BYTES:
+            raise BadTrainingData(f"the Parquet file has more than {MOST_BYTES:,} bytes when unpacked: too much")
+        yield batch
 
 
 _READERS = {"csv": _read_csv, "ndjson": _read_ndjson, "parquet": _read_parquet}
@@ -173,7 +190,7 @@ def _empty(values: "pd.Series[Any]", known: FeatureType) -> "pd.Series[Any]":
 
 def _infer(name: str, column: "pd.Series[Any]") -> tuple[FeatureType, "pd.Series[Any]"]:
     if isinstance(column.dtype, pd.CategoricalDtype):
-        column = column.astype(column.cat.categories.dtype)
+        column = column.astype(object)  # its texts are shared, not copied
     if pd.api.types.is_bool_dtype(column):
         return "boolean", column.astype(np.float64)
     if pd.api.types.is_datetime64_any_dtype(column):
@@ -190,19 +207,20 @@ def _infer_objects(name: str, column: "pd.Series[Any]") -> tuple[FeatureType, "p
     kinds = {type(value) for value in present}
     if kinds == {bool}:
         return "boolean", column.map(float, na_action="ignore").astype(np.float64)
-    if not kinds & {str, bool} and kinds <= {int, float}:
-        return _numbers(name, column.astype(np.float64))
+    if kinds <= {int, float, Decimal}:
+        return _numbers(name, column)
     if all(issubclass(kind, date) for kind in kinds):
         return "date", _seconds(pd.to_datetime(column, utc=True))
     if not kinds <= {str, int, float, bool}:
-        raise BadTrainingData(
-            f"column {name!r} holds {', '.join(sorted(kind.__name__ for kind in kinds))}; it takes plain values"
-        )
+        raise BadTrainingData(f"column {name!r} holds lists, objects or the like; it takes plain values")
     return _dates_or_texts(name, column, present)
 
 
 def _numbers(name: str, column: "pd.Series[Any]") -> tuple[FeatureType, "pd.Series[Any]"]:
-    values = column.astype(np.float64)
+    try:
+        values = column.astype(np.float64)
+    except OverflowError:
+        raise BadTrainingData(f"column {name!r} holds numbers that are too large") from None
     if np.isinf(values).any():
         raise BadTrainingData(f"column {name!r} holds infinite values")
     present = values.dropna()
@@ -217,8 +235,11 @@ def _dates_or_texts(name: str, column: "pd.Series[Any]", present: "pd.Series[Any
             return "date", _seconds(pd.to_datetime(column, utc=True, format="ISO8601"))
         except (ValueError, pd.errors.OutOfBoundsDatetime):
             pass  # such as 2026-02-31: texts like others
-    if max(len(str(value)) for value in distinct) > LONGEST_TEXT:
+    lengths = np.array([len(str(value)) for value in distinct])
+    if lengths.max() > LONGEST_TEXT:
         raise BadTrainingData(f"a cell of column {name!r} is longer than {LONGEST_TEXT:,} characters")
+    if lengths[pd.factorize(present)[0]].sum() > MOST_TEXT:
+        raise BadTrainingData(f"column {name!r} holds more than {MOST_TEXT:,} characters: too much")
     return "category", _texts(column)
 
 

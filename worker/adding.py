@@ -1,5 +1,7 @@
 """Rows for a data set: checked against what it has, each row once, stored, and known in the very step that ends the job."""
 
+import logging
+
 from msgspec import Struct, json
 
 from jobs.errors import EffectConflict
@@ -13,6 +15,8 @@ from models.table import BadTrainingData, Table
 from worker.failure import describe, failed
 from worker.limits import TimeLimit, time_limit
 from worker.process import Finish
+
+log = logging.getLogger("mldeploy.worker")
 
 
 class Added(Struct, frozen=True):
@@ -47,6 +51,9 @@ class Adding:
                 return finish([failed(job, "out-of-memory", "there was not enough memory")], ())
             except (OSError, LostRows) as error:
                 return finish([failed(job, "store-failed", f"{describe(error)}. The data set is as it was.")], ())
+            except Exception as error:
+                log.exception("rows for %s could not be added", task.dataset)
+                return finish([failed(job, "adding-failed", describe(error))], ())
             changes = self._datasets.change(found, record) if record != found.record else []
             try:
                 return finish([Outcome(job, State.SUCCEEDED, json.encode(added))], [Effect(*change) for change in changes])

@@ -1,0 +1,191 @@
+"""Must show 5: rows are added, and no row that was for testing is ever trained on. What a version was trained on is read from the
+version itself: a nearest-neighbour model remembers its rows."""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import load_breast_cancer
+from sklearn.pipeline import Pipeline
+
+from mldeploy.client import Client, Problem
+from models import artifact
+from models.artifact import open_shelf
+from models.card import from_json
+from models.signing import signing_key
+from tests.service import Service
+
+PATIENCE = 120.0
+ALL: pd.DataFrame = load_breast_cancer(as_frame=True).frame
+FIRST = ALL.head(len(ALL) * 2 // 3)
+REST = ALL.tail(len(ALL) - len(FIRST))
+AGAIN = 5  # rows that are sent a second time
+NAMES = list(ALL.columns.drop("target"))
+
+
+class Growth(NamedTuple):
+    """Two trainings, and the addition between them."""
+
+    first: dict[str, Any]
+    added: dict[str, Any]
+    second: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def growth(service: Service) -> Growth:
+    client = Client(service.url)
+    first = client.train(FIRST, model="growing", target="target", estimator="KNeighborsClassifier").wait(PATIENCE)
+    added = client.add_rows("growing", pd.concat([FIRST.head(AGAIN), REST])).wait(PATIENCE)
+    second = client.train(model="growing").wait(PATIENCE)
+    return Growth(first, added, second)
+
+
+def remembered(service: Service, name: str, version: int) -> set[int]:
+    """The places in ALL of the rows that the stored model holds, each found as the scaler before it made it."""
+    card = from_json(json.dumps(Client(service.url).version(name, version)["card"]))
+    stored = artifact.load(open_shelf(service.settings.store_location, signing_key(service.home, "")), card)
+    assert isinstance(stored, Pipeline)
+    scaled, held = stored[:-1].transform(ALL[NAMES].to_numpy()), stored[-1]._fit_X
+    distances = np.abs(scaled[None, :, :] - held[:, None, :]).max(axis=2)
+    assert distances.min(axis=1).max() < 1e-9, "each row that it holds is one of ours"
+    places = distances.argmin(axis=1).tolist()
+    assert len(set(places)) == len(held) == card.data.training_rows
+    return set(places)
+
+
+def test_no_test_row_is_ever_trained_on_as_a_data_set_grows_by_half(service: Service, growth: Growth) -> None:
+    """The versions themselves are asked, and not their cards."""
+    old, everything = set(range(len(FIRST))), set(range(len(ALL)))
+    trained_first, trained_second = remembered(service, "growing", 1), remembered(service, "growing", 2)
+    tested_first, tested_second = old - trained_first, everything - trained_second
+    assert trained_first <= old
+    assert not tested_first & trained_second
+    assert not trained_first & tested_second
+    new = everything - old
+    assert new & trained_second
+    assert new & tested_second
+    assert 0.1 < len(tested_second) / len(ALL) < 0.3
+    assert (growth.first["metrics"]["rows"], growth.second["metrics"]["rows"]) == (len(tested_first), len(tested_second))
+
+
+def test_an_addition_tells_what_was_new_and_what_was_there_already(growth: Growth) -> None:
+    told = {name: growth.added[name] for name in ("added", "duplicates", "rows", "revision")}
+    assert told == {"added": len(REST), "duplicates": AGAIN, "rows": len(ALL), "revision": 2}
+
+
+def test_a_training_without_a_table_is_on_all_rows_and_as_the_one_before(growth: Growth) -> None:
+    assert (growth.first["dataset"]["rows"], growth.second["dataset"]["rows"]) == (len(FIRST), len(ALL))
+    assert growth.second["estimator"] == growth.first["estimator"] == "KNeighborsClassifier"
+    assert growth.second["champion_metrics"]["rows"] == growth.second["metrics"]["rows"]
+
+
+def test_a_row_stays_on_its_side_when_its_label_is_corrected(service: Service, client: Client, growth: Growth) -> None:
+    corrected = ALL.assign(target=1 - ALL["target"]).sample(frac=1, random_state=0)
+    job = client.train(corrected, model="corrected", target="target", estimator="KNeighborsClassifier", promote="always")
+    job.wait(PATIENCE)
+    assert remembered(service, "corrected", 1) == remembered(service, "growing", 2)
+
+
+def test_the_share_for_testing_is_fixed_by_the_first_training(client: Client, growth: Growth) -> None:
+    with pytest.raises(Problem, match=r"test share was fixed at 0\.2"):
+        client.train(model="growing", test_share=0.3).wait(PATIENCE)
+
+
+def test_data_sets_are_listed_and_shown(client: Client, growth: Growth) -> None:
+    shown = client.dataset("growing")
+    assert shown in client.datasets()
+    assert (shown["name"], shown["rows"], shown["revision"], shown["parts"]) == ("growing", len(ALL), 2, 2)
+    assert (shown["target"], shown["weight"], shown["test_share"]) == ("target", None, 0.2)
+    assert shown["types"] == {**dict.fromkeys(NAMES, "number"), "target": "integer"}
+    assert shown["created_at"] < shown["updated_at"]
+
+
+def test_a_data_set_that_is_not_there_names_those_that_are(client: Client, growth: Growth) -> None:
+    with pytest.raises(Problem, match="growing") as told:
+        client.dataset("shrinking")
+    assert (told.value.status, told.value.type.split(":")[-1]) == (404, "unknown-dataset")
+
+
+# What is refused
+
+
+def ndjson(folder: Path, frame: pd.DataFrame) -> Path:
+    path = folder / "rows.ndjson"
+    path.write_text(frame.to_json(orient="records", lines=True))
+    return path
+
+
+def refused(client: Client, rows: Any) -> Problem:
+    """The data set is as it was."""
+    before = client.dataset("growing")
+    with pytest.raises(Problem) as told:
+        client.add_rows("growing", rows).wait(PATIENCE)
+    assert client.dataset("growing") == before
+    return told.value
+
+
+def test_rows_of_other_columns_are_refused_at_the_door(client: Client, growth: Growth) -> None:
+    problem = refused(client, REST.rename(columns={"mean area": "mean acreage"}))
+    assert (problem.status, problem.type.split(":")[-1]) == (422, "bad-table")
+    assert "mean acreage, mean area differ" in problem.detail
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"mean radius": "big"}, "column 'mean radius' is of type number so far, and what is sent is of type category, as 'big'"),
+        ({"mean radius": "2026-01-31"}, "is of type date"),
+        ({"mean radius": True}, "is of type boolean"),
+        ({"target": None}, "column 'target' has missing values, first in row 1"),
+    ],
+)
+def test_rows_of_another_type_fail_and_leave_the_data_set_as_it_was(
+    client: Client, growth: Growth, change: dict[str, Any], says: str
+) -> None:
+    problem = refused(client, REST.head(20).assign(**change))
+    assert problem.type.split(":")[-1] == "bad-training-data"
+    assert says in problem.detail
+
+
+def test_lines_of_other_columns_fail_and_leave_the_data_set_as_it_was(client: Client, growth: Growth, tmp_path: Path) -> None:
+    problem = refused(client, ndjson(tmp_path, REST.drop(columns="mean area")))
+    assert problem.type.split(":")[-1] == "bad-training-data"
+    assert "mean area differ" in problem.detail
+
+
+def test_rows_that_are_all_there_already_change_nothing(client: Client, growth: Growth, tmp_path: Path) -> None:
+    """Whatever their form, and the order of their rows and columns."""
+    before = client.dataset("growing")
+    told = client.add_rows("growing", ndjson(tmp_path, REST.iloc[::-1, ::-1])).wait(PATIENCE)
+    assert (told["added"], told["duplicates"], told["revision"]) == (0, len(REST), before["revision"])
+    assert client.dataset("growing") == before
+
+
+# Several at once
+
+
+@pytest.fixture(scope="module")
+def two_trainers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    running = Service(tmp_path_factory.mktemp("two"), train_workers=2)
+    yield running
+    running.stop()
+
+
+def test_rows_that_are_added_at_once_all_get_there(two_trainers: Service) -> None:
+    """By two processes, each of which finds the data set changed under it."""
+    client, slices = Client(two_trainers.url), [ALL.iloc[place::12] for place in range(12)]
+    client.add_rows("busy", slices[0]).wait(PATIENCE)
+    with ThreadPoolExecutor(len(slices)) as senders:
+        jobs = list(senders.map(lambda rows: Client(two_trainers.url).add_rows("busy", rows), slices[1:]))
+    results = [job.wait(PATIENCE) for job in jobs]
+    assert sorted(result["revision"] for result in results) == list(range(2, len(slices) + 1))
+    assert sum(result["added"] for result in results) == len(ALL) - len(slices[0])
+    shown = client.dataset("busy")
+    assert (shown["rows"], shown["revision"]) == (len(ALL), len(slices))
+    again = client.add_rows("busy", ALL).wait(PATIENCE)
+    assert (again["added"], again["duplicates"]) == (0, len(ALL))
