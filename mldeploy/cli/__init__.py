@@ -1,0 +1,21 @@
+"""The command line: `mldeploy up|demo|predict|train|result|cancel|models|datasets`."""
+
+import click
+
+from mldeploy.cli.datasets import datasets
+from mldeploy.cli.jobs import cancel, predict, result, train
+from mldeploy.cli.models import models
+from mldeploy.cli.service import demo, up
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="mldeploy")
+def main() -> None:
+    """A scikit-learn model behind a job queue.
+
+    Start with `mldeploy demo`, or `mldeploy up` and then `mldeploy predict '{"sepal_length": 5.0, …}'`.
+    """
+
+
+for command in (up, demo, predict, train, result, cancel, models, datasets):
+    main.add_command(command)

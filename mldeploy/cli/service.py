@@ -1,0 +1,61 @@
+"""`mldeploy up` and `mldeploy demo`."""
+
+import os
+import sys
+from typing import Any
+
+import click
+
+from mldeploy.cli.telling import told
+from mldeploy.stack.up import Up
+from settings import Settings, load
+
+
+def place_options(command: Any) -> Any:
+    """The options of `up`; each is mirrored by an environment variable MLDEPLOY_<NAME>."""
+    for option in reversed(
+        [
+            click.option("--home", type=click.Path(file_okay=False), help="Jobs, models, logs.  [default: ~/.mldeploy]"),
+            click.option("--host", help="Address to listen on.  [default: 127.0.0.1]"),
+            click.option("--port", type=int, help="Port to listen on.  [default: 5000]"),
+            click.option("--predict-workers", type=int, help="Processes that predict.  [default: 2]"),
+            click.option("--train-workers", type=int, help="Processes that train.  [default: 1]"),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@place_options
+def up(**options: Any) -> None:
+    """Run the whole service on this machine, until Ctrl-C.
+
+    Starts a Redis of its own (or uses the one at MLDEPLOY_REDIS_URL), the API, workers and reconciler, and restarts what
+    dies. Every option can be given as MLDEPLOY_<NAME> too.
+    """
+    with told():
+        Up(_settings(options), say=_say).run()
+
+
+@click.command()
+@place_options
+@click.option("--once", is_flag=True, help="End after the last step.")
+def demo(once: bool, **options: Any) -> None:
+    """Train, predict and retrain, every request shown.
+
+    Then the service is left running until Ctrl-C, or with --once ended.
+    """
+    with told():
+        settings = _settings(options)
+    program = [sys.executable, "-m", "mldeploy.demo", *(["--once"] if once else [])]  # apart: it needs scikit-learn, we do not
+    os.execve(program[0], program, settings.environment())
+
+
+def _settings(options: dict[str, Any]) -> Settings:
+    return load().replace(**{name: value for name, value in options.items() if value is not None})
+
+
+def _say(text: str) -> None:
+    click.echo(text)
+    sys.stdout.flush()
