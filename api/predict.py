@@ -46,12 +46,20 @@ async def predict() -> Answer:
     asked = predict_query()
     name = asked.model or service().settings.default_model
     body, registry = json_body(), service().registry
-    card = registry.recall(name, asked.version) or await aside(registry.look_up, name, asked.version)
+    recalled = registry.recall(name, asked.version)
+    card = recalled or await aside(registry.look_up, name, asked.version)
     for _ in range(MOVES):
         if card is None:
             return await _train_first(name, asked, body)
-        measured = await _check(card.schema, body, asked)
-        _check_probabilities(card, asked)
+        try:
+            measured = await _check(card.schema, body, asked)
+            _check_probabilities(card, asked)
+        except InvalidInput:
+            now = await aside(registry.look_up, name, asked.version) if card is recalled else card
+            if now is card:
+                raise
+            card = now  # what is wrong for the version that was remembered may be right for the one that serves
+            continue
         _check_size(measured, card.schema, asked.proba)
         expects = Expectation(*registry.expectation(name, asked.version, card.version))
         try:

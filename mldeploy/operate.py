@@ -126,7 +126,11 @@ def import_model(
         )
         artifact.write(here.shelf, placed, brought.model)
         wanted = promote if promote is not None else here.registry.resolve(placed.name) is None
-        serves = here.publish(placed, wanted, why or f"imported from {file.name}")
+        try:
+            serves = here.publish(placed, wanted, why or f"imported from {file.name}")
+        except BaseException:
+            here.shelf.store.remove(placed.artifact.folder)
+            raise
         _say(placed, f"imported as {placed.name} version {version}" + (", and it serves" if serves else _promote_it(placed)))
 
 

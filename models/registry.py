@@ -1,7 +1,9 @@
 """Version numbers, aliases and cards: in Redis, so that publishing a version and ending its job are one step.
 
-``<prefix>:1:model:<name>``  hash  latest, moves, alias:<alias>, reserved, reserved_by, and for each version card:, kept:, note:
+``<prefix>:1:model:<name>``  hash  moves, alias:<alias>, reserved, reserved_by, and for each version card:, kept:, note:
 ``<prefix>:1:models``        hash  <name> -> 1
+``<prefix>:1:latest``        hash  <name> -> the number of its newest version; kept when the model is deleted, so that no number
+                                   ever stands for another version
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +27,7 @@ local model, job = KEYS[1], ARGV[1]
 local kept = redis.call('HMGET', model, 'reserved', 'reserved_by')
 if kept[1] then return {tonumber(kept[1]), kept[2]} end
 redis.call('HSET', KEYS[2], ARGV[2], 1)
-local version = redis.call('HINCRBY', model, 'latest', 1)
+local version = redis.call('HINCRBY', KEYS[3], ARGV[2], 1)
 redis.call('HSET', model, 'reserved', version, 'reserved_by', job)
 return {version, job}
 """
@@ -33,7 +35,7 @@ return {version, job}
 NEXT_VERSION = """
 if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 0 and redis.call('HLEN', KEYS[2]) >= tonumber(ARGV[2]) then return 0 end
 redis.call('HSET', KEYS[2], ARGV[1], 1)
-return redis.call('HINCRBY', KEYS[1], 'latest', 1)
+return redis.call('HINCRBY', KEYS[3], ARGV[1], 1)
 """
 
 ABANDON = """
@@ -155,8 +157,9 @@ class Registry:
         return known
 
     def model(self, name: str) -> Model | None:
+        """All of it, None if there is no such model; one whose first training has not succeeded has no cards."""
         fields = self._guard(lambda: self._redis.hgetall(self._key(name)))
-        if not fields:
+        if not fields and not self._guard(lambda: self._redis.hexists(self._prefix + "models", name)):
             return None
         text = {key.decode(): value for key, value in fields.items()}
         aliases = {key[6:]: int(value) for key, value in text.items() if key.startswith("alias:")}
@@ -184,7 +187,7 @@ class Registry:
 
     def next_version(self, name: str) -> int:
         """A number of its own for a training; one whose training fails is never used again. Raises TooManyModels."""
-        keys = [self._key(name), self._prefix + "models"]
+        keys = [self._key(name), self._prefix + "models", self._prefix + "latest"]
         version = int(self._guard(lambda: self._next_version(keys=keys, args=[name, self._most])))
         if not version:
             raise TooManyModels(f"there are {self._most} models already; train one of those, or raise MLDEPLOY_MAX_MODELS")
@@ -192,7 +195,7 @@ class Registry:
 
     def reserve(self, name: str, job_id: str) -> Reservation:
         """The version that is reserved while there is no champion; the first who asks reserves it for its training."""
-        keys = [self._key(name), self._prefix + "models"]
+        keys = [self._key(name), self._prefix + "models", self._prefix + "latest"]
         version, holder = self._guard(lambda: self._reserve(keys=keys, args=[job_id, name]))
         return Reservation(int(version), holder.decode())
 

@@ -93,6 +93,8 @@ class FolderStore:
         if not final.exists():
             _make_folder(final.parent)
             _write_aside(final, content)
+        for left in final.parent.glob(f".{final.name}.*"):  # by one who died, or is late: it is here now
+            left.unlink(missing_ok=True)
         _sync_folder(final.parent)  # also if another has just renamed it
 
     def read(self, path: str) -> bytes:
@@ -115,7 +117,9 @@ class FolderStore:
         place = self.root / _placed(folder)
         with suppress(FileNotFoundError, NotADirectoryError):  # also what another removes at the same time
             if place.is_dir() and not place.is_symlink():
-                shutil.rmtree(place)
+                aside = place.with_name(f".{place.name.lstrip('.')}.{uuid4().hex}")
+                place.rename(aside)  # so that there is never half of it under its name
+                shutil.rmtree(aside)
             else:
                 place.unlink()
 
@@ -231,9 +235,10 @@ def _write_aside(final: Path, content: bytes) -> None:
     try:
         _write_synced(aside, content)
         aside.rename(final)
-    except BaseException:
+    except BaseException as error:
         aside.unlink(missing_ok=True)
-        raise
+        if not (isinstance(error, FileNotFoundError) and final.exists()):  # else another was faster, and tidied up
+            raise
 
 
 def _write_synced(path: Path, content: bytes) -> None:

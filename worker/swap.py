@@ -1,4 +1,4 @@
-"""What goes with a move of champion: the workers load the version first, and versions that nobody needs go."""
+"""What goes with a move of champion: the workers load the version first; and versions that nobody needs go."""
 
 import logging
 
@@ -33,16 +33,27 @@ class Swap:
         """Raises CannotServe."""
         self._rollout.await_loaded(card, self._owners, self._knock, self._settings.swap_patience)
 
-    def retire_old(self, name: str) -> None:
-        """All but the newest few, those that an alias or an open job names, and the one that a rollback goes back to. What cannot
-        be done now is done after the next training."""
+    def tidy(self, name: str) -> None:
+        """Remove versions that nobody needs, and what trainings that died for good have left behind. What cannot be done now is
+        done after the next training."""
         try:
-            model = self._registry.model(name)
-            for version in _old(model, self._settings.keep_versions) if model else []:
-                if self._ledger.retire(f"model:{name}", version, f"{name}/{version}") == "retired":
-                    self._remove_files(model.cards[version])  # type: ignore[union-attr]
-        except (LedgerError, OSError):
+            model = self._registry.known(name)
+            for version in _old(model, self._settings.keep_versions):
+                if self._retire(name, version) == "retired":
+                    self._remove_files(model.cards[version])
+            self._remove_leftovers(model)
+        except (LedgerError, LookupError, OSError):
             log.exception("old versions of %s are left for later", name)
+
+    def _retire(self, name: str, version: int) -> str:
+        return self._ledger.retire(f"model:{name}", version, f"{name}/{version}")
+
+    def _remove_leftovers(self, model: Model) -> None:
+        """Folders of versions that were never published and whose training is not open any more."""
+        for folder in self._store.names(model.name):
+            number = folder.lstrip(".").partition("-")[0]
+            if number.isdecimal() and int(number) not in model.cards and self._retire(model.name, int(number)) == "missing":
+                self._store.remove(f"{model.name}/{folder}")
 
     def _remove_files(self, card: Card) -> None:
         self._store.remove(card.artifact.folder)
@@ -64,6 +75,7 @@ class Swap:
 
 
 def _old(model: Model, keep: int) -> list[int]:
+    """All but the newest few and the one that a rollback goes back to."""
     try:
         before = {moves.before(model.moves, list(model.cards))}
     except NothingToRollBackTo:

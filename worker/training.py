@@ -133,7 +133,7 @@ class Training:
                 finish([Outcome(job, State.SUCCEEDED, json.encode(result))], [Effect(*change) for change in changes])
             except EffectConflict:
                 continue
-            self._swap.retire_old(card.name)
+            self._swap.tidy(card.name)
             return
 
     def _rival(self, champion: Card | None, source: Source, made: Made, card: Card) -> Rival:

@@ -24,8 +24,8 @@ local function is_open()
   return false
 end
 
-if redis.call('HEXISTS', model, 'card:' .. version) == 0 then return 'missing' end
 if not force and is_aliased() then return 'aliased' end
 if not force and is_open() then return 'open' end
+if redis.call('HEXISTS', model, 'card:' .. version) == 0 then return 'missing' end
 redis.call('HDEL', model, 'card:' .. version, 'kept:' .. version, 'note:' .. version)
 return 'retired'

@@ -156,3 +156,17 @@ def test_rows_are_added_from_the_shell(service: Service, tmp_path: Path) -> None
     command = [sys.executable, "-m", "mldeploy", "datasets", "add", "shell", str(table), "--url", service.url]
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
     assert json.loads(told.stdout)["result"] == {"dataset": "shell", "added": 30, "duplicates": 0, "rows": 30, "revision": 1}
+
+
+def test_a_number_never_stands_for_another_version(service: Service, client: Client) -> None:
+    """Who still knows the old version 1 must not take the new one for it."""
+    flower = {"sepal_length": 5.0, "sepal_width": 3.2, "petal_length": 1.5, "petal_width": 0.3}
+    client.train(packaged_csv("iris"), model="reborn").wait(60)
+    client.predict(flower, model="reborn").wait(30)
+    done(service, "models", "delete", "reborn", "--yes")
+    done(service, "datasets", "delete", "reborn", "--yes")
+    other = "a,b,y\n" + "".join(f"{n % 17},{n % 13},{'up' if n % 17 > 8 else 'down'}\n" for n in range(200))
+    assert client.train(other, model="reborn").wait(60)["model"]["version"] == 2
+    assert client.predict({"a": 16, "b": 1}, model="reborn").wait(30)["prediction"] == "up"
+    with pytest.raises(Problem, match="unknown field"):
+        client.predict(flower, model="reborn")
