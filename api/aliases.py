@@ -1,14 +1,15 @@
 """Which version serves: PUT and DELETE /models/<name>/aliases/<alias>, POST /models/<name>/rollback. Every move is logged."""
 
 import re
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 from flask import Blueprint
 from msgspec import Meta, Struct
 
 from api import answers
 from api.body import decode, json_body
-from api.exchange import Answer, aside, service
+from api.exchange import Answer, aside, exchange, service
 from api.problem import Refusal
 from jobs.job import Kind
 from models import moves
@@ -19,7 +20,7 @@ from models.registry import MovedMeanwhile, UnknownVersion
 blueprint = Blueprint("aliases", __name__, url_prefix="/models/<name>")
 
 ALIAS = re.compile(r"[a-z][a-z0-9_-]{0,63}")
-TRIES = 20
+TRIES = 3  # each as long as the workers may take to load the version
 
 Told = Annotated[str, Meta(max_length=300, description="text of at most 300 characters")]
 
@@ -49,7 +50,7 @@ async def put_alias(name: str, alias: str) -> Answer:
     if not ALIAS.fullmatch(alias):
         raise InvalidInput([Fault("", "an alias is a lower-case letter and at most 63 more letters, digits, - and _")])
     asked = decode(json_body(), MoveRequest)
-    return await aside(_move, name, alias, asked)
+    return await _swapping(_move, name, alias, asked)
 
 
 @blueprint.delete("/aliases/<alias>")
@@ -63,7 +64,15 @@ async def delete_alias(name: str, alias: str) -> Answer:
 async def roll_back(name: str) -> Answer:
     """Back to the version that was champion before; again, and it goes one further back."""
     body = json_body()
-    return await aside(_roll_back, name, decode(body, RollbackRequest) if body.strip() else RollbackRequest())
+    return await _swapping(_roll_back, name, decode(body, RollbackRequest) if body.strip() else RollbackRequest())
+
+
+async def _swapping(function: Callable[..., Answer], *args: Any) -> Answer:
+    """It may take seconds: this request's turn to write is another's."""
+    turn = exchange().turn
+    if turn:
+        turn.end()
+    return await service().swaps.run(function, *args)
 
 
 def _move(name: str, alias: str, asked: MoveRequest) -> Answer:

@@ -15,6 +15,7 @@ from models.checker import refuse_duplicates
 from models.faults import Fault, InvalidInput, MalformedInput
 
 SPELLINGS = 100  # of a header, or queries, that are remembered …
+MOST_OPTIONS = 100_000  # bytes
 LONGEST = 300  # … unless they are longer
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -52,7 +53,9 @@ def json_body(also: str = "") -> bytes:
 
 
 def decode(body: bytes, type_: type[T]) -> T:
-    """A small JSON object of a known form. Raises MalformedInput or InvalidInput."""
+    """A small JSON object of a known form. Raises MalformedInput, InvalidInput, or Refusal if it is not small."""
+    if len(body) > MOST_OPTIONS:
+        raise Refusal("body-too-large", f"options have at most {MOST_OPTIONS:,} bytes")
     try:
         decoded = msgspec.json.decode(body, type=type_)
     except msgspec.ValidationError as error:

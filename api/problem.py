@@ -8,11 +8,12 @@ from msgspec import Struct
 from werkzeug.exceptions import HTTPException
 
 from api.exchange import Answer, exchange
+from api.swaps import TooManyMoves
 from jobs.errors import AfterFailed, LaneFull, LedgerFull, LedgerUnavailable, Moved
 from models.datasets import UnknownDataset
 from models.faults import Fault, InvalidInput, MalformedInput, TooManyRows
 from models.moves import NothingToRollBackTo
-from models.registry import MovedMeanwhile, TooManyModels, UnknownModel, UnknownVersion
+from models.registry import MovedMeanwhile, TooManyAliases, TooManyModels, UnknownModel, UnknownVersion
 from models.rollout import CannotServe
 
 log = logging.getLogger("mldeploy.api")
@@ -44,6 +45,8 @@ PROBLEMS: dict[str, tuple[int | None, str]] = {
     "nothing-before": (409, "There is no version to roll back to"),
     "cannot-serve": (409, "No worker can load the version"),
     "champion-stays": (409, "The champion cannot be taken away"),
+    "too-many-moves": (429, "Too many aliases are being moved"),
+    "too-many-aliases": (409, "There are as many aliases as may be"),
     "moved-meanwhile": (409, "The model's aliases keep moving"),
     "too-many-datasets": (409, "There are as many data sets as may be"),
     "unknown-job": (404, "There never was such a job"),
@@ -81,6 +84,8 @@ CODES: dict[type[Exception], str] = {
     NothingToRollBackTo: "nothing-before",
     CannotServe: "cannot-serve",
     MovedMeanwhile: "moved-meanwhile",
+    TooManyAliases: "too-many-aliases",
+    TooManyMoves: "too-many-moves",
     TooManyModels: "too-many-models",
     TooManyUploads: "too-many-uploads",
     SlowBody: "slow-body",

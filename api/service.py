@@ -5,6 +5,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from api.swaps import Swaps
 from jobs.async_ledger import AsyncLedger
 from jobs.bell import Bell, make_celery
 from jobs.committer import Committer
@@ -32,6 +33,7 @@ class Service:
     committer: Committer
     waiters: Waiters
     threads: ThreadPoolExecutor
+    swaps: Swaps
 
     async def warm(self) -> None:
         """Connect, and look up what is served, so that the first request finds all that the thousandth does."""
@@ -57,4 +59,4 @@ def make_service(settings: Settings) -> Service:
     waiters = Waiters(on_loop, settings.api_waiters, settings.keep)
     datasets = Datasets(ledger.redis, ledger.prefix, ledger.guard)
     rollout = Rollout(ledger.redis, ledger.prefix, ledger.guard)
-    return Service(settings, ledger, registry, datasets, rollout, bell, Committer(on_loop, bell), waiters, threads)
+    return Service(settings, ledger, registry, datasets, rollout, bell, Committer(on_loop, bell), waiters, threads, Swaps())

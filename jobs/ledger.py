@@ -38,7 +38,7 @@ class Ledger:
     def __init__(self, settings: Settings, client: redis.Redis | None = None) -> None:
         self.settings = settings
         self.redis = client or connect(settings)
-        self.prefix = f"{settings.key_prefix}:1:"
+        self.prefix = f"{settings.key_prefix}:2:"
         self._breaker = Breaker(settings.redis_connections, settings.redis_timeout)
         self._scripts = {name: self.redis.register_script(_source(name, settings)) for name in SCRIPTS}
         self._clock_offset: float | None = None
@@ -172,8 +172,8 @@ class Ledger:
     # Those who look after it
 
     def retire(self, key: str, version: int, group: str, force: bool = False) -> str:
-        """Forget a model's version, unless an alias or an open job names it. Returns ``retired``, ``aliased``, ``open`` or
-        ``missing``."""
+        """Forget a model's version, unless an alias or (not with ``force``) an open job names it. Returns ``retired``,
+        ``aliased``, ``open`` or ``missing``."""
         told: bytes = self._run("retire", [key, version, group, int(force)])
         return told.decode()
 

@@ -124,7 +124,7 @@ class Client:
     """``timeout``: seconds for an answer, on top of the time that it is held on request."""
 
     def __init__(self, url: str = URL, timeout: float = 10.0) -> None:
-        self.url = url.rstrip("/") + "/"
+        self.url = (url if "://" in url else f"http://{url}").rstrip("/") + "/"
         self._timeout = timeout
         self._session = requests.Session()
 
@@ -216,6 +216,8 @@ class Client:
 
 
 def _plain(row: Row) -> dict[str, Any]:
+    if not hasattr(row, "items"):
+        raise TypeError(f"a measurement is a mapping of names to values (or send a data frame), not {type(row).__name__}")
     return {str(name): _plain_value(value) for name, value in row.items()}
 
 
@@ -242,8 +244,11 @@ def _body(table: Table) -> tuple[bytes, str]:
             raise ValueError(f"the format of {path.name} is not known: name it {', '.join(CONTENT_TYPES)}")
         return path.read_bytes(), content_type
     if hasattr(table, "to_csv"):
-        return str(table.to_csv(index=False)).encode(), CONTENT_TYPES[".csv"]
-    return table or b"", CONTENT_TYPES[".csv"]
+        named = [name for name in table.index.names if name is not None]
+        return str((table.reset_index() if named else table).to_csv(index=False)).encode(), CONTENT_TYPES[".csv"]
+    if not isinstance(table, bytes):
+        raise TypeError(f"a table is a path, a CSV's text or bytes, or a data frame, not {type(table).__name__}")
+    return table, CONTENT_TYPES[".csv"]
 
 
 def _json(answer: requests.Response) -> dict[str, Any]:

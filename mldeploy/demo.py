@@ -133,7 +133,7 @@ def _short(value: Any) -> str:
 @contextmanager
 def _service(settings: Settings, say: Callable[[str], None]) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """`mldeploy up` as a process of its own, until the block ends."""
-    command = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), sys.executable, "-m", "mldeploy", "up"]
+    command = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), sys.executable, "-P", "-m", "mldeploy", "up"]
     process = subprocess.Popen(command, env=settings.environment(), stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:

@@ -4,6 +4,7 @@
 """
 
 import getpass
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,9 +12,9 @@ from typing import Any
 
 import click
 import msgspec
+import redis
 
 from jobs.bell import Bell, make_celery
-from jobs.connection import UNREACHABLE
 from jobs.errors import LedgerError
 from jobs.job import Kind
 from jobs.ledger import Ledger
@@ -23,12 +24,13 @@ from models.artifact import CorruptArtifact, open_shelf
 from models.bringing import CannotBringIn, bring_in, export
 from models.card import CHAMPION, Card
 from models.datasets import DatasetRecord, Datasets, UnknownDataset
+from models.options import ModelName
 from models.refit import CannotRefit, refit, save
-from models.registry import Model, Registry, TooManyModels, UnknownModel, UnknownVersion
+from models.registry import Model, MovedMeanwhile, Registry, TooManyModels, UnknownModel, UnknownVersion
 from models.rollout import CannotServe, Rollout
 from models.rows import LostRows
 from models.signing import NoKey, signing_key
-from models.store import BadStore
+from models.store import BadStore, Misplaced
 from models.table import BadTrainingData
 from settings import BadSettings, Settings, load
 
@@ -54,6 +56,8 @@ EXPECTED = (
     CannotServe,
     CorruptArtifact,
     LostRows,
+    Misplaced,
+    MovedMeanwhile,
     NoKey,
     TooManyModels,
     UnknownDataset,
@@ -64,7 +68,7 @@ EXPECTED = (
 
 
 class Operator:
-    """What the commands need of a service that runs."""
+    """What the commands need of a service that runs. Raises LedgerUnavailable if none does."""
 
     def __init__(self, settings: Settings) -> None:
         if not settings.redis_url:
@@ -72,10 +76,17 @@ class Operator:
         self.settings = settings
         self.ledger = Ledger(settings)
         known = self.ledger.redis, self.ledger.prefix, self.ledger.guard
+        self._check_store(self.ledger.guard(lambda: self.ledger.redis.get(self.ledger.prefix + "store")))
         self.registry = Registry(*known, settings.max_models)
         self.datasets, self.rollout = Datasets(*known), Rollout(*known)
         self.bell = Bell(make_celery(settings))
         self.shelf = open_shelf(settings.store_location, signing_key(settings.home_path, settings.signing_key))
+
+    def _check_store(self, of_service: Any) -> None:
+        ours, theirs = self.settings.store_location, (of_service or b"").decode()
+        if theirs != ours:
+            told = f"the service keeps its models at {theirs}, and here it would be {ours}" if theirs else "no worker trains yet"
+            raise CannotOperate(f"{told}: give the service's own --home, MLDEPLOY_STORE and MLDEPLOY_SIGNING_KEY")
 
     def publish(self, card: Card, promote: bool, why: str) -> bool:
         """Whether it serves now. Raises CannotServe."""
@@ -118,8 +129,7 @@ def import_model(
     with _operator(home) as here:
         known = _read_table(sample) if sample else None
         brought = bring_in(file.read_bytes(), name, known, target)
-        if not brought.card.name:
-            raise CannotOperate("give the model a name (--name)")
+        _check_name(brought.card.name)
         version = here.registry.next_version(brought.card.name)
         placed = msgspec.structs.replace(
             brought.card, version=version, artifact=artifact.describe(f"{brought.card.name}/{version}-1", brought.model)
@@ -166,6 +176,7 @@ def refit_models(names: tuple[str, ...], tolerance: float, home: str | None) -> 
 
 
 def _refit(here: Operator, name: str, tolerance: float) -> bool:
+    here.registry.known(name)
     card = here.registry.look_up(name)
     if card is None:
         click.echo(f"{name}: nothing serves")
@@ -173,8 +184,8 @@ def _refit(here: Operator, name: str, tolerance: float) -> bool:
     try:
         made = refit(card, here.shelf, here.settings.estimators)
         new = save(made, card, here.shelf, here.registry.next_version(name), tolerance)
-    except (CannotRefit, LostRows, BadTrainingData) as error:
-        click.echo(f"{name}: {error}", err=True)
+    except Exception as error:  # noqa: BLE001 - whatever an estimator raises; the other models are refitted all the same
+        click.echo(f"{name}: {error or type(error).__name__}", err=True)
         return False
     with_ = new.libraries["scikit-learn"]
     try:
@@ -201,17 +212,21 @@ def delete_model(name: str, version: int | None, yes: bool, home: str | None) ->
             raise UnknownVersion(f"{name} has no version {version}")
         if version and version in model.aliases.values():
             raise CannotOperate(f"version {version} has an alias: move that first")
-        _ask(f"delete {name}, {len(versions)} versions, for good?", yes)
-        for number in versions:
-            here.ledger.retire(f"model:{name}", number, f"{name}/{number}", force=True)
-            here.shelf.store.remove(model.cards[number].artifact.folder)
+        _ask(f"delete {f'version {version}' if version else f'all {len(versions)} versions'} of {name} for good?", yes)
         if not version:
             here.registry.forget(name)
+        for number in versions:
+            told = here.ledger.retire(f"model:{name}", number, f"{name}/{number}", force=True)
+            if told == "aliased":
+                raise CannotOperate(f"version {number} has got an alias meanwhile: move that first")
+            here.shelf.store.remove(model.cards[number].artifact.folder)
+        if not version:
             here.shelf.store.remove(name)
+        _remove_unused(here, {part for number in versions for part in model.cards[number].data.parts})
         click.echo(f"deleted {name}" + (f" version {version}" if version else f" and its {len(versions)} versions"))
 
 
-@main.command("delete-data")
+@click.command("delete-data")
 @click.argument("name")
 @click.option("--rows", "file", type=FILE, help="Only the rows of this table.")
 @yes_option
@@ -226,11 +241,11 @@ def delete_data(name: str, file: Path | None, yes: bool, home: str | None) -> No
         affected = _affected(here, record, gone)
         left = rows.without(record, here.shelf.store, gone) if gone else None
         count = record.rows - (left.rows if left else 0)
-        if left is None:
-            here.datasets.forget(name)
-        elif count and not here.datasets.apply(found, left):
+        if count and not (here.datasets.apply(found, left) if left else here.datasets.forget(found)):
             raise CannotOperate(f"{name} changed meanwhile: try again")
         noted = _note_and_remove(here, name, affected, f"{rows.timestamp()}: rows of the data set {name} were deleted")
+        if not count and not affected:
+            raise CannotOperate(f"none of these rows is in {name}")
         click.echo(f"deleted {count} rows of {name}; {noted} versions were trained on rows that are gone, and say so")
 
 
@@ -256,6 +271,12 @@ def _note_and_remove(here: Operator, name: str, parts: set[str], note: str) -> i
     return noted
 
 
+def _remove_unused(here: Operator, parts: set[str]) -> None:
+    used = here.datasets.parts() | {part for model in _models(here) for card in model.cards.values() for part in card.data.parts}
+    for part in parts - used:
+        here.shelf.store.remove(rows.path(part))
+
+
 def _models(here: Operator) -> list[Model]:
     return [model for name in here.registry.names() if (model := here.registry.model(name))]
 
@@ -275,6 +296,13 @@ def _read_table(file: Path, known: Any = None) -> table.Table:
     return table.read(file.read_bytes(), format_, known)  # type: ignore[arg-type]
 
 
+def _check_name(name: str) -> None:
+    try:
+        msgspec.convert(name, ModelName)
+    except msgspec.ValidationError:
+        raise CannotOperate("give the model a name (--name) of at most 64 lower-case letters, digits, - and _") from None
+
+
 def _promote_it(card: Card) -> str:
     return f"; `mldeploy models promote {card.name} {card.version}` makes it serve"
 
@@ -284,6 +312,8 @@ def _say(card: Card, text: str) -> None:
 
 
 def _ask(question: str, yes: bool) -> None:
+    if not yes and not sys.stdin.isatty():
+        raise CannotOperate(f"{question} Nobody is there to ask: give --yes")
     if not yes and not click.confirm(question):
         raise click.Abort
 
@@ -294,11 +324,15 @@ def _operator(home: str | None) -> Iterator[Operator]:
     try:
         settings = load().replace(home=home) if home else load()
         yield Operator(settings)
-    except (LedgerError, *UNREACHABLE) as error:
-        raise click.ClickException(f"no service runs on this home ({error}): start it with `mldeploy up`") from None
+    except (LedgerError, redis.RedisError) as error:
+        raise click.ClickException(
+            f"no service runs on {home or load().home} ({error}): start it with `mldeploy up`, or give its --home"
+        ) from None
     except EXPECTED as error:
         raise click.ClickException(str(error)) from None
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["delete-data"]:
+        delete_data(args=sys.argv[2:], prog_name="mldeploy datasets delete")
     main(prog_name="mldeploy models")

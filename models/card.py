@@ -5,6 +5,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
+from models.feature import Unknown
 from models.options import Metric
 from models.schema import Schema
 
@@ -88,6 +89,7 @@ class Card(Struct, frozen=True, omit_defaults=True):
     search: dict[str, Any] | None = None
     probabilities: bool = True
     takes: Literal["matrix", "frame"] = "matrix"
+    unknown: Unknown = "refuse"
     origin: Origin = "trained"
     format: Literal[2] = 2
 

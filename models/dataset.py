@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from models.split import below, digest, row_hashes
 from models.table import BadTrainingData, Table
 
 MOST_CLASSES = 1000
+MOST_SCHEMA = 1_000_000  # bytes; it is in every card
 LARGEST_CLASS = 2**53  # as an integer; beyond it floats skip some
 MOST_CATEGORIES = 255  # of a feature; the most frequent, and the others are as unknown ones
 FEWEST_ROWS = 10
@@ -35,10 +37,11 @@ class Dataset:
     weights: NDArray[np.float64] | None
     test_share: float
     weight: str
+    unknown: Unknown = "refuse"
 
     @property
     def sha256(self) -> str:
-        return digest(row_hashes(self.table))
+        return digest(row_hashes(self.table, exact=True))
 
 
 def make(
@@ -60,7 +63,7 @@ def make(
     found_task = task or _likely_task(table, target)
     values = _target(table, target, found_task)
     schema = only or _schema(table, target, weight, found_task, values, unknown)
-    hashes = row_hashes(table, without={target, weight, *schema.ignored})
+    hashes = row_hashes(table, without={target, weight})  # ignored columns too: as the data grow a column may become one
     dataset = Dataset(
         table=table,
         schema=schema,
@@ -71,6 +74,7 @@ def make(
         weights=_weights(table, weight),
         test_share=test_share,
         weight=weight,
+        unknown=unknown,
     )
     _refuse_unusable(dataset)
     return dataset
@@ -178,7 +182,11 @@ def _schema(table: Table, target: str, weight: str, task: Task, values: NDArray[
     if not features:
         raise BadTrainingData(f"beside {target!r} there is no column with values that a model could learn from")
     classes = tuple(_classes(values)) if task == "classification" else ()
-    return Schema(features, target, classes, task, ignored)
+    schema = Schema(features, target, classes, task, ignored)
+    size = len(msgspec.json.encode(schema))
+    if size > MOST_SCHEMA:
+        raise BadTrainingData(f"names and categories of all columns take {size:,} bytes; at most {MOST_SCHEMA:,}")
+    return schema
 
 
 def _is_useless(column: "pd.Series[Any]") -> bool:

@@ -1,28 +1,16 @@
 """The data sets that have a name: of which parts in the store their rows are, and of what types. In Redis, so that adding rows
 and ending the job that did are one step.
 
-``<prefix>:1:dataset:<name>``  hash  record
-``<prefix>:1:datasets``        hash  <name> -> 1
+``<prefix>:2:dataset:<name>``  hash  record
+``<prefix>:2:datasets``        hash  <name> -> 1
 """
-
-from collections.abc import Callable
-from typing import Any
 
 import msgspec
 import redis
 from msgspec import Struct
 
-from models.changes import Change
+from models.changes import Change, Changes, Guard
 from models.feature import FeatureType
-
-Guard = Callable[[Callable[[], Any]], Any]
-
-
-SWAP = """
-if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then return 0 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
-return 1
-"""
 
 
 class UnknownDataset(LookupError):
@@ -70,7 +58,7 @@ class Datasets:
         self._redis = client
         self._prefix = prefix
         self._guard = guard
-        self._swap = client.register_script(SWAP)
+        self._changes = Changes(client, prefix, guard)
 
     def names(self) -> list[str]:
         return sorted(name.decode() for name in self._guard(lambda: self._redis.hkeys(self._prefix + "datasets")))
@@ -101,12 +89,11 @@ class Datasets:
 
     def apply(self, found: Found, record: DatasetRecord) -> bool:
         """Put ``record`` where ``found`` was; whether it still was."""
-        changes = self.change(found, record)
-        return bool(self._guard(lambda: self._swap(keys=[self._prefix + changes[0].key], args=list(changes[0][1:4]))))
+        return self._changes.apply(self.change(found, record))
 
-    def forget(self, name: str) -> None:
-        def forget() -> None:
-            self._redis.delete(f"{self._prefix}dataset:{name}")
-            self._redis.hdel(self._prefix + "datasets", name)
-
-        self._guard(forget)
+    def forget(self, found: Found) -> bool:
+        """Whether it still was what was found, and is gone."""
+        assert found.record is not None
+        name = found.record.name
+        gone = [Change(f"dataset:{name}", "record", found.text, ""), Change("datasets", name, "1", "")]
+        return self._changes.apply(gone)

@@ -124,9 +124,9 @@ Text = Annotated[str, Meta(max_length=LONGEST_NAME)]
 
 
 def seconds(text: str) -> float:
-    """Of a date or a date and time in ISO 8601, since 1970; UTC unless it says otherwise. Raises ValueError."""
+    """Of a date or a date and time in ISO 8601, since 1970; UTC unless it says otherwise. Raises ValueError or OverflowError."""
     moment = datetime.fromisoformat(text)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).timestamp()
 
 
 def date_text(number: float) -> str:

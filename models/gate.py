@@ -69,9 +69,10 @@ def _if_better(options: TrainOptions, metric: Metric, rival: Rival, improvement:
 
 def _against(options: TrainOptions, rival: Rival, improvement: Improvement) -> str:
     """What speaks against a promotion; empty if nothing does."""
-    if improvement.value <= 0 and not rival.version:
+    better = improvement.value > 0
+    if not better and not rival.version:
         return "; the first version must beat the baseline"
-    if improvement.value <= 0:
+    if not better:
         return "; a tie keeps the champion" if improvement.value == 0 else "; it is worse"
     if rival.on_known and rival.on_known.high < 0:
         return f"; but on the rows of version {rival.version}'s own data set it is clearly worse"

@@ -73,7 +73,7 @@ def measure(metric: str, judged: Judgement) -> float | None:
             value = _MEASURES[metric](judged)
     except ValueError:
         return None
-    return None if value is None or math.isnan(value) else float(value)
+    return None if value is None or not math.isfinite(value) else float(value)
 
 
 def classes_of(judged: Judgement) -> list[Any]:
@@ -128,7 +128,7 @@ def _interval(metric: Metric, judged: list[Judgement], confidence: float) -> Int
     else:
         told = _bootstrap([np.arange(rows)], lambda sample: _resampled(metric, judged, sample), FEWER, confidence)
     low, high = (float(bound) for bound in told.confidence_interval)
-    return None if math.isnan(low) or math.isnan(high) else Interval(metric, low, high, confidence)
+    return Interval(metric, low, high, confidence) if math.isfinite(low) and math.isfinite(high) else None
 
 
 def _bootstrap(samples: list[Any], statistic: Callable[..., Any], resamples: int, confidence: float) -> Any:

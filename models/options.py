@@ -33,10 +33,11 @@ TEST_SHARE = 0.2
 
 class TrainOptions(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """``dataset``: train on the rows of this one; by default on the model's own. ``target`` names the column to predict, by
-    default the model's own or else the last one; ``weight`` a column of sample weights. ``task`` is told from the target.
-    ``estimator``: by default the champion's. ``search``: seconds to look for better parameters in. ``metric``: what the gate
-    compares; a challenger must be better by more than ``min_improvement``, and with a ``confidence`` (such as 0.95) the whole
-    bootstrap interval of the improvement must be. ``test_share`` is fixed with a data set's first training."""
+    default the model's own or else the last one; ``weight`` a column of sample weights. ``task``, ``estimator``, ``unknown`` and
+    ``metric`` are by default the champion's; a first ``task`` is told from the target. ``search``: seconds to look for better
+    parameters in. ``metric``: what the gate compares; a challenger must be better by more than ``min_improvement``, and with a
+    ``confidence`` (such as 0.95) the whole bootstrap interval of the improvement must be. ``test_share`` is fixed with a data
+    set's first training."""
 
     model: ModelName = ""
     dataset: DatasetName = ""
@@ -46,7 +47,7 @@ class TrainOptions(Struct, frozen=True, forbid_unknown_fields=True, omit_default
     estimator: EstimatorName = ""
     params: Annotated[dict[Text, ParamValue], Meta(max_length=100)] = {}
     search: Annotated[float, Meta(ge=0, le=86_400, description="seconds from 0 to 86400")] = 0.0
-    unknown: Unknown = "refuse"
+    unknown: Unknown | None = None
     promote: Promote = "if_better"
     metric: Metric | None = None
     min_improvement: Annotated[float, Meta(ge=0, le=1e12, description="a number from 0")] = 0.0

@@ -4,7 +4,6 @@ from models import dataset, rows, train
 from models.artifact import Shelf
 from models.card import Card
 from models.datasets import Part
-from models.gate import USUAL_METRIC
 from models.options import LOWER_IS_BETTER, Metric
 from models.train import Made, Plan
 
@@ -25,26 +24,23 @@ def refit(card: Card, shelf: Shelf, allowed: str) -> Made:
         card.schema.target,
         card.data.weight,
         card.schema.task,
+        card.unknown,
         test_share=card.data.test_share,
         only=card.schema,
     )
-    return train.make(ready, Plan(card.estimator, card.params, 0.0, metric_of(card), allowed), 0.0, lambda *_: None)
+    return train.make(ready, Plan(card.estimator, card.params, 0.0, train.metric_of(card), allowed), 0.0, lambda *_: None)
 
 
 def save(made: Made, card: Card, shelf: Shelf, version: int, tolerance: float) -> Card:
     """Raises CannotRefit if it is worse than it was by more than ``tolerance``, a share of the metric."""
     data = train.data_of(made.dataset, card.data.dataset, card.data.parts)
-    new = train.save(made, shelf, card.name, version, f"refit of version {card.version}", 1, data, origin="refit")
-    metric = metric_of(card)
+    new = train.save(made, shelf, card.name, version, f"refit of version {card.version}", 1, data, "refit")
+    metric = train.metric_of(card)
     was, is_ = card.metrics.value(metric), new.metrics.value(metric)
     if was is None or is_ is None or _worse_by(metric, is_, was) > tolerance * abs(was):
         shelf.store.remove(new.artifact.folder)
         raise CannotRefit(f"{card.name}: {metric} was {was} and would be {is_} on the same rows")
     return new
-
-
-def metric_of(card: Card) -> Metric:
-    return card.metrics.interval.metric if card.metrics.interval else USUAL_METRIC[card.schema.task]
 
 
 def _worse_by(metric: Metric, is_: float, was: float) -> float:

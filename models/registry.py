@@ -1,12 +1,12 @@
 """Version numbers, aliases and cards: in Redis, so that publishing a version and ending its job are one step.
 
-``<prefix>:1:model:<name>``  hash  moves, alias:<alias>, reserved, reserved_by, and for each version card:, kept:, note:
-``<prefix>:1:models``        hash  <name> -> 1
-``<prefix>:1:latest``        hash  <name> -> the number of its newest version; kept when the model is deleted, so that no number
+``<prefix>:2:model:<name>``  hash  moves, alias:<alias>, reserved, reserved_by, and for each version card:, kept:, note:
+``<prefix>:2:models``        hash  <name> -> 1
+``<prefix>:2:latest``        hash  <name> -> the number of its newest version; kept when the model is deleted, so that no number
                                    ever stands for another version
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -15,10 +15,8 @@ from msgspec import Struct
 
 from models import moves
 from models.card import CHAMPION, Card, from_json
-from models.changes import NOW, Change
+from models.changes import Change, Changes, Guard
 from models.moves import Move
-
-Guard = Callable[[Callable[[], Any]], Any]
 
 MOST_REMEMBERED = 2000
 
@@ -43,21 +41,14 @@ if redis.call('HGET', KEYS[1], 'reserved_by') == ARGV[1] then redis.call('HDEL',
 """
 
 
-SWAP = """
-for at = 1, #ARGV, 4 do
-  if (redis.call('HGET', KEYS[1], ARGV[at]) or '') ~= ARGV[at + 1] then return 0 end
-end
-local clock = redis.call('TIME')
-local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-for at = 1, #ARGV, 4 do
-  local value = ARGV[at + 2]
-  if ARGV[at + 3] == '1' then value = string.gsub(value, '{NOW}', string.format('%d', now), 1) end
-  if value == '' then redis.call('HDEL', KEYS[1], ARGV[at]) else redis.call('HSET', KEYS[1], ARGV[at], value) end
-end
-return 1
-""".replace("{NOW}", NOW)
-
 TRIES = 20  # of a move, while others move too
+
+
+MOST_ALIASES = 20
+
+
+class TooManyAliases(ValueError):
+    """A model has as many aliases as may be."""
 
 
 class MovedMeanwhile(RuntimeError):
@@ -110,7 +101,7 @@ class Registry:
         self._reserve = client.register_script(RESERVE)
         self._next_version = client.register_script(NEXT_VERSION)
         self._abandon = client.register_script(ABANDON)
-        self._swap = client.register_script(SWAP)
+        self._changes = Changes(client, prefix, guard)
 
     def names(self) -> list[str]:
         return sorted(name.decode() for name in self._guard(lambda: self._redis.hkeys(self._prefix + "models")))
@@ -204,29 +195,32 @@ class Registry:
         self._guard(lambda: self._abandon(keys=[self._key(name)], args=[reservation.job_id]))
 
     def publication(self, card: Card, promote: bool, champion: int | None = None, who: str = "", why: str = "") -> list[Change]:
-        """The changes that publish a version, given the champion that it was judged against."""
+        """The changes that publish a version, given the champion that it was judged against. The model must not have been deleted
+        meanwhile."""
         key = f"model:{card.name}"
         changes = [
+            Change("models", card.name, "1", "1"),
             Change(key, f"card:{card.version}", "", card.to_json()),
             Change(key, f"kept:{card.version}", "", "1"),
         ]
-        return changes + (self._changes(card.name, CHAMPION, champion, card.version, who, why) if promote else [])
+        return changes + (self._moved(card.name, CHAMPION, champion, card.version, who, why) if promote else [])
 
     def apply(self, changes: Sequence[Change]) -> bool:
-        """Make changes of one model, all or none; whether all were as expected."""
-        flat = [value for change in changes for value in (change.field, change.expected, change.value, int(change.stamped))]
-        return bool(self._guard(lambda: self._swap(keys=[self._prefix + changes[0].key], args=flat)))
+        """Whether all were as expected, and so were made."""
+        return self._changes.apply(changes)
 
     def move(self, name: str, alias: str, version: int, who: str, why: str) -> None:
-        """Raises UnknownModel, UnknownVersion or MovedMeanwhile."""
+        """Raises UnknownModel, UnknownVersion, TooManyAliases or MovedMeanwhile."""
         for _ in range(TRIES):
             model = self.known(name)
             if version not in model.cards:
                 raise UnknownVersion(f"{name} has no version {version}; it has {_listed(model)}")
             if model.aliases.get(alias) == version:
                 return
+            if alias not in model.aliases and len(model.aliases) >= MOST_ALIASES:
+                raise TooManyAliases(f"{name} has {len(model.aliases)} aliases: take one away")
             kept = Change(f"model:{name}", f"kept:{version}", "1", "1")
-            if self.apply([kept, *self._changes(name, alias, model.aliases.get(alias), version, who, why)]):
+            if self.apply([kept, *self._moved(name, alias, model.aliases.get(alias), version, who, why)]):
                 return
         raise MovedMeanwhile(f"the aliases of {name} keep moving")
 
@@ -236,8 +230,9 @@ class Registry:
         model = self.known(name)
         if moves.before(model.moves, list(model.cards)) != target:
             return False
+        kept = Change(f"model:{name}", f"kept:{target}", "1", "1")
         champion = model.aliases.get(CHAMPION)
-        return self.apply(self._changes(name, CHAMPION, champion, target, who, why, rollback=True))
+        return self.apply([kept, *self._moved(name, CHAMPION, champion, target, who, why, rollback=True)])
 
     def take_away(self, name: str, alias: str, who: str, why: str) -> None:
         """Raises UnknownModel, UnknownVersion or MovedMeanwhile."""
@@ -245,7 +240,7 @@ class Registry:
             model = self.known(name)
             if alias not in model.aliases:
                 raise UnknownVersion(f"{name} has no alias {alias}; it has {_listed(model)}")
-            if self.apply(self._changes(name, alias, model.aliases[alias], None, who, why)):
+            if self.apply(self._moved(name, alias, model.aliases[alias], None, who, why)):
                 return
         raise MovedMeanwhile(f"the aliases of {name} keep moving")
 
@@ -270,12 +265,14 @@ class Registry:
         """A model, for good."""
 
         def forget() -> None:
-            self._redis.delete(self._key(name))
-            self._redis.hdel(self._prefix + "models", name)
+            with self._redis.pipeline() as pipe:  # both or none
+                pipe.delete(self._key(name))
+                pipe.hdel(self._prefix + "models", name)
+                pipe.execute()
 
         self._guard(forget)
 
-    def _changes(
+    def _moved(
         self, name: str, alias: str, from_: int | None, to: int | None, who: str, why: str, rollback: bool = False
     ) -> list[Change]:
         key = f"model:{name}"

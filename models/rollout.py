@@ -1,21 +1,19 @@
 """Before an alias moves, the workers load the version that it will stand for and ask it about an example, one after another, so
 that no request waits for that, and none meets a version that cannot be loaded.
 
-``<prefix>:1:rollouts``                  hash    "<name>/<version>" -> card: what is to be loaded now
-``<prefix>:1:rollout:<name>/<version>``  hash    owner -> empty, or why it cannot
-``<prefix>:1:loading:<name>/<version>``  string  the owner whose turn to load it is
+``<prefix>:2:rollouts``                  hash    "<name>/<version>" -> card: what is to be loaded now
+``<prefix>:2:rollout:<name>/<version>``  hash    owner -> empty, or why it cannot
+``<prefix>:2:loading:<name>/<version>``  string  the owner whose turn to load it is
 """
 
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 import redis
 
 from models.card import Card, from_json
-
-Guard = Callable[[Callable[[], Any]], Any]
+from models.changes import Guard
 
 TICK = 0.02
 ANNOUNCED = 120  # seconds; if whoever announced it dies

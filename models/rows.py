@@ -17,7 +17,7 @@ from models.table import BadTrainingData, Table, concat, from_parquet, to_parque
 
 MOST_PARTS = 64  # more are made one
 MOST_ROWS = 5_000_000
-FOLDER = "datasets"
+FOLDER = "_datasets"  # a place that no model can have
 
 
 class LostRows(RuntimeError):
@@ -67,8 +67,8 @@ def new_rows(record: DatasetRecord, known: Table, sent: Table) -> tuple[Table, i
         differ = f"{listed(sorted(others))} differ"
         raise BadTrainingData(f"the columns are not those of {record.name} ({listed(list(record.types))}): {differ}")
     _refuse_gaps(record, sent)
-    before = row_hashes(known)
-    now = row_hashes(sent)
+    before = row_hashes(known, exact=True)
+    now = row_hashes(sent, exact=True)
     fresh = ~np.isin(now, before) & ~pd.Series(now).duplicated().to_numpy()
     if len(before) + int(fresh.sum()) > MOST_ROWS:
         raise BadTrainingData(f"{record.name} would have {len(before) + int(fresh.sum()):,} rows; at most {MOST_ROWS:,}")
@@ -78,7 +78,7 @@ def new_rows(record: DatasetRecord, known: Table, sent: Table) -> tuple[Table, i
 
 def each_once(sent: Table) -> tuple[Table, int]:
     """The rows without those that come again, and how many did."""
-    again = pd.Series(row_hashes(sent)).duplicated().to_numpy()
+    again = pd.Series(row_hashes(sent, exact=True)).duplicated().to_numpy()
     return sent.rows(~again), int(again.sum())
 
 
@@ -102,18 +102,24 @@ def without(record: DatasetRecord, store: Store, gone: Table) -> DatasetRecord |
 
 
 def holds(store: Store, sha256: str, gone: Table) -> bool:
-    """Whether a part holds any of these rows; one that is not there any more holds none."""
+    """Whether a part holds any of these rows, by the columns that both have; one that is not there any more holds none."""
     try:
-        return bool(_among(_read_part(store, Part(sha256, 0, 0)), gone).any())
+        part = _read_part(store, Part(sha256, 0, 0))
     except LostRows:
         return False
+    both = set(part.types) & set(gone.types)
+    return bool(both) and bool(np.isin(_hashed(part, both), _hashed(gone, both)).any())
 
 
 def _among(known: Table, gone: Table) -> NDArray[np.bool_]:
     """Raises BadTrainingData."""
     if set(known.types) != set(gone.types):
         raise BadTrainingData(f"the columns are not those of the data set ({listed(list(known.types))})")
-    return np.isin(row_hashes(known), row_hashes(gone))
+    return np.isin(_hashed(known, set(known.types)), _hashed(gone, set(known.types)))
+
+
+def _hashed(table: Table, columns: set[str]) -> NDArray[np.uint64]:
+    return row_hashes(table, without=set(table.types) - columns, exact=True)
 
 
 def timestamp() -> str:

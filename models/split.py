@@ -14,9 +14,10 @@ from models.table import Table
 STEPS = 1_000_000  # of a share
 
 
-def row_hashes(table: Table, without: Collection[str] = ()) -> NDArray[np.uint64]:
-    """Per row a hash of its values, by the columns' names in order. Text that is a number counts as that number."""
-    columns = {name: _hashes(table.frame[name]) for name in sorted(table.types) if name not in without}
+def row_hashes(table: Table, without: Collection[str] = (), exact: bool = False) -> NDArray[np.uint64]:
+    """Per row a hash of its values, by the columns' names in order. Text that is a number counts as that number, unless it is to
+    be ``exact``: for whether two rows are the same, and not for the split."""
+    columns = {name: _hashes(table.frame[name], exact) for name in sorted(table.types) if name not in without}
     return np.asarray(pd.util.hash_pandas_object(pd.DataFrame(columns), index=False), dtype=np.uint64)
 
 
@@ -30,7 +31,7 @@ def digest(hashes: NDArray[np.uint64]) -> str:
     return hashlib.sha256(np.sort(hashes).astype("<u8").tobytes()).hexdigest()
 
 
-def _hashes(column: "pd.Series[Any]") -> NDArray[np.uint64]:
+def _hashes(column: "pd.Series[Any]", exact: bool) -> NDArray[np.uint64]:
     if column.dtype != object:
         return pd.util.hash_array(column.to_numpy(dtype=np.float64) + 0.0, categorize=False)  # -0.0 and 0.0 are one number
     codes, distinct = pd.factorize(column, use_na_sentinel=True)
@@ -38,5 +39,5 @@ def _hashes(column: "pd.Series[Any]") -> NDArray[np.uint64]:
     texts = pd.util.hash_array(np.asarray(distinct, dtype=object), categorize=False) if len(distinct) else np.empty(0, np.uint64)
     as_numbers = pd.util.hash_array(numbers + 0.0, categorize=False) if len(distinct) else np.empty(0, np.uint64)
     missing = pd.util.hash_array(np.array([np.nan]), categorize=False)
-    known = np.append(np.where(np.isnan(numbers), texts, as_numbers), missing)
+    known = np.append(texts if exact else np.where(np.isnan(numbers), texts, as_numbers), missing)
     return np.asarray(known[codes], dtype=np.uint64)

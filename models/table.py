@@ -26,6 +26,7 @@ TEXTS = ("string", "large_string", "string_view", "binary", "large_binary")  # A
 MOST_BYTES = 1_000_000_000  # of a Parquet file when it is unpacked
 LONGEST_TEXT = 10_000  # characters of a cell …
 MOST_TEXT = 100_000_000  # … and of a column
+INDEX = re.compile(r"^__index_level_\d+__$")  # pandas' own, in Parquet
 _ISO_DATE = re.compile(r"^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?)?$")
 _lines = msgspec.json.Decoder(dict[str, bool | int | float | str | None])
 
@@ -49,7 +50,7 @@ class Table:
 def read(body: bytes, format_: Format, known: Mapping[str, FeatureType] | None = None) -> Table:
     """``known``: the types that the columns have already, to which what is sent must fit. Raises BadTrainingData."""
     known = known or {}
-    frame = _READERS[format_](body, known)
+    frame = _READERS[format_](body, known).reset_index(drop=True)
     if frame.columns.has_duplicates:
         raise BadTrainingData("each column needs a name of its own")
     if any(not str(name).strip() or len(str(name)) > LONGEST_NAME for name in frame.columns):
@@ -111,7 +112,7 @@ def _read_csv(body: bytes, known: Mapping[str, FeatureType]) -> pd.DataFrame:
     _refuse_ragged(text)
     texts: Any = {name: str for name, type_ in known.items() if type_ == "category"}
     try:
-        return pd.read_csv(StringIO(text), index_col=False, dtype=texts)
+        return pd.read_csv(StringIO(text), index_col=False, dtype=texts, low_memory=False)
     except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise BadTrainingData(f"the CSV cannot be read: {error}") from None
 
@@ -132,25 +133,35 @@ def _refuse_ragged(text: str) -> None:
 
 def _read_ndjson(body: bytes, _: Mapping[str, FeatureType]) -> pd.DataFrame:
     try:
-        return pd.DataFrame.from_records(_lines.decode_lines(body))
+        lines = _lines.decode_lines(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadTrainingData(f"the NDJSON cannot be read (one flat object a line): {error}") from None
+    columns: dict[str, None] = {}
+    for line in lines:
+        columns.update(dict.fromkeys(line))
+        if len(columns) > MOST_COLUMNS:
+            raise BadTrainingData(f"more than {MOST_COLUMNS} columns; it takes a target and 1 to {MOST_COLUMNS - 1} features")
+    return pd.DataFrame({name: [line.get(name) for line in lines] for name in columns})
 
 
 def _read_parquet(body: bytes, _: Mapping[str, FeatureType]) -> pd.DataFrame:
     try:
-        texts = [field.name for field in pq.read_schema(BytesIO(body)) if str(field.type) in TEXTS]
+        schema = pq.read_schema(BytesIO(body))
+        nested = [field.name for field in schema if pa.types.is_nested(field.type)]
+        if nested:
+            raise BadTrainingData(f"column {nested[0]!r} holds lists, objects or the like; it takes plain values")
+        texts = [field.name for field in schema if str(field.type) in TEXTS]
         file = pq.ParquetFile(BytesIO(body), read_dictionary=texts)  # a text that comes a million times is read once
         about = file.metadata
         unpacked = sum(about.row_group(place).total_byte_size for place in range(about.num_row_groups))
         if about.num_rows * about.num_columns > MOST_CELLS or unpacked > MOST_BYTES:
             raise BadTrainingData(f"the Parquet file has {about.num_rows:,} rows and {unpacked:,} bytes when unpacked: too much")
-        frame: pd.DataFrame = pa.Table.from_batches(list(_batches(file)), file.schema_arrow).to_pandas()
+        frame: pd.DataFrame = pa.Table.from_batches(list(_batches(file)), file.schema_arrow).to_pandas(ignore_metadata=True)
     except (pa.ArrowException, OSError, ValueError) as error:
         if isinstance(error, BadTrainingData):
             raise
         raise BadTrainingData(f"the Parquet file cannot be read: {error}") from None
-    return frame
+    return frame[[name for name in frame.columns if not INDEX.match(name)]]
 
 
 def _batches(file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from models import artifact, estimators, judge
 from models.artifact import Shelf
-from models.card import Card, Data, Origin
+from models.card import Card, Data, Origin, from_json
 from models.dataset import Dataset, encode, target_of
 from models.gate import USUAL_METRIC, Rival
 from models.judge import USUAL_CONFIDENCE, Judgement
@@ -73,13 +73,20 @@ def plan(options: TrainOptions, champion: Card | None, dataset: Dataset, default
     """Raises BadTrainingData for a metric of another task."""
     inherits = champion is not None and champion.origin != "imported" and champion.schema.task == dataset.schema.task
     name = options.estimator or (champion.estimator if champion and inherits else default)
-    same = champion is not None and inherits and name == champion.estimator
-    params = dict(options.params) if options.params or not (champion and same) else dict(champion.params)
+    params = dict(options.params)
+    if champion and inherits and name == champion.estimator and not params:
+        found = champion.search or {} if options.search else {}  # what a search found is searched again
+        params = {param: value for param, value in champion.params.items() if param not in found}
     task = dataset.schema.task
-    metric = options.metric or USUAL_METRIC[task]
+    metric = options.metric or (metric_of(champion) if champion and inherits else USUAL_METRIC[task])
     if metric not in (CLASSIFICATION_METRICS if task == "classification" else REGRESSION_METRICS):
         raise BadTrainingData(f"{metric} is no metric of a {task}")
     return Plan(estimators.chosen(name, dataset), params, options.search, metric, allowed)
+
+
+def metric_of(card: Card) -> Metric:
+    """What the version was judged by."""
+    return card.metrics.interval.metric if card.metrics.interval else USUAL_METRIC[card.schema.task]
 
 
 def make(dataset: Dataset, planned: Plan, confidence: float, report: Report) -> Made:
@@ -106,7 +113,14 @@ def make(dataset: Dataset, planned: Plan, confidence: float, report: Report) -> 
 
 
 def save(
-    made: Made, shelf: Shelf, name: str, version: int, job_id: str, attempt: int, data: Data, origin: Origin = "trained"
+    made: Made,
+    shelf: Shelf,
+    name: str,
+    version: int,
+    job_id: str,
+    attempt: int,
+    data: Data,
+    origin: Origin = "trained",
 ) -> Card:
     """Write the version, read it back and hold it against the one in memory; nothing is published by it. ``attempt`` keeps the
     folders of attempts apart. Raises OSError or NotWhatWasSaved."""
@@ -129,7 +143,9 @@ def save(
         search=made.found,
         probabilities=made.judged.table is not None,
         origin=origin,
+        unknown=made.dataset.unknown,
     )
+    from_json(card.to_json())  # whoever reads it can
     artifact.write(shelf, card, made.model)
     _try_out(load(shelf, card), made)
     return card
@@ -207,6 +223,8 @@ def _bench(dataset: Dataset, share: float, known: Table | None) -> Bench:
     if known is None:
         return Bench(ours, target_of(ours, dataset.schema), np.zeros(len(whole), dtype=np.bool_))
     target, weight = dataset.schema.target, dataset.weight
+    if set(known.types) != set(dataset.table.types):
+        raise BadTrainingData("the data set in service has other columns, and so other test rows")
     theirs = known.rows(below(row_hashes(known, without={target, weight}), share) & known.frame[target].notna().to_numpy())
     theirs_whole = row_hashes(theirs)
     joined = concat([ours, theirs.rows(~np.isin(theirs_whole, whole))])

@@ -99,6 +99,6 @@ def register(settings: Settings, ledger: Ledger, name: str, version: int, estima
     artifact.write(shelf, card, model)
     registry = Registry(ledger.redis, ledger.prefix, ledger.guard)
     champion = registry.resolve(name)
-    assert registry.apply(registry.publication(card, promote=True, champion=champion))
     ledger.redis.hset(ledger.prefix + "models", name, 1)
+    assert registry.apply(registry.publication(card, promote=True, champion=champion))
     return card

@@ -25,7 +25,7 @@ class Service:
         self.url = f"http://127.0.0.1:{self.settings.port}"
         tied = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), sys.executable, "-m", "mldeploy", "up"]
         self.popen = subprocess.Popen(
-            tied, env=self.settings.environment(), cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            tied, env=self.settings.environment() | {"PYTHONPATH": str(ROOT)}, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
         assert self.popen.stdout is not None
         self.ready_line = self.popen.stdout.readline()

@@ -5,7 +5,7 @@ import logging
 from msgspec import Struct, json
 
 from jobs.errors import EffectConflict
-from jobs.job import Claim, Effect, Outcome, State
+from jobs.job import Claim, ClaimedJob, Effect, Outcome, State
 from models import rows, table
 from models.datasets import DatasetRecord, Datasets, Found
 from models.options import AddTask
@@ -17,6 +17,9 @@ from worker.limits import TimeLimit, time_limit
 from worker.process import Finish
 
 log = logging.getLogger("mldeploy.worker")
+
+
+TRIES = 50  # while others add too
 
 
 class Added(Struct, frozen=True):
@@ -38,27 +41,26 @@ class Adding:
     def do(self, claim: Claim, task: AddTask, finish: Finish) -> None:
         """If the data set changes meanwhile, what was sent is held against what it has become."""
         job = claim.jobs[0]
-        while True:
+        for _ in range(TRIES):
             found = self._datasets.find(task.dataset)
+            outcome, record = self._tried(found, task, job)
+            changes = self._datasets.change(found, record) if record and record != found.record else []
             try:
-                with time_limit(self._limit):
-                    record, added = self._add(found, task, job.payload)
-            except BadTrainingData as error:
-                return finish([failed(job, "bad-training-data", str(error))], ())
-            except TimeLimit:
-                return finish([failed(job, "time-limit", f"it took longer than {self._limit:g} s")], ())
-            except MemoryError:
-                return finish([failed(job, "out-of-memory", "there was not enough memory")], ())
-            except (OSError, LostRows) as error:
-                return finish([failed(job, "store-failed", f"{describe(error)}. The data set is as it was.")], ())
-            except Exception as error:
-                log.exception("rows for %s could not be added", task.dataset)
-                return finish([failed(job, "adding-failed", describe(error))], ())
-            changes = self._datasets.change(found, record) if record != found.record else []
-            try:
-                return finish([Outcome(job, State.SUCCEEDED, json.encode(added))], [Effect(*change) for change in changes])
+                finish([outcome], [Effect(*change) for change in changes])
+                return
             except EffectConflict:
                 continue
+        finish([failed(job, "adding-failed", f"{task.dataset} kept changing: send the rows again")], ())
+
+    def _tried(self, found: Found, task: AddTask, job: ClaimedJob) -> tuple[Outcome, DatasetRecord | None]:
+        try:
+            with time_limit(self._limit):
+                record, added = self._add(found, task, job.payload)
+        except TimeLimit:
+            return failed(job, "time-limit", f"it took longer than {self._limit:g} s"), None
+        except Exception as error:  # noqa: BLE001 - whatever a table can do to a library fails its own job
+            return _failure(job, error), None
+        return Outcome(job, State.SUCCEEDED, json.encode(added)), record
 
     def _add(self, found: Found, task: AddTask, payload: bytes) -> tuple[DatasetRecord, Added]:
         record = found.record
@@ -75,3 +77,14 @@ class Adding:
         once, duplicates = rows.each_once(sent)
         record = rows.first(task.dataset, once, "", "", 0.0, rows.write(self._store, once))
         return record, Added(record.name, record.rows, duplicates, record.rows, record.revision)
+
+
+def _failure(job: ClaimedJob, error: Exception) -> Outcome:
+    if isinstance(error, BadTrainingData):
+        return failed(job, "bad-training-data", str(error))
+    if isinstance(error, MemoryError):
+        return failed(job, "out-of-memory", "there was not enough memory")
+    if isinstance(error, OSError | LostRows):
+        return failed(job, "store-failed", f"{describe(error)}. The data set is as it was.")
+    log.error("rows could not be added", exc_info=error)
+    return failed(job, "adding-failed", describe(error))

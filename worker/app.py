@@ -66,6 +66,9 @@ def make_worker_app(settings: Settings, kind: Kind) -> Celery:
     loaded = Loaded(shelf, settings.loaded_bytes)
     if kind is Kind.PREDICT:
         preload(settings, loaded)
+    else:
+        keeper_ledger = Ledger(settings)
+        keeper_ledger.guard(lambda: keeper_ledger.redis.set(keeper_ledger.prefix + "store", settings.store_location))
     _listen(app, keeper, lambda: _process(app, settings, kind, node, draining, shelf, loaded), loaded, parent)
     return app
 

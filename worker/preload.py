@@ -6,6 +6,8 @@ import os
 import signal
 import time
 
+import msgspec
+
 from jobs.ledger import Ledger
 from models.card import Card
 from models.predictor import Loaded
@@ -25,13 +27,21 @@ def preload(settings: Settings, loaded: Loaded) -> None:
     registry = Registry(ledger.redis, ledger.prefix, ledger.guard)
     room = settings.loaded_bytes
     for name in registry.names():
-        card = registry.look_up(name)
+        card = _champion(registry, name)
         if card and card.artifact.bytes <= room and _survives(card, loaded, settings.predict_limit):
             room -= card.artifact.bytes
             loaded.get(card)
             log.info("loaded %s version %d before the fork", card.name, card.version)
     gc.collect()
     gc.freeze()  # the collector would touch, and so copy, what the processes share
+
+
+def _champion(registry: Registry, name: str) -> Card | None:
+    try:
+        return registry.look_up(name)
+    except msgspec.DecodeError:
+        log.exception("the card of %s cannot be read; it is left to its jobs", name)
+        return None
 
 
 def _survives(card: Card, loaded: Loaded, patience: float) -> bool:

@@ -66,13 +66,26 @@ def what_becomes_of(source: Source, made_of: Dataset, promoted: bool, datasets: 
         first = rows.first(source.name, source.table, target, weight, source.test_share, source.parts[0])
         return datasets.change(found, first) if source.sent else []
     if source.sent and promoted:
-        known = source.record.parts if source.record else ()
-        added = [part for part in record.parts if part not in known and part not in source.parts] if source.record else []
-        return datasets.change(found, rows.replaced(record, source.table, target, weight, source.parts[0], added))
+        added = _added_since(source, record)
+        if added is not None:
+            return datasets.change(found, rows.replaced(record, source.table, target, weight, source.parts[0], added))
     if not record.test_share:
         fixed = msgspec.structs.replace(record, target=target, weight=weight, test_share=source.test_share)
         return datasets.change(found, fixed)
     return []
+
+
+def _added_since(source: Source, record: DatasetRecord) -> list[Part] | None:
+    """What has come to the data set since the training began, and is to stay; None if that does not go with the rows that were
+    sent (other columns), or if the data set was changed otherwise (rows deleted, parts put together): then it stays as it is."""
+    known = source.record.parts if source.record else ()
+    if record.parts[: len(known)] != known:
+        return None
+    added = [part for part in record.parts[len(known) :] if part not in source.parts]
+    texts = {name for name, type_ in record.types.items() if type_ == "category"}
+    ours = {name for name, type_ in source.table.types.items() if type_ == "category"}
+    fits = set(record.types) == set(source.table.types) and texts == ours
+    return added if fits or not added else None
 
 
 def _target(champion: Card | None, record: DatasetRecord | None) -> tuple[str, str]:

@@ -3,7 +3,6 @@
 import logging
 
 from jobs.bell import Bell
-from jobs.errors import LedgerError
 from jobs.job import Kind
 from jobs.ledger import Ledger
 from models import moves, rows
@@ -42,7 +41,7 @@ class Swap:
                 if self._retire(name, version) == "retired":
                     self._remove_files(model.cards[version])
             self._remove_leftovers(model)
-        except (LedgerError, LookupError, OSError):
+        except Exception:  # the job has ended well
             log.exception("old versions of %s are left for later", name)
 
     def _retire(self, name: str, version: int) -> str:

@@ -10,6 +10,7 @@ from models import dataset, rows, train
 from models.artifact import Shelf
 from models.card import Card, Metrics
 from models.datasets import Datasets
+from models.doubts import doubts
 from models.gate import Improvement, Rival, Verdict, decide
 from models.options import TrainOptions, TrainTask
 from models.registry import Registry
@@ -26,6 +27,9 @@ from worker.rows_of import Source, rows_of, what_becomes_of
 from worker.swap import Swap
 
 log = logging.getLogger("mldeploy.worker")
+
+
+TRIES = 50  # to publish, while others publish too
 
 
 class TrainedModel(Struct, frozen=True):
@@ -91,12 +95,15 @@ class Training:
         champion = self._registry.look_up(options.model)
         progress(train.STAGES.index("read"), len(train.STAGES), "read")
         source = rows_of(task, job.payload, champion, self._datasets, self._shelf.store)
+        target = options.target or source.target
+        unknown = options.unknown or (champion.unknown if champion else "refuse")
+        same = champion is not None and champion.schema.target == target
         ready = dataset.make(
             source.table,
-            target=options.target or source.target,
+            target=target,
             weight=options.weight or source.weight,
-            task=options.task,
-            unknown=options.unknown,
+            task=options.task or (champion.schema.task if champion and same else None),
+            unknown=unknown,
             test_share=source.test_share,
         )
         planned = train.plan(options, champion, ready, source.estimator, self._settings.estimators)
@@ -109,7 +116,7 @@ class Training:
 
     def _publish(self, job: ClaimedJob, options: TrainOptions, source: Source, made: Made, card: Card, finish: Finish) -> None:
         """If the champion or the data set moves meanwhile, the challenger is judged again, against the new one."""
-        while True:
+        for _ in range(TRIES):
             champion = self._registry.look_up(card.name)
             rival = self._rival(champion, source, made, card)
             verdict = self._loaded_first(card, decide(options, made.metric, rival))
@@ -127,7 +134,7 @@ class Training:
                 reason=verdict.reason,
                 dataset=TrainedOn(card.data.dataset, card.data.rows, card.data.training_rows, card.data.sha256),
                 estimator=card.estimator,
-                warnings=list(made.warnings),
+                warnings=[*doubts(made.dataset), *made.warnings],
             )
             try:
                 finish([Outcome(job, State.SUCCEEDED, json.encode(result))], [Effect(*change) for change in changes])
@@ -135,6 +142,8 @@ class Training:
                 continue
             self._swap.tidy(card.name)
             return
+        self._shelf.store.remove(card.artifact.folder)
+        finish([failed(job, "training-failed", f"{card.name} was deleted meanwhile, or kept changing: train again")], ())
 
     def _rival(self, champion: Card | None, source: Source, made: Made, card: Card) -> Rival:
         if champion is None:

@@ -1,7 +1,7 @@
 -- The head of every ledger script: the keys, and what the scripts share. LANES and CLAIMED_AT_ONCE, by kind, come before it (see
 -- ledger.py).
 --
--- P is "<prefix>:1:", where 1 is the format of keys and records.
+-- P is "<prefix>:2:", where 2 is the format of keys and records.
 --   P job:<id>                      hash  the record
 --   P lane:<lane>                   hash  jobs, rows, bytes that wait
 --   P lane:<lane>:groups            zset  groups that may be claimed -> turn (lowest next)
@@ -21,6 +21,7 @@
 --   P held:<owner>                  zset  ids in the owner's hands -> order of the claim
 --   P after:<id>                    set   "<lane> <group>" that wait for this job to end
 --   P finished                      zset  final ids -> time;  P finished:bytes  their size
+--   P store                         where the trainings keep models and data, for who works on them beside the service
 --   P sequence, P reconciled, P full, P secret, P finals (channel: records that became final)
 --
 -- Time is Redis's, in milliseconds. A job waits in (lane, group), a group being "<model>/<version>".

@@ -1,5 +1,5 @@
--- retire: forget a version that nobody needs. ARGV: hash key of its model (without P), version, group, force (1: though an alias or
--- an open job names it).
+-- retire: forget a version that nobody needs. ARGV: hash key of its model (without P), version, group, force (1: though an open
+-- job names it).
 -- Returns retired, or why it is kept: aliased, open, missing.
 local model, version, group, force = P .. ARGV[1], ARGV[2], ARGV[3], ARGV[4] == '1'
 
@@ -24,7 +24,7 @@ local function is_open()
   return false
 end
 
-if not force and is_aliased() then return 'aliased' end
+if is_aliased() then return 'aliased' end
 if not force and is_open() then return 'open' end
 if redis.call('HEXISTS', model, 'card:' .. version) == 0 then return 'missing' end
 redis.call('HDEL', model, 'card:' .. version, 'kept:' .. version, 'note:' .. version)

@@ -19,6 +19,15 @@ def datasets(context: click.Context, url: str) -> None:
             tell(client(url).datasets())
 
 
+@datasets.command("list")
+@url_option
+@click.pass_obj
+def list_datasets(outer: str, url: str) -> None:
+    """All of them."""
+    with told():
+        tell(client(url or outer).datasets())
+
+
 @datasets.command("show")
 @click.argument("name")
 @url_option

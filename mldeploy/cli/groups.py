@@ -22,5 +22,5 @@ def on_the_server(group: click.Group, name: str, told: str, command: str) -> Non
     @group.command(name, help=told, add_help_option=False, context_settings={"ignore_unknown_options": True})
     @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
     def run(arguments: tuple[str, ...]) -> None:
-        program = [sys.executable, "-m", "mldeploy.operate", command, *arguments]
+        program = [sys.executable, "-P", "-m", "mldeploy.operate", command, *arguments]
         os.execv(program[0], program)

@@ -19,6 +19,15 @@ def models(context: click.Context, url: str) -> None:
             tell(client(url).models())
 
 
+@models.command("list")
+@url_option
+@click.pass_obj
+def list_models(outer: str, url: str) -> None:
+    """All of them."""
+    with told():
+        tell(client(url or outer).models())
+
+
 @models.command("show")
 @click.argument("name")
 @url_option

@@ -48,7 +48,13 @@ def demo(once: bool, **options: Any) -> None:
     """
     with told():
         settings = _settings(options)
-    program = [sys.executable, "-m", "mldeploy.demo", *(["--once"] if once else [])]  # apart: it needs scikit-learn, we do not
+    program = [
+        sys.executable,
+        "-P",
+        "-m",
+        "mldeploy.demo",
+        *(["--once"] if once else []),
+    ]  # apart: it needs scikit-learn, we do not
     os.execve(program[0], program, settings.environment())
 
 

@@ -41,6 +41,9 @@ def show(job: Job, wait: bool, timeout: float | None) -> None:
     except JobFailed:
         pass  # its answer says why, below
     tell(job.answer)
+    if sys.stdout.isatty() and isinstance(job.result, dict) and "promoted" in job.result:
+        version, serves = job.result["model"]["version"], "serves" if job.result["promoted"] else "does not serve"
+        click.echo(f"version {version} {serves}: {job.result['reason']}", err=True)
     if job.done and job.status != "succeeded":
         _end(f"Error: {JobFailed(job)}", 1)
 
@@ -75,5 +78,5 @@ def told() -> Iterator[None]:
         raise click.ClickException(
             f"no service answers at {place}: start one with `mldeploy up`, or say where it is with --url or MLDEPLOY_URL"
         ) from None
-    except (Problem, BadSettings, CannotStart, NoRedis, OSError, ValueError) as error:  # requests' own are among them
+    except (Problem, BadSettings, CannotStart, NoRedis, OSError, TypeError, ValueError) as error:  # requests' own are among them
         raise click.ClickException(str(error)) from None

@@ -72,7 +72,7 @@ class Up:
             self._redis = self._child("redis", redis_server.command(self._settings))
             self._redis.start()
         self._until(self._redis_answers, since + START_REDIS, "Redis")
-        python = [sys.executable, "-m"]
+        python = [sys.executable, "-P", "-m"]  # -P: the current folder plays no part
         self._others = [
             self._child("reconciler", [*python, "jobs.reconciler"]),
             self._child("predict", [*python, "worker", Kind.PREDICT]),

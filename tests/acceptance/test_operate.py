@@ -116,7 +116,7 @@ def test_deleted_data_are_gone_and_versions_that_had_them_say_so(service: Servic
     client.train(packaged_csv("iris"), model="private").wait(60)
     gone = tmp_path / "gone.csv"
     gone.write_text("\n".join((packaged_csv("iris") or b"").decode().splitlines()[:11]) + "\n")
-    parts = set((service.home / "models" / "datasets").iterdir())
+    parts = set((service.home / "models" / "_datasets").iterdir())
     told = done(service, "datasets", "delete", "private", "--rows", str(gone), "--yes")
     assert "deleted 10 rows of private; 1 versions were trained on rows that are gone" in told
     assert client.dataset("private")["rows"] == 140
@@ -125,7 +125,7 @@ def test_deleted_data_are_gone_and_versions_that_had_them_say_so(service: Servic
     assert "deleted 140 rows" in done(service, "datasets", "delete", "private", "--yes")
     with pytest.raises(Problem, match="no data set private"):
         client.dataset("private")
-    left = set((service.home / "models" / "datasets").iterdir())
+    left = set((service.home / "models" / "_datasets").iterdir())
     assert left <= parts
 
 

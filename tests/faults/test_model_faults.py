@@ -187,7 +187,7 @@ def test_f3_half_written_rows_go_with_the_next_attempt(assemble: Assemble) -> No
     numbers = np.random.default_rng(0).random((60_000, 4))
     table = pd.DataFrame(numbers, columns=list("abcd")).assign(kind=numbers[:, 0] > 0.5)
     training = client.train(table, model="many", estimator="GaussianNB")
-    datasets = store_of(pieces) / "datasets"
+    datasets = store_of(pieces) / "_datasets"
     at_once(lambda folder: any(folder.glob(".*")), datasets)
     for child in trainer.family[1:]:
         child.kill()

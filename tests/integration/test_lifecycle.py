@@ -155,6 +155,28 @@ def test_the_gate_takes_a_metric_a_margin_and_a_confidence(client: Client) -> No
     assert (other["promoted"], other["improvement"]["metric"]) == (True, "log_loss")
 
 
+def test_a_retraining_is_for_the_champions_task_metric_and_categories(client: Client) -> None:
+    table = "a,c,y\n" + "".join(f"{n % 31},{'x' if n % 3 else 'z'},{n % 29}\n" for n in range(600))
+    asked: dict[str, Any] = {"task": "classification", "metric": "f1_macro", "unknown": "ignore"}
+    client.train(table, model="many", **asked).wait(60)
+    again = client.train(model="many").wait(60)
+    assert (again["improvement"]["metric"], again["champion_metrics"] is not None) == ("f1_macro", True)
+    assert client.version("many", 2)["card"]["schema"]["features"][1]["unknown"] == "ignore"
+
+
+def test_rows_that_came_while_a_training_won_stay(pieces: Pieces, client: Client) -> None:
+    trainers = [running for running in pieces._running if running.name == Kind.TRAIN and running.popen.poll() is None]
+    client.add_rows("late", packaged_csv("iris")).wait(60)
+    job = client.train(packaged_csv("iris"), model="late", estimator="RandomForestClassifier", params={"n_estimators": 1500})
+    until(lambda: job.reload().progress.get("stage") == "fit", 30, "it fits")
+    assert trainers
+    added = client.add_rows("late", f"{HEADER}\n5.05,3.45,1.45,0.25,setosa\n").wait(60)
+    assert added["added"] == 1
+    assert job.reload().status == "running"
+    assert job.wait(60)["promoted"]
+    assert client.dataset("late")["rows"] == 151
+
+
 def test_other_features_are_not_judged_and_not_promoted(client: Client) -> None:
     client.train(packaged_csv("iris"), model="reshaped").wait(60)
     other = client.train(DIABETES, model="reshaped").wait(60)

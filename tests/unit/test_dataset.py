@@ -1,11 +1,14 @@
 """What becomes of a table: types, schema, the split, and what cannot be used."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from models import dataset, split, table
 from models.dataset import Dataset
+from models.doubts import doubts
 from models.packaged import packaged_csv, packaged_schema
 from models.table import BadTrainingData
 
@@ -99,6 +102,46 @@ def test_the_same_table_in_every_form() -> None:
     assert tables[0].types == tables[1].types == tables[2].types
 
 
+def test_the_index_of_a_filtered_frame_scrambles_nothing() -> None:
+    frame = pd.DataFrame({"a": range(40), "c": [f"c{n % 3}" for n in range(40)], "y": [n % 2 for n in range(40)]})
+    shuffled = frame[frame.a >= 8].sample(frac=1, random_state=1)
+    read_back = table.read(shuffled.to_parquet(), "parquet").frame
+    assert read_back.a.tolist() == shuffled.a.tolist()
+    assert read_back.c.tolist() == shuffled.c.tolist()
+    assert list(read_back) == ["a", "c", "y"]
+
+
+def test_a_test_row_stays_one_when_a_column_becomes_one_of_too_many_texts() -> None:
+    def lines(many: int) -> bytes:
+        return ("a,name,y\n" + "".join(f"{n % 23},n{n},{n % 2}\n" for n in range(many))).encode()
+
+    few, many = read(lines(200)), read(lines(400))
+    assert (few.schema.ignored, many.schema.ignored) == ((), ("name",))
+    assert np.array_equal(few.in_test, many.in_test[:200])
+
+
+def test_texts_that_look_like_one_number_are_two() -> None:
+    texts = table.read(("c,y\n" + "".join(f"{code},{n % 2}\n" for n, code in enumerate(["007", "7", "x"] * 20))).encode(), "csv")
+    assert len(set(split.row_hashes(texts, without={"y"}, exact=True))) == 3
+    assert len(set(split.row_hashes(texts, without={"y"}))) == 2
+    codes = "c,y\n" + "".join(f"{n:05},0\n" for n in range(300_000)) + "A1,1\n"
+    assert table.read(codes.encode(), "csv").frame.c[42] == "00042"
+
+
+@pytest.mark.parametrize(
+    ("csv", "says"),
+    [
+        ("a,b,y\n" + "".join(f"{n if n % 9 else '-'},{n},{n % 2}\n" for n in range(400)), "'a' is taken as text: 355 of 400"),
+        ("a,b,y\n" + "".join(f"id{n},{n},{n % 2}\n" for n in range(400)), "left out.*: a"),
+        ("a,y\n" + "".join(f"{n},{n % 2}.0\n" for n in range(400)), "taken for a quantity, and has only 2"),
+        ("a,y\n" + "".join(f"{n},{n % 2}\n" for n in range(60)), "only .* test rows"),
+        ("a,y\n" + "".join(f"{n},{'rare' if n == 3 else n % 2}\n" for n in range(400)), "no test row is of class rare"),
+    ],
+)
+def test_what_is_doubtful_about_a_set_is_told(csv: str, says: str) -> None:
+    assert any(re.search(says, doubt) for doubt in doubts(read(csv.encode())))
+
+
 def test_more_categories_than_may_be_are_as_unknown_ones() -> None:
     csv = "c,y\n" + "".join(f"c{n % 300:03},{n % 2}\n" for n in range(1200))
     feature = read(csv.encode()).schema.features[0]
@@ -134,6 +177,18 @@ def test_a_set_that_cannot_be_used_says_why(csv: bytes, says: str) -> None:
 def test_parquet_that_is_none_is_refused(body: bytes) -> None:
     with pytest.raises(BadTrainingData, match="cannot be read"):
         table.read(body, "parquet")
+
+
+def test_ndjson_of_ever_new_keys_is_refused_before_it_is_a_table() -> None:
+    body = b"".join(b'{"k%d": 1}\n' % n for n in range(20_000))
+    with pytest.raises(BadTrainingData, match="more than 1001 columns"):
+        table.read(body, "ndjson")
+
+
+def test_a_schema_too_large_for_a_card_is_refused() -> None:
+    columns = {f"c{place}": [f"{'x' * 190}{place}-{n % 200}" for n in range(400)] for place in range(40)}
+    with pytest.raises(BadTrainingData, match="names and categories"):
+        dataset.make(table.read(pd.DataFrame({**columns, "y": [n % 2 for n in range(400)]}).to_parquet(), "parquet"))
 
 
 @pytest.mark.parametrize("body", [b"[1]\n", b'{"a": [1]}\n', b'{"a": 1', b"[" * 100_000])

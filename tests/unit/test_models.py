@@ -244,6 +244,37 @@ def test_both_are_judged_on_rows_that_neither_was_trained_on(tmp_path: Path) -> 
     assert rival.ours.rows == IRIS.in_test.sum()
 
 
+def test_rows_in_service_that_the_champion_learned_are_no_test_rows(tmp_path: Path) -> None:
+    def rows(first: int, last: int) -> Dataset:
+        lines = "".join(f"{n % 29},note {n},{n % 31},{'up' if n % 29 > 14 else 'down'}\n" for n in range(first, last))
+        return dataset.make(table.read(("a,note,b,y\n" + lines).encode(), "csv"))
+
+    known, sent = rows(0, 400), rows(400, 800)
+    assert sent.schema.ignored == ("note",)
+    champion = make(tmp_path, options=TrainOptions(model="m"), rows=known)
+    bench = train._bench(sent, 0.2, known.table)
+    learned = {tuple(row) for row in known.table.frame[~known.in_test].to_numpy().tolist()}
+    assert not learned & {tuple(row) for row in bench.table.frame.to_numpy().tolist()}
+    assert bench.known.sum() == known.in_test.sum()
+    assert train.against(fitted(TrainOptions(model="m"), sent), champion, shelf_at(tmp_path), lambda: known.table).ours
+
+
+def test_what_is_not_finite_is_not_told_and_promotes_nothing(tmp_path: Path) -> None:
+    lines = "".join(f"{n},{n * 1e200 if n % 3 else n}\n" for n in range(1, 200))
+    rows = dataset.make(table.read(("a,y\n" + lines).encode(), "csv"))
+    card = make(tmp_path, options=TrainOptions(model="m", estimator="DummyRegressor"), rows=rows)
+    assert (card.metrics.rmse, card.metrics.interval) == (None, None)
+    assert not gate.decide(TrainOptions(model="m"), "rmse", Rival(1, card.metrics, card.metrics, None)).promoted
+
+
+def test_a_search_is_made_again_over_what_the_last_one_found(tmp_path: Path) -> None:
+    searched = TrainOptions(model="m", estimator="DecisionTreeClassifier", params={"criterion": "entropy"}, search=60)
+    champion = make(tmp_path, options=searched, rows=MIXED)
+    again = train.plan(TrainOptions(model="m", search=60), champion, MIXED)
+    assert again.params == {"criterion": "entropy"}
+    assert train.plan(TrainOptions(model="m"), champion, MIXED).params == champion.params
+
+
 def test_a_retraining_keeps_the_champions_estimator_and_parameters(tmp_path: Path) -> None:
     champion = make(tmp_path, options=TrainOptions(model="iris", estimator="GaussianNB", params={"var_smoothing": 0.1}))
     again = fitted(TrainOptions(model="iris"), champion=champion)
