@@ -24,9 +24,8 @@ class Service:
         self.settings = Settings(home=str(home), port=port or free_port(), lease=5.0).replace(**settings)
         self.url = f"http://127.0.0.1:{self.settings.port}"
         tied = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), sys.executable, "-m", "mldeploy", "up"]
-        self.popen = subprocess.Popen(
-            tied, env=self.settings.environment() | {"PYTHONPATH": str(ROOT)}, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
+        here = self.settings.environment() | {"PYTHONPATH": str(ROOT)}  # where the model of tests/poison.py is from
+        self.popen = subprocess.Popen(tied, env=here, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         assert self.popen.stdout is not None
         self.ready_line = self.popen.stdout.readline()
         if "is ready" not in self.ready_line:

@@ -410,6 +410,7 @@ def test_f12_the_worker_that_meets_one_lives_and_serves_the_others(assemble: Ass
     sings = pieces.folder / "sings"
     card = shelve(shelf_of(pieces), sings)
     registry = Registry(pieces.ledger.redis, pieces.ledger.prefix, pieces.ledger.guard)
+    assert registry.next_version("victim") == card.version
     assert registry.apply(registry.publication(card, promote=True))
     processes = worker.family
     for number, (what, harm) in enumerate(HARMS.items()):
