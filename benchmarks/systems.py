@@ -163,10 +163,18 @@ def ledger_of(running: Running) -> Ledger:
     return Ledger(Settings(redis_url=f"unix://{redis_server.socket_path(running.home)}"))
 
 
+def _line(process: psutil.Process) -> list[str]:
+    """Empty for one that has just ended, as Redis's children do."""
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
+
+
 @contextmanager
 def stopped(running: Running, kind: str) -> Iterator[None]:
     """The worker processes of a kind do nothing meanwhile; their parent renews their leases."""
-    parents = [p for p in running.processes() if p.cmdline()[-2:] == ["worker", kind]]
+    parents = [p for p in running.processes() if _line(p)[-2:] == ["worker", kind]]
     children = [child for parent in parents for child in parent.children()]
     for process in children:
         process.suspend()

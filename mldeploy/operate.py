@@ -88,6 +88,12 @@ class Operator:
             told = f"the service keeps its models at {theirs}, and here it would be {ours}" if theirs else "no worker trains yet"
             raise CannotOperate(f"{told}: give the service's own --home, MLDEPLOY_STORE and MLDEPLOY_SIGNING_KEY")
 
+    def next_version(self, name: str) -> int:
+        """A number, whose files no training takes for leftovers."""
+        version = self.registry.next_version(name)
+        self.registry.announce(name, version)
+        return version
+
     def publish(self, card: Card, promote: bool, why: str) -> bool:
         """Whether it serves now. Raises CannotServe."""
         champion = self.registry.resolve(card.name)
@@ -130,7 +136,7 @@ def import_model(
         known = _read_table(sample) if sample else None
         brought = bring_in(file.read_bytes(), name, known, target)
         _check_name(brought.card.name)
-        version = here.registry.next_version(brought.card.name)
+        version = here.next_version(brought.card.name)
         placed = msgspec.structs.replace(
             brought.card, version=version, artifact=artifact.describe(f"{brought.card.name}/{version}-1", brought.model)
         )
@@ -183,7 +189,7 @@ def _refit(here: Operator, name: str, tolerance: float) -> bool:
         return True
     try:
         made = refit(card, here.shelf, here.settings.estimators)
-        new = save(made, card, here.shelf, here.registry.next_version(name), tolerance)
+        new = save(made, card, here.shelf, here.next_version(name), tolerance)
     except Exception as error:  # noqa: BLE001 - whatever an estimator raises; the other models are refitted all the same
         click.echo(f"{name}: {error or type(error).__name__}", err=True)
         return False

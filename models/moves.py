@@ -29,24 +29,14 @@ class Move(Struct, frozen=True, omit_defaults=True):
     rollback: bool = False
 
 
-class _Unstamped(Struct, frozen=True, omit_defaults=True):
-    at: str
-    alias: str
-    from_version: int | None
-    to_version: int | None
-    who: str
-    why: str
-    rollback: bool = False
-
-
 def read(text: str | bytes) -> list[Move]:
     return msgspec.json.decode(text, type=list[Move]) if text else []
 
 
 def with_move(text: str, alias: str, from_: int | None, to: int | None, who: str, why: str, rollback: bool = False) -> str:
     """The log with one more, whose time Redis is yet to fill in (see models.changes)."""
-    new = _Unstamped(NOW.strip('"'), alias, from_, to, who[:LONGEST], why[:LONGEST], rollback)
-    return msgspec.json.encode([new, *read(text)[: MOST_MOVES - 1]]).decode()
+    new = Move(0, alias, from_, to, who[:LONGEST], why[:LONGEST], rollback)
+    return msgspec.json.encode([new, *read(text)[: MOST_MOVES - 1]]).decode().replace('"at":0', f'"at":{NOW}', 1)
 
 
 def line(moves: Sequence[Move], alias: str = CHAMPION) -> list[int]:

@@ -45,6 +45,7 @@ TRIES = 20  # of a move, while others move too
 
 
 MOST_ALIASES = 20
+MAKING = 3600  # seconds
 
 
 class TooManyAliases(ValueError):
@@ -233,6 +234,13 @@ class Registry:
         kept = Change(f"model:{name}", f"kept:{target}", "1", "1")
         champion = model.aliases.get(CHAMPION)
         return self.apply([kept, *self._moved(name, CHAMPION, champion, target, who, why, rollback=True)])
+
+    def announce(self, name: str, version: int) -> None:
+        """A version is being made beside the trainings: its files are no leftovers."""
+        self._guard(lambda: self._redis.set(f"{self._prefix}making:{name}/{version}", 1, ex=MAKING))
+
+    def is_announced(self, name: str, version: int) -> bool:
+        return bool(self._guard(lambda: self._redis.exists(f"{self._prefix}making:{name}/{version}")))
 
     def take_away(self, name: str, alias: str, who: str, why: str) -> None:
         """Raises UnknownModel, UnknownVersion or MovedMeanwhile."""

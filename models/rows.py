@@ -46,12 +46,15 @@ def first(name: str, table: Table, target: str, weight: str, test_share: float, 
     return DatasetRecord(name, target, table.types, test_share, (part,), now, now, weight)
 
 
-def replaced(record: DatasetRecord, table: Table, target: str, weight: str, part: Part, added: Sequence[Part]) -> DatasetRecord:
+def replaced(
+    record: DatasetRecord, table: Table, target: str, weight: str, test_share: float, part: Part, added: Sequence[Part]
+) -> DatasetRecord:
     """The same data set with the rows of a training that won, and those that were ``added`` since it began."""
     return msgspec.structs.replace(
         record,
         target=target,
         weight=weight,
+        test_share=record.test_share or test_share,
         types=table.types,
         parts=(part, *added),
         updated_at=timestamp(),

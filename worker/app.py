@@ -67,10 +67,15 @@ def make_worker_app(settings: Settings, kind: Kind) -> Celery:
     if kind is Kind.PREDICT:
         preload(settings, loaded)
     else:
-        keeper_ledger = Ledger(settings)
-        keeper_ledger.guard(lambda: keeper_ledger.redis.set(keeper_ledger.prefix + "store", settings.store_location))
+        _tell_where(settings)
     _listen(app, keeper, lambda: _process(app, settings, kind, node, draining, shelf, loaded), loaded, parent)
     return app
+
+
+def _tell_where(settings: Settings) -> None:
+    """For who works on models and data beside the service."""
+    ledger = Ledger(settings)
+    ledger.guard(lambda: ledger.redis.set(ledger.prefix + "store", settings.store_location))
 
 
 def _add_task(app: Celery, settings: Settings, kind: Kind, keeper: Keeper) -> None:

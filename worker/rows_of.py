@@ -68,7 +68,8 @@ def what_becomes_of(source: Source, made_of: Dataset, promoted: bool, datasets: 
     if source.sent and promoted:
         added = _added_since(source, record)
         if added is not None:
-            return datasets.change(found, rows.replaced(record, source.table, target, weight, source.parts[0], added))
+            now = rows.replaced(record, source.table, target, weight, source.test_share, source.parts[0], added)
+            return datasets.change(found, now)
     if not record.test_share:
         fixed = msgspec.structs.replace(record, target=target, weight=weight, test_share=source.test_share)
         return datasets.change(found, fixed)

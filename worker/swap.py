@@ -51,8 +51,12 @@ class Swap:
         """Folders of versions that were never published and whose training is not open any more."""
         for folder in self._store.names(model.name):
             number = folder.lstrip(".").partition("-")[0]
-            if number.isdecimal() and int(number) not in model.cards and self._retire(model.name, int(number)) == "missing":
+            if number.isdecimal() and self._is_nobodys(model, int(number)):
                 self._store.remove(f"{model.name}/{folder}")
+
+    def _is_nobodys(self, model: Model, version: int) -> bool:
+        known = version in model.cards or self._registry.is_announced(model.name, version)
+        return not known and self._retire(model.name, version) == "missing"
 
     def _remove_files(self, card: Card) -> None:
         self._store.remove(card.artifact.folder)
