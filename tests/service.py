@@ -43,7 +43,7 @@ class Service:
         for child in psutil.Process(self.popen.pid).children():
             try:
                 line = " ".join(child.cmdline())
-            except psutil.ZombieProcess:
+            except psutil.NoSuchProcess:  # or a zombie
                 continue
             for name, mark in zip(
                 NAMES, ("redis-server", "jobs.reconciler", "worker predict", "worker train", "-m api"), strict=True
