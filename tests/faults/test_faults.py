@@ -199,7 +199,8 @@ def test_f17_poison_among_innocents(assemble: Assemble, chaos: bool, tell: Tell,
     visible_once(announced, load)
     records = {job.number: pieces.ledger.get(job.job_id) for job in load.accepted}
     failed = {number for number, record in records.items() if record and record.state is State.FAILED}
-    assert failed == set(numbers)
+    assert failed == set(numbers) & set(records)  # one may have been refused with 503
+    assert failed
     deaths = [record.attempts for number, record in records.items() if record and number in failed]
     assert max(deaths) <= 1 + 1 + pieces.settings.max_deaths  # in company at most twice, then alone
     tell.append(
