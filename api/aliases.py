@@ -11,6 +11,7 @@ from api import answers
 from api.body import decode, json_body
 from api.exchange import Answer, aside, exchange, service
 from api.problem import Refusal
+from jobs.crew import Crew
 from jobs.job import Kind
 from models import moves
 from models.card import CHAMPION, Card
@@ -105,11 +106,7 @@ def _roll_back(name: str, asked: RollbackRequest) -> Answer:
 def _await_loaded(card: Card) -> None:
     """Raises CannotServe."""
     here = service()
-
-    def knock() -> None:
-        here.bell.ring(here.ledger.knock(Kind.PREDICT))
-
-    here.rollout.await_loaded(card, lambda: here.ledger.live_owners(Kind.PREDICT), knock, here.settings.swap_patience)
+    here.rollout.await_loaded(card, Crew(Kind.PREDICT, here.ledger, here.bell), here.settings.swap_patience)
 
 
 def _told(name: str) -> Answer:

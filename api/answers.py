@@ -56,8 +56,8 @@ def accepted(job: Job, created_at: int, state: State) -> Answer:
         status=state,
         created_at=iso(created_at),
         result_url=f"/result/{job.id}",
-        model=None if job.kind is Kind.DATASET else ModelReference(job.model, job.version),
-        dataset=DatasetReference(job.model) if job.kind is Kind.DATASET else None,
+        model=_model(job),
+        dataset=_dataset(job),
         rows=job.rows,
     )
     return _unfinished(answer)
@@ -69,8 +69,8 @@ def of_record(record: Record, *headers: tuple[str, str]) -> Answer:
         id=record.id,
         kind=record.kind.value,
         status=record.state,
-        model=None if record.kind is Kind.DATASET else ModelReference(record.model, record.version),
-        dataset=DatasetReference(record.model) if record.kind is Kind.DATASET else None,
+        model=_model(record),
+        dataset=_dataset(record),
         rows=record.rows,
         created_at=iso(record.created_at),
         result_url=f"/result/{record.id}",
@@ -101,6 +101,14 @@ def iso(milliseconds: int) -> str:
 @lru_cache(64)
 def _second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat().removesuffix("+00:00")
+
+
+def _model(job: Job | Record) -> ModelReference | None:
+    return None if job.kind is Kind.DATASET else ModelReference(job.model, job.version)
+
+
+def _dataset(job: Job | Record) -> DatasetReference | None:
+    return DatasetReference(job.model) if job.kind is Kind.DATASET else None
 
 
 def _unfinished(answer: JobAnswer, *headers: tuple[str, str]) -> Answer:

@@ -168,9 +168,7 @@ def _http_detail(code: str, error: HTTPException) -> str:
         return f"A body has at most {exchange().service.settings.max_body:,} bytes: send less at a time."
     if code == "method-not-allowed":
         return f"{path} takes {', '.join(sorted(getattr(error, 'valid_methods', None) or ()))}."
-    return (
-        f"There is no route {path}; there are /predict, /train, /result/<id>, /models, /datasets, /health/live and /health/ready."
-    )
+    return f"There is no route {path}; there are {ROUTES}."
 
 
 def _answer(code: str, detail: str, faults: list[Fault] | None = None) -> Answer:

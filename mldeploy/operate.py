@@ -15,6 +15,7 @@ import msgspec
 import redis
 
 from jobs.bell import Bell, make_celery
+from jobs.crew import Crew
 from jobs.errors import LedgerError
 from jobs.job import Kind
 from jobs.ledger import Ledger
@@ -26,7 +27,8 @@ from models.card import CHAMPION, Card
 from models.datasets import DatasetRecord, Datasets, UnknownDataset
 from models.options import ModelName
 from models.refit import CannotRefit, refit, save
-from models.registry import Model, MovedMeanwhile, Registry, TooManyModels, UnknownModel, UnknownVersion
+from models.registry import MovedMeanwhile, Registry, TooManyModels, UnknownModel, UnknownVersion
+from models.removal import all_of, remove_parts, remove_version
 from models.rollout import CannotServe, Rollout
 from models.rows import LostRows
 from models.signing import NoKey, signing_key
@@ -79,7 +81,7 @@ class Operator:
         self._check_store(self.ledger.guard(lambda: self.ledger.redis.get(self.ledger.prefix + "store")))
         self.registry = Registry(*known, settings.max_models)
         self.datasets, self.rollout = Datasets(*known), Rollout(*known)
-        self.bell = Bell(make_celery(settings))
+        self.crew = Crew(Kind.PREDICT, self.ledger, Bell(make_celery(settings)))
         self.shelf = open_shelf(settings.store_location, signing_key(settings.home_path, settings.signing_key))
 
     def _check_store(self, of_service: Any) -> None:
@@ -98,17 +100,11 @@ class Operator:
         """Whether it serves now. Raises CannotServe."""
         champion = self.registry.resolve(card.name)
         if promote:
-            self.rollout.await_loaded(card, self._owners, self._knock, self.settings.swap_patience)
+            self.rollout.await_loaded(card, self.crew, self.settings.swap_patience)
         changes = self.registry.publication(card, promote, champion, getpass.getuser(), why)
         if not self.registry.apply(changes):
             raise CannotOperate(f"the champion of {card.name} moved meanwhile: try again")
         return promote
-
-    def _owners(self) -> list[str]:
-        return self.ledger.live_owners(Kind.PREDICT)
-
-    def _knock(self) -> None:
-        self.bell.ring(self.ledger.knock(Kind.PREDICT))
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -225,10 +221,9 @@ def delete_model(name: str, version: int | None, yes: bool, home: str | None) ->
             told = here.ledger.retire(f"model:{name}", number, f"{name}/{number}", force=True)
             if told == "aliased":
                 raise CannotOperate(f"version {number} has got an alias meanwhile: move that first")
-            here.shelf.store.remove(model.cards[number].artifact.folder)
+            remove_version(model.cards[number], here.shelf.store, here.registry, here.datasets)
         if not version:
             here.shelf.store.remove(name)
-        _remove_unused(here, {part for number in versions for part in model.cards[number].data.parts})
         click.echo(f"deleted {name}" + (f" version {version}" if version else f" and its {len(versions)} versions"))
 
 
@@ -257,7 +252,7 @@ def delete_data(name: str, file: Path | None, yes: bool, home: str | None) -> No
 
 def _affected(here: Operator, record: DatasetRecord, gone: table.Table | None) -> set[str]:
     """The parts that hold rows which are to go: of the data set, and of versions that were trained on what it was."""
-    cards = [card for model in _models(here) for card in model.cards.values() if card.data.dataset == record.name]
+    cards = [card for model in all_of(here.registry) for card in model.cards.values() if card.data.dataset == record.name]
     parts = {part.sha256 for part in record.parts} | {part for card in cards for part in card.data.parts}
     return {part for part in parts if gone is None or rows.holds(here.shelf.store, part, gone)}
 
@@ -265,26 +260,15 @@ def _affected(here: Operator, record: DatasetRecord, gone: table.Table | None) -
 def _note_and_remove(here: Operator, name: str, parts: set[str], note: str) -> int:
     """How many versions of this data set were made from these parts. What another data set has, or a version of it, is kept."""
     noted, used = 0, here.datasets.parts()
-    for model in _models(here):
+    for model in all_of(here.registry):
         for card in model.cards.values():
             if card.data.dataset != name:
                 used |= set(card.data.parts)
             elif parts & set(card.data.parts):
                 here.registry.note(model.name, card.version, note)
                 noted += 1
-    for part in parts - used:
-        here.shelf.store.remove(rows.path(part))
+    remove_parts(parts - used, here.shelf.store)
     return noted
-
-
-def _remove_unused(here: Operator, parts: set[str]) -> None:
-    used = here.datasets.parts() | {part for model in _models(here) for card in model.cards.values() for part in card.data.parts}
-    for part in parts - used:
-        here.shelf.store.remove(rows.path(part))
-
-
-def _models(here: Operator) -> list[Model]:
-    return [model for name in here.registry.names() if (model := here.registry.model(name))]
 
 
 def _card(here: Operator, name: str, reference: str) -> Card:

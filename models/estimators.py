@@ -45,7 +45,7 @@ def build(name: str, params: Mapping[str, Any], dataset: Dataset, allowed: str =
 
 
 def pick(dataset: Dataset) -> str:
-    """auto: boosting for many rows, or where it deals with categories and gaps better; a forest for few."""
+    """auto: boosting for many rows, a forest for few."""
     rows = int((~dataset.in_test).sum())
     suffix = "Classifier" if dataset.schema.task == "classification" else "Regressor"
     return ("HistGradientBoosting" if rows >= MANY_ROWS else "RandomForest") + suffix

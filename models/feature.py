@@ -65,7 +65,7 @@ class Feature(Struct, frozen=True, dict=True, omit_defaults=True):
 
     def encode(self, column: Sequence[Any]) -> list[float]:
         """Checked JSON values as numbers: a category is its place among ``categories``, a date seconds since 1970, nothing is
-        NaN. Raises ValueError for text that is no date."""
+        NaN. Raises ValueError or OverflowError for text that is no date."""
         return [nan if value is None else self._encoder(value) for value in column]
 
     def decode(self, number: float) -> Value:

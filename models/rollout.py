@@ -8,7 +8,7 @@ that no request waits for that, and none meets a version that cannot be loaded.
 
 import threading
 import time
-from collections.abc import Callable
+from typing import Protocol
 
 import redis
 
@@ -24,6 +24,15 @@ class CannotServe(RuntimeError):
     """No worker can load the version; the message says why."""
 
 
+class Crew(Protocol):
+    """Those who are to load it."""
+
+    def owners(self) -> list[str]: ...
+
+    def knock(self) -> None:
+        """Have one of them look what is announced."""
+
+
 class Rollout:
     """``guard`` runs each call to Redis, and decides how long it may take and what it raises."""
 
@@ -34,25 +43,25 @@ class Rollout:
 
     # Those who move an alias
 
-    def await_loaded(self, card: Card, owners: Callable[[], list[str]], knock: Callable[[], None], patience: float) -> None:
+    def await_loaded(self, card: Card, crew: Crew, patience: float) -> None:
         """Until every live owner has loaded it, or ``patience`` seconds are over: one that is busy for longer loads it later.
-        ``knock`` is called for each owner, so that it looks. Raises CannotServe."""
+        Raises CannotServe."""
         place = f"{card.name}/{card.version}"
-        waits_for = set(owners())
+        waits_for = crew.owners()
         if not waits_for:
             return
         self._announce(place, card)
         try:
             for _ in waits_for:
-                knock()
-            self._await(card, place, owners, patience)
+                crew.knock()
+            self._await(card, place, crew, patience)
         finally:
             self._withdraw(place)
 
-    def _await(self, card: Card, place: str, owners: Callable[[], list[str]], patience: float) -> None:
+    def _await(self, card: Card, place: str, crew: Crew, patience: float) -> None:
         deadline = time.monotonic() + patience
         while True:
-            live, answers = set(owners()), self._answers(place)
+            live, answers = set(crew.owners()), self._answers(place)
             over = time.monotonic() > deadline
             if live <= set(answers) or over:
                 break

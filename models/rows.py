@@ -13,7 +13,7 @@ from models.datasets import DatasetRecord, Part
 from models.faults import listed
 from models.split import row_hashes
 from models.store import Store
-from models.table import BadTrainingData, Table, concat, from_parquet, to_parquet
+from models.table import BadTrainingData, Table, concat, from_parquet, joint_types, to_parquet
 
 MOST_PARTS = 64  # more are made one
 MOST_ROWS = 5_000_000
@@ -87,9 +87,10 @@ def each_once(sent: Table) -> tuple[Table, int]:
 
 def extended(record: DatasetRecord, store: Store, known: Table, fresh: Table) -> DatasetRecord:
     """Raises OSError."""
-    whole = concat([known, fresh])
-    parts = (*record.parts, write(store, fresh)) if len(record.parts) < MOST_PARTS else (write(store, whole),)
-    return msgspec.structs.replace(record, types=whole.types, parts=parts, updated_at=timestamp(), revision=record.revision + 1)
+    types = joint_types([known.types, fresh.types])
+    many = len(record.parts) >= MOST_PARTS
+    parts = (write(store, concat([known, fresh])),) if many else (*record.parts, write(store, fresh))
+    return msgspec.structs.replace(record, types=types, parts=parts, updated_at=timestamp(), revision=record.revision + 1)
 
 
 def without(record: DatasetRecord, store: Store, gone: Table) -> DatasetRecord | None:

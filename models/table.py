@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -67,16 +67,21 @@ def read(body: bytes, format_: Format, known: Mapping[str, FeatureType] | None =
 
 
 def concat(tables: list[Table]) -> Table:
-    """Of the same columns; where one has numbers and another integers they are numbers. Raises BadTrainingData if one has texts
-    where another has numbers."""
-    types = dict(tables[0].types)
-    for table in tables[1:]:
-        others = [name for name in types if (types[name] == "category") != (table.types.get(name) == "category")]
-        if others:
-            raise BadTrainingData(f"column {others[0]!r} is of type {types[others[0]]} and of type {table.types.get(others[0])}")
-        types |= {name: "number" for name, type_ in table.types.items() if types[name] == "integer" and type_ == "number"}
+    """Of the same columns. Raises BadTrainingData if one has texts where another has numbers."""
+    types = joint_types([table.types for table in tables])
     frames = [table.frame[list(types)] for table in tables]
     return Table(pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0], types)
+
+
+def joint_types(several: Sequence[Mapping[str, FeatureType]]) -> dict[str, FeatureType]:
+    """Where one has numbers and another integers they are numbers. Raises BadTrainingData."""
+    joint = dict(several[0])
+    for types in several[1:]:
+        others = [name for name in joint if (joint[name] == "category") != (types.get(name) == "category")]
+        if others:
+            raise BadTrainingData(f"column {others[0]!r} is of type {joint[others[0]]} and of type {types.get(others[0])}")
+        joint |= {name: "number" for name, type_ in types.items() if joint[name] == "integer" and type_ == "number"}
+    return joint
 
 
 def to_parquet(table: Table) -> bytes:

@@ -35,6 +35,11 @@ LONGEST_WARNING = 500  # characters
 STAGES = ("read", "search", "fit", "judge", "save", "load")
 
 
+def stage(name: str) -> tuple[int, int, str]:
+    """As it is reported."""
+    return STAGES.index(name), len(STAGES), name
+
+
 class NotWhatWasSaved(RuntimeError):
     """The model that comes back from the store does not predict what the one in memory does."""
 
@@ -97,19 +102,30 @@ def make(dataset: Dataset, planned: Plan, confidence: float, report: Report) -> 
     if planned.searches:
         found = search(estimator, planned.estimator, planned.params, dataset, planned.metric, planned.searches, report)
         estimator = estimators.build(planned.estimator, {**planned.params, **found}, dataset, planned.allowed)
-    report(STAGES.index("fit"), len(STAGES), "fit")
+    report(*stage("fit"))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         estimators.fit(estimator, dataset)
-    report(STAGES.index("judge"), len(STAGES), "judge")
+    report(*stage("judge"))
     predictor = Predictor(dataset.schema, estimator)
     judged = judge.ask(predictor, dataset.features[dataset.in_test], dataset.target[dataset.in_test])
     dummy = estimators.fit(estimators.baseline(dataset.schema.task), dataset)
     baseline = judge.ask(Predictor(dataset.schema, dummy), dataset.features[dataset.in_test], dataset.target[dataset.in_test])
     return Made(
-        estimator, artifact.dump(estimator), predictor, dataset, judged, baseline, planned.estimator,
-        {**planned.params, **(found or {})}, found, planned.metric, confidence or USUAL_CONFIDENCE, began, _told(caught),
-    )  # fmt: skip
+        estimator=estimator,
+        model=artifact.dump(estimator),
+        predictor=predictor,
+        dataset=dataset,
+        judged=judged,
+        baseline=baseline,
+        name=planned.estimator,
+        params={**planned.params, **(found or {})},
+        found=found,
+        metric=planned.metric,
+        confidence=confidence or USUAL_CONFIDENCE,
+        began=began,
+        warnings=_told(caught),
+    )
 
 
 def save(
@@ -219,14 +235,14 @@ class Bench:
 def _bench(dataset: Dataset, share: float, known: Table | None) -> Bench:
     """Each row of the challenger's data, and those of the champion's that are not among them. Raises BadTrainingData."""
     ours = dataset.table.rows(below(dataset.hashes, share))
-    whole = row_hashes(ours)
+    whole = row_hashes(ours, exact=True)
     if known is None:
         return Bench(ours, target_of(ours, dataset.schema), np.zeros(len(whole), dtype=np.bool_))
     target, weight = dataset.schema.target, dataset.weight
     if set(known.types) != set(dataset.table.types):
         raise BadTrainingData("the data set in service has other columns, and so other test rows")
     theirs = known.rows(below(row_hashes(known, without={target, weight}), share) & known.frame[target].notna().to_numpy())
-    theirs_whole = row_hashes(theirs)
+    theirs_whole = row_hashes(theirs, exact=True)
     joined = concat([ours, theirs.rows(~np.isin(theirs_whole, whole))])
     added = len(joined.frame) - len(whole)
     mine = np.isin(whole, theirs_whole)

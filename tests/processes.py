@@ -15,7 +15,7 @@ import redis
 
 import tether
 from jobs.connection import connect
-from jobs.job import Kind
+from jobs.job import WORKERS, Kind
 from jobs.ledger import Ledger
 from mldeploy.stack import redis_server
 from settings import Settings
@@ -129,6 +129,14 @@ class Pieces:
         running = self._python(name or kind, "worker", kind, environment=environment)
         until(lambda: self.is_ready(running, kind), 40, f"worker {running.name} is ready")
         return running
+
+    def all(self) -> None:
+        """One of each."""
+        self.redis()
+        self.reconciler()
+        self.api()
+        for kind in WORKERS:
+            self.worker(kind)
 
     def is_ready(self, running: Running, kind: Kind = Kind.PREDICT) -> bool:
         return any(f"-{running.popen.pid}-" in owner for owner in self.ledger.live_owners(kind))

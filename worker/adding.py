@@ -18,7 +18,6 @@ from worker.process import Finish
 
 log = logging.getLogger("mldeploy.worker")
 
-
 TRIES = 50  # while others add too
 
 

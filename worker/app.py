@@ -12,6 +12,7 @@ from celery.worker.request import Request
 from threadpoolctl import threadpool_limits
 
 from jobs.bell import TASK, Bell, make_celery
+from jobs.crew import Crew
 from jobs.job import Kind
 from jobs.ledger import Ledger
 from models.artifact import Shelf, open_shelf
@@ -128,7 +129,7 @@ def _process(app: Celery, settings: Settings, kind: Kind, node: str, draining: F
     registry, datasets, rollout = Registry(*known), Datasets(*known), Rollout(*known)
     doer: Doer
     if kind is Kind.TRAIN:
-        swap = Swap(ledger, bell, registry, datasets, rollout, shelf.store)
+        swap = Swap(ledger, Crew(Kind.PREDICT, ledger, bell), registry, datasets, rollout, shelf.store)
         training = Training(registry, datasets, shelf, swap, settings)
         doer = Learning(ledger, owner, training, Adding(datasets, shelf.store, settings.train_limit))
     else:

@@ -2,14 +2,14 @@
 
 import logging
 
-from jobs.bell import Bell
-from jobs.job import Kind
+from jobs.crew import Crew
 from jobs.ledger import Ledger
-from models import moves, rows
+from models import moves
 from models.card import Card
 from models.datasets import Datasets
 from models.moves import NothingToRollBackTo
 from models.registry import Model, Registry
+from models.removal import remove_version
 from models.rollout import Rollout
 from models.store import Store
 
@@ -18,11 +18,11 @@ log = logging.getLogger("mldeploy.worker")
 
 class Swap:
     def __init__(
-        self, ledger: Ledger, bell: Bell, registry: Registry, datasets: Datasets, rollout: Rollout, store: Store
+        self, ledger: Ledger, crew: Crew, registry: Registry, datasets: Datasets, rollout: Rollout, store: Store
     ) -> None:
         self._settings = ledger.settings
         self._ledger = ledger
-        self._bell = bell
+        self._crew = crew
         self._registry = registry
         self._datasets = datasets
         self._rollout = rollout
@@ -30,7 +30,7 @@ class Swap:
 
     def await_loaded(self, card: Card) -> None:
         """Raises CannotServe."""
-        self._rollout.await_loaded(card, self._owners, self._knock, self._settings.swap_patience)
+        self._rollout.await_loaded(card, self._crew, self._settings.swap_patience)
 
     def tidy(self, name: str) -> None:
         """Remove versions that nobody needs, and what trainings that died for good have left behind. What cannot be done now is
@@ -39,7 +39,8 @@ class Swap:
             model = self._registry.known(name)
             for version in _old(model, self._settings.keep_versions):
                 if self._retire(name, version) == "retired":
-                    self._remove_files(model.cards[version])
+                    remove_version(model.cards[version], self._store, self._registry, self._datasets)
+                    log.info("removed %s version %d", name, version)
             self._remove_leftovers(model)
         except Exception:  # the job has ended well
             log.exception("old versions of %s are left for later", name)
@@ -57,24 +58,6 @@ class Swap:
     def _is_nobodys(self, model: Model, version: int) -> bool:
         known = version in model.cards or self._registry.is_announced(model.name, version)
         return not known and self._retire(model.name, version) == "missing"
-
-    def _remove_files(self, card: Card) -> None:
-        self._store.remove(card.artifact.folder)
-        used = self._parts_in_use()
-        for part in card.data.parts:
-            if part not in used:
-                self._store.remove(rows.path(part))
-        log.info("removed %s version %d", card.name, card.version)
-
-    def _parts_in_use(self) -> set[str]:
-        models = [model for name in self._registry.names() if (model := self._registry.model(name))]
-        return self._datasets.parts() | {part for model in models for card in model.cards.values() for part in card.data.parts}
-
-    def _owners(self) -> list[str]:
-        return self._ledger.live_owners(Kind.PREDICT)
-
-    def _knock(self) -> None:
-        self._bell.ring(self._ledger.knock(Kind.PREDICT))
 
 
 def _old(model: Model, keep: int) -> list[int]:

@@ -28,7 +28,6 @@ from worker.swap import Swap
 
 log = logging.getLogger("mldeploy.worker")
 
-
 TRIES = 50  # to publish, while others publish too
 
 
@@ -87,13 +86,13 @@ class Training:
             log.exception("training %s failed", claim.group)
             finish([failed(job, "training-failed", describe(error))], ())
         else:
-            progress(train.STAGES.index("load"), len(train.STAGES), "load")
+            progress(*train.stage("load"))
             self._publish(job, task.options, source, made, card, finish)
 
     def _make(self, claim: Claim, task: TrainTask, progress: Progress) -> tuple[Source, Made, Card]:
         job, options = claim.jobs[0], task.options
         champion = self._registry.look_up(options.model)
-        progress(train.STAGES.index("read"), len(train.STAGES), "read")
+        progress(*train.stage("read"))
         source = rows_of(task, job.payload, champion, self._datasets, self._shelf.store)
         target = options.target or source.target
         unknown = options.unknown or (champion.unknown if champion else "refuse")
@@ -108,7 +107,7 @@ class Training:
         )
         planned = train.plan(options, champion, ready, source.estimator, self._settings.estimators)
         made = train.make(ready, planned, options.confidence, progress)
-        progress(train.STAGES.index("save"), len(train.STAGES), "save")
+        progress(*train.stage("save"))
         parts = source.parts or (rows.write(self._shelf.store, source.table),)
         source = source.stored(parts)
         data = train.data_of(ready, source.name, tuple(part.sha256 for part in parts))

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from jobs.job import Kind
 from mldeploy.client import Client, Problem
 from models import artifact
 from settings import Settings
@@ -25,11 +24,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pieces]:
     """Version 1 of iris serves; version 2 is a stump, which does not know one of the three kinds."""
     pieces = Pieces(Settings(lease=5.0), tmp_path_factory.mktemp("swaps"))
     try:
-        pieces.redis()
-        pieces.reconciler()
-        pieces.api()
-        pieces.worker()
-        pieces.worker(Kind.TRAIN)
+        pieces.all()
         client = Client(pieces.url)
         assert client.train(model="iris").wait(60)["promoted"]
         assert not train_aside(client)["promoted"]

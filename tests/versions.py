@@ -1,0 +1,28 @@
+"""The versions that some pieces have, in their store and by their API."""
+
+from pathlib import Path
+
+from mldeploy.client import Client
+from models import artifact
+from models.artifact import Shelf
+from tests.crowd import key_of
+from tests.processes import Pieces
+
+BIG = {"estimator": "MLPClassifier", "params": {"hidden_layer_sizes": [500, 500], "max_iter": 5}}  # 8 MB
+
+
+def store_of(pieces: Pieces) -> Path:
+    return Path(pieces.settings.store_location)
+
+
+def shelf_of(pieces: Pieces) -> Shelf:
+    return artifact.open_shelf(pieces.settings.store_location, key_of(pieces))
+
+
+def folders(pieces: Pieces, name: str = "iris") -> list[str]:
+    return sorted(folder.name for folder in (store_of(pieces) / name).iterdir())
+
+
+def published(pieces: Pieces, name: str = "iris") -> list[str]:
+    versions = Client(pieces.url).model(name)["versions"]
+    return sorted(card["artifact"]["folder"].partition("/")[2] for card in versions)
