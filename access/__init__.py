@@ -1,0 +1,1 @@
+"""Who may call, and how often: keys, which are made on the server, and the rates of keys."""

@@ -1,0 +1,201 @@
+"""The keys of callers. A token is told once, to whoever makes the key; what is kept of it is a hash.
+
+``<prefix>keys``  hash     <id> -> the key, as JSON
+                  channel  the id, when a key was made or revoked
+"""
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any, Literal, get_args
+
+import msgspec
+import redis
+from msgspec import Struct
+from redis.client import Pipeline
+
+Guard = Callable[[Callable[[], Any]], Any]
+Scope = Literal["predict", "train", "admin"]
+
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+MOST_KEYS = 1000
+LONGEST_NAME = 64
+MOST_REQUESTS, MOST_SECONDS = 1_000_000, 86_400
+SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+_TOKEN = re.compile(r"mld_([0-9a-f]{10})_([A-Za-z0-9_-]{43})")
+_RATE = re.compile(r"([0-9]{1,7})/([0-9]{1,5})?([smh])")
+
+
+class BadKey(ValueError):
+    """A key cannot be made as asked for; the message says what can."""
+
+
+class NameTaken(ValueError):
+    """An active key has this name."""
+
+
+class TooManyKeys(RuntimeError):
+    """There are as many active keys as may be."""
+
+
+class UnknownKey(LookupError):
+    """No key has this id, and no active one this name; the message lists some that do."""
+
+
+class Key(Struct, frozen=True):
+    """A revoked one is kept: a service that ever had a key stays closed to those without."""
+
+    id: str
+    name: str
+    scopes: tuple[Scope, ...]
+    rate: str  # "100/60": so many requests in so many seconds; empty: no limit
+    hash: str  # sha256 of the token's secret part
+    created_at: str
+    revoked_at: str | None = None
+    format: int = 1
+
+    def may(self, scope: Scope) -> bool:
+        return scope in self.scopes or "admin" in self.scopes
+
+    def shown(self) -> dict[str, Any]:
+        """What anybody on the server may see of it."""
+        return {name: value for name, value in msgspec.structs.asdict(self).items() if name not in ("hash", "format")}
+
+    def __repr__(self) -> str:
+        return f"Key({self.shown()})"
+
+
+NOBODY = Key("", "", (), "", "0" * 64, "", revoked_at="always")
+
+
+class Ring:
+    """All keys at one moment."""
+
+    def __init__(self, keys: Iterable[Key] = ()) -> None:
+        self._keys = {key.id: key for key in keys}
+
+    @property
+    def closed(self) -> bool:
+        """Whether a request needs a key: as soon as one was ever made."""
+        return bool(self._keys)
+
+    def find(self, token: str) -> Key | None:
+        """The active key of this token; takes as long for an id that is not there as for one that is."""
+        found = _TOKEN.fullmatch(token)
+        if found is None:
+            return None
+        key = self._keys.get(found[1], NOBODY)
+        same = hmac.compare_digest(_hash(found[2]), key.hash)
+        return key if same and key.revoked_at is None else None
+
+
+class Keys:
+    """``guard`` runs each call to Redis, and decides how long it may take and what it raises."""
+
+    def __init__(self, client: redis.Redis, prefix: str, guard: Guard) -> None:
+        self._redis = client
+        self._place = prefix + "keys"
+        self._guard = guard
+
+    def create(self, name: str, scopes: Iterable[str], rate: str = "") -> tuple[Key, str]:
+        """The key and its token. ``rate`` as in parse_rate. Raises BadKey, NameTaken, TooManyKeys."""
+        secret = secrets.token_urlsafe(32)
+        limit = parse_rate(rate) if rate else ""
+        key = Key(secrets.token_hex(5), check_name(name), check_scopes(scopes), limit, _hash(secret), _now())
+
+        def added(known: dict[str, Key]) -> Key:
+            if any(other.name == name for other in _active(known)):
+                raise NameTaken(f"there is an active key named {name}: choose another name, or revoke that one first")
+            return key
+
+        self._write(added)
+        return key, f"mld_{key.id}_{secret}"
+
+    def revoke(self, reference: str) -> Key:
+        """By id, or by name if it is active. Raises UnknownKey."""
+
+        def revoked(known: dict[str, Key]) -> Key:
+            key = known.get(reference) or next((key for key in _active(known) if key.name == reference), None)
+            if key is None:
+                names = ", ".join(sorted(other.name for other in _active(known))[:10])
+                raise UnknownKey(f"there is no active key {reference}; there are: {names or 'none'}")
+            return msgspec.structs.replace(key, revoked_at=key.revoked_at or _now())
+
+        return self._write(revoked)
+
+    def all(self) -> list[Key]:
+        """Oldest first."""
+        return sorted(_decoded(self._guard(lambda: self._redis.hgetall(self._place))).values(), key=lambda key: key.created_at)
+
+    def ring(self) -> Ring:
+        return Ring(self.all())
+
+    def _write(self, change: Callable[[dict[str, Key]], Key]) -> Key:
+        """Put the key that ``change`` makes of those there are, and tell; again if others changed them meanwhile."""
+
+        def write(pipe: Pipeline) -> Any:
+            known = _decoded(pipe.hgetall(self._place))
+            key = change(known)
+            pipe.multi()
+            if key.id not in known and len(known) >= MOST_KEYS:
+                pipe.hdel(self._place, _oldest_revoked(known))
+            pipe.hset(self._place, key.id, msgspec.json.encode(key))
+            pipe.publish(self._place, key.id)
+            return key
+
+        done: Key = self._guard(lambda: self._redis.transaction(write, self._place, value_from_callable=True))
+        return done
+
+
+def check_name(name: str) -> str:
+    """Raises BadKey."""
+    if not 1 <= len(name) <= LONGEST_NAME or not name.isprintable() or name != name.strip():
+        raise BadKey(f"a name has 1 to {LONGEST_NAME} printable characters, and no space before or after them")
+    return name
+
+
+def check_scopes(scopes: Iterable[str]) -> tuple[Scope, ...]:
+    """In the order of SCOPES, each once. Raises BadKey."""
+    given = set(scopes)
+    if not given or given - set(SCOPES):
+        raise BadKey(f"scopes are one or more of {', '.join(SCOPES)}")
+    return tuple(scope for scope in SCOPES if scope in given)
+
+
+def parse_rate(text: str) -> str:
+    """``100/m``, ``5/s``, ``1000/h`` or ``100/30s`` as requests/seconds. Raises BadKey."""
+    found = _RATE.fullmatch(text)
+    requests, seconds = (int(found[1]), int(found[2] or 1) * SECONDS[found[3]]) if found else (0, 0)
+    if not (1 <= requests <= MOST_REQUESTS and 1 <= seconds <= MOST_SECONDS):
+        raise BadKey(
+            f"a rate is like 100/m, 5/s, 1000/h or 100/30s: at most {MOST_REQUESTS} requests, in at most {MOST_SECONDS} seconds"
+        )
+    return f"{requests}/{seconds}"
+
+
+def _active(known: dict[str, Key]) -> list[Key]:
+    return [key for key in known.values() if key.revoked_at is None]
+
+
+def _oldest_revoked(known: dict[str, Key]) -> str:
+    """Its id. Raises TooManyKeys."""
+    revoked = [(key.revoked_at, key.id) for key in known.values() if key.revoked_at]
+    if not revoked:
+        raise TooManyKeys(f"there are {MOST_KEYS} active keys, as many as may be: revoke one that nobody uses")
+    return min(revoked)[1]
+
+
+def _decoded(fields: Any) -> dict[str, Key]:
+    return {id_.decode(): msgspec.json.decode(text, type=Key) for id_, text in fields.items()}
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,13 @@
+"""From where one may call without a key."""
+
+import ipaddress
+from functools import lru_cache
+
+
+@lru_cache(100)
+def is_loopback(host: str) -> bool:
+    """Whether this name or address is this machine, and nobody else's."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

@@ -1,0 +1,224 @@
+"""Keys on a real Redis, and the command that makes them."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+import pytest
+from click.testing import CliRunner, Result
+
+from access.keys import MOST_KEYS, BadKey, Key, Keys, NameTaken, TooManyKeys, UnknownKey
+from jobs.ledger import Ledger
+from mldeploy.cli import main
+from settings import Settings
+from tests.processes import ROOT, Pieces, until
+
+
+@pytest.fixture
+def keys(ledger: Ledger) -> Keys:
+    return Keys(ledger.redis, ledger.prefix, ledger.guard)
+
+
+@pytest.fixture
+def was_told(ledger: Ledger) -> Iterator[Callable[[str], bool]]:
+    """Whether this id has come over the channel of keys."""
+    listener, heard = ledger.redis.pubsub(), set[bytes]()  # type: ignore[no-untyped-call]
+    listener.subscribe(ledger.prefix + "keys")
+    until(listener.get_message, 5, "it listens")
+
+    def told(id_: str) -> bool:
+        while message := listener.get_message():
+            heard.add(message["data"])
+        return id_.encode() in heard
+
+    yield told
+    listener.close()
+
+
+def seed(ledger: Ledger, count: int, revoked: int = 0) -> None:
+    """Keys as they are kept; of the revoked ones number 0 was the first."""
+    made = [
+        Key(f"{n:010x}", f"key {n}", ("predict",), "", "0" * 64, "2026-01-01", f"2026-01-02T{n:06}" if n < revoked else None)
+        for n in range(count)
+    ]
+    ledger.redis.hset(ledger.prefix + "keys", mapping={key.id: msgspec.json.encode(key) for key in made})
+
+
+def test_a_key_that_was_made_is_found_by_its_token_until_it_is_revoked(keys: Keys) -> None:
+    assert not keys.ring().closed
+    key, token = keys.create("alice", ["train", "predict"], "100/m")
+    assert (key.name, key.scopes, key.rate, key.revoked_at) == ("alice", ("predict", "train"), "100/60", None)
+    assert keys.ring().find(token) == key
+    assert keys.revoke("alice").id == key.id
+    ring = keys.ring()
+    assert ring.find(token) is None
+    assert ring.closed
+
+
+def test_redis_never_has_the_secret(keys: Keys, ledger: Ledger) -> None:
+    key, token = keys.create("alice", ["predict"])
+    kept = str(ledger.redis.hgetall(ledger.prefix + "keys"))
+    assert token.removeprefix(f"mld_{key.id}_") not in kept
+    assert key.hash in kept
+
+
+def test_whoever_listens_is_told_of_what_was_made_and_revoked(
+    ledger: Ledger, keys: Keys, was_told: Callable[[str], bool]
+) -> None:
+    key, _ = keys.create("alice", ["predict"])
+    until(lambda: was_told(key.id), 5, "told of the new key")
+    seed(ledger, 1)
+    keys.revoke("key 0")
+    until(lambda: was_told(f"{0:010x}"), 5, "told of the revoked key")
+
+
+def test_a_name_is_one_active_keys(keys: Keys) -> None:
+    first, _ = keys.create("alice", ["predict"])
+    with pytest.raises(NameTaken, match="alice"):
+        keys.create("alice", ["train"])
+    keys.revoke("alice")
+    second, _ = keys.create("alice", ["train"])
+    assert keys.revoke("alice").id == second.id
+    assert [key.id for key in keys.all()] == [first.id, second.id]
+
+
+def test_of_two_at_once_one_has_the_name(keys: Keys) -> None:
+    def make(name: str) -> int:
+        with suppress(NameTaken):
+            keys.create(name, ["predict"])
+            return 1
+        return 0
+
+    with ThreadPoolExecutor(8) as pool:
+        for n in range(20):
+            assert sum(pool.map(make, [f"key {n}"] * 8)) == 1
+
+
+def test_revoking_twice_changes_nothing(keys: Keys) -> None:
+    key, _ = keys.create("alice", ["predict"])
+    assert keys.revoke(key.id) == keys.revoke(key.id)
+
+
+def test_an_unknown_key_is_told_with_those_there_are(keys: Keys) -> None:
+    keys.create("alice", ["predict"])
+    with pytest.raises(UnknownKey, match="no active key bob; there are: alice"):
+        keys.revoke("bob")
+
+
+def test_what_cannot_be_a_key_is_not_kept(keys: Keys) -> None:
+    for name, scopes, rate in (("", ["predict"], ""), ("alice", [], ""), ("alice", ["predict"], "often")):
+        with pytest.raises(BadKey):
+            keys.create(name, scopes, rate)
+    assert keys.all() == []
+
+
+def test_there_are_no_more_active_keys_than_may_be(keys: Keys, ledger: Ledger) -> None:
+    seed(ledger, MOST_KEYS - 1)
+    keys.create("the last", ["predict"])
+    with pytest.raises(TooManyKeys, match="revoke one"):
+        keys.create("one too many", ["predict"])
+    assert len(keys.all()) == MOST_KEYS
+
+
+def test_those_revoked_first_are_forgotten_for_new_ones(keys: Keys, ledger: Ledger) -> None:
+    seed(ledger, MOST_KEYS, revoked=2)
+    key, _ = keys.create("new", ["predict"])
+    ids = {key.id for key in keys.all()}
+    assert f"{0:010x}" not in ids
+    assert {f"{1:010x}", key.id} < ids
+    assert len(ids) == MOST_KEYS
+
+
+# The command
+
+
+def run(settings: Settings, *arguments: str) -> Result:
+    return CliRunner().invoke(main, ["keys", *arguments], env=settings.environment())
+
+
+def test_the_token_is_alone_on_the_last_line_and_listed_never(settings: Settings, keys: Keys) -> None:
+    made = run(settings, "create", "--name", "alice", "--scopes", "predict, train", "--rate", "100/m")
+    assert made.exit_code == 0, made.output
+    found = keys.ring().find(made.stdout.splitlines()[-1])
+    assert found
+    assert (found.name, found.scopes, found.rate) == ("alice", ("predict", "train"), "100/60")
+    assert all(word in made.stderr for word in (found.id, "predict, train", "100/60s", "shown this once"))
+    listed = run(settings, "list").stdout
+    assert listed.count("\n") == 1
+    assert json.loads(listed)["keys"] == [found.shown() | {"scopes": ["predict", "train"], "rate": "100/60s"}]
+    assert found.hash not in listed
+
+
+def test_the_first_key_closes_the_service_and_says_so(settings: Settings) -> None:
+    assert "from now on every request" in run(settings, "create", "--name", "first").stderr
+    assert "from now on" not in run(settings, "create", "--name", "second").stderr
+    run(settings, "revoke", "first")
+    run(settings, "revoke", "second")
+    assert "from now on" not in run(settings, "create", "--name", "third").stderr
+
+
+def test_a_key_is_revoked_by_its_name(settings: Settings, keys: Keys) -> None:
+    token = run(settings, "create", "--name", "alice").stdout.strip()
+    assert run(settings, "revoke", "alice").exit_code == 0
+    assert keys.ring().find(token) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "instead"),
+    [
+        (["create"], "--name"),
+        (["create", "--name", ""], "1 to 64 printable"),
+        (["create", "--name", "a", "--scopes", "root"], "predict, train, admin"),
+        (["create", "--name", "a", "--scopes", ""], "predict, train, admin"),
+        (["create", "--name", "a", "--rate", "100"], "100/30s"),
+        (["create", "--name", "taken"], "choose another name"),
+        (["revoke", "nobody"], "there are: taken"),
+        (["revoke"], "NAME_OR_ID"),
+    ],
+)
+def test_what_is_wrong_is_told_with_what_to_give_instead(
+    settings: Settings, keys: Keys, arguments: list[str], instead: str
+) -> None:
+    keys.create("taken", ["predict"])
+    told = run(settings, *arguments)
+    assert told.exit_code == 2
+    assert instead in " ".join(told.stderr.split())
+    assert len(keys.all()) == 1
+
+
+def test_without_a_redis_it_says_what_to_start(tmp_path: Path) -> None:
+    told = run(Settings(), "list", "--home", str(tmp_path))
+    assert told.exit_code == 1
+    assert f"mldeploy up --home {tmp_path}" in told.stderr
+    told = run(Settings(redis_url=f"unix://{tmp_path}/none.sock"), "list")
+    assert told.exit_code == 1
+    assert "MLDEPLOY_REDIS_URL" in told.stderr
+
+
+def test_the_redis_of_a_home_is_found_and_a_terminal_gets_a_table(tmp_path: Path) -> None:
+    pieces = Pieces(Settings(), tmp_path)
+    try:
+        pieces.redis()
+        home = ["--home", str(tmp_path)]
+        assert run(Settings(), "create", "--name", "alice", *home).exit_code == 0
+        ours, theirs = pty.openpty()
+        command = [sys.executable, "-m", "mldeploy", "keys", "list", *home]
+        process = subprocess.Popen(command, cwd=ROOT, stdout=theirs, env=Settings().environment())
+        os.close(theirs)
+        seen = b""
+        with suppress(OSError):  # the terminal is closed at the other end
+            while True:
+                seen += os.read(ours, 65536)
+        os.close(ours)
+        assert process.wait(60) == 0
+        assert seen.decode().split()[:2] == ["ID", "NAME"]
+        assert "alice" in seen.decode()
+    finally:
+        pieces.stop()
