@@ -46,11 +46,22 @@ class AsyncLedger:
             found |= dict(replies.records(await self._run(*self._ledger.read_call(left))))
         return [found[job_id] for job_id in job_ids]
 
+    async def accepted_before(self, caller: str, key: str) -> tuple[str, str] | None:
+        """The id of the job that was accepted under this (hashed) Idempotency-Key, and the fingerprint of its request."""
+        name = self._ledger.key_of(caller, key)
+        return replies.known_key(await self._breaker.acall(lambda: self._ask("GET", name)))
+
     async def ends(self) -> AsyncIterator[list[tuple[str, Record | None]]]:
         """Jobs as they become final, without a record if that is large. First an empty list: whatever ended before that was
-        not heard. Raises redis.ConnectionError, redis.TimeoutError or OSError when the channel is cut."""
+        not heard. Raises as ``pushes``."""
+        async for data in self.pushes(self._ledger.finals_channel):
+            yield [] if data is None else list(replies.pushed(data))
+
+    async def pushes(self, name: str) -> AsyncIterator[bytes | None]:
+        """What comes over a channel. First None, once it is listened to. Raises redis.ConnectionError, redis.TimeoutError or
+        OSError when the channel is cut."""
         async with self._pushes.pubsub() as channel:
-            await channel.subscribe(self._ledger.finals_channel)
+            await channel.subscribe(name)
             heard = time.monotonic()
             while True:
                 message = await channel.get_message(timeout=HEARTBEAT)
@@ -62,9 +73,9 @@ class AsyncLedger:
                     await channel.ping()
                     continue
                 if message["type"] == "subscribe":
-                    yield []
+                    yield None
                 elif message["type"] == "message":
-                    yield list(replies.pushed(message["data"]))
+                    yield message["data"]
 
     async def close(self) -> None:
         self._line.close()

@@ -14,7 +14,15 @@ class LedgerFull(LedgerError):
 
 
 class LaneFull(LedgerError):
-    """As many jobs, rows or bytes wait in this lane as may."""
+    """As many jobs, rows or bytes wait in this lane as may. ``retry_after``: seconds until there is likely to be room."""
+
+    def __init__(self, detail: str, retry_after: int = 1) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
+class KeyReused(LedgerError):
+    """The Idempotency-Key was used for another request."""
 
 
 class AfterFailed(LedgerError):

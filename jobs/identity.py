@@ -1,4 +1,4 @@
-"""Job ids: a UUIDv7 and a short keyed hash over it and its owner, as 40 hexadecimal digits.
+"""Job ids: a UUIDv7 and a short keyed hash over it and its caller, as 40 hexadecimal digits.
 
 An id that verifies and has no record has expired; one that does not verify never was. No tombstones.
 """
@@ -13,20 +13,20 @@ HASH_DIGITS = 8
 _FORM = re.compile(r"[0-9a-f]{40}")
 
 
-def new_id(secret: bytes, owner: str = "") -> str:
+def new_id(secret: bytes, caller: str = "") -> str:
     stem = _uuid7()
-    return stem + _hash(secret, stem, owner)
+    return stem + _hash(secret, stem, caller)
 
 
-def verifies(secret: bytes, job_id: str, owner: str = "") -> bool:
+def verifies(secret: bytes, job_id: str, caller: str = "") -> bool:
     if not _FORM.fullmatch(job_id):
         return False
     stem, given = job_id[:-HASH_DIGITS], job_id[-HASH_DIGITS:]
-    return hmac.compare_digest(given, _hash(secret, stem, owner))
+    return hmac.compare_digest(given, _hash(secret, stem, caller))
 
 
-def _hash(secret: bytes, stem: str, owner: str) -> str:
-    return hashlib.blake2b(f"{stem} {owner}".encode(), key=secret, digest_size=HASH_DIGITS // 2).hexdigest()
+def _hash(secret: bytes, stem: str, caller: str) -> str:
+    return hashlib.blake2b(f"{stem} {caller}".encode(), key=secret, digest_size=HASH_DIGITS // 2).hexdigest()
 
 
 def _uuid7() -> str:

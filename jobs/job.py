@@ -3,17 +3,25 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from msgspec import Struct
+
 SMALL = 100  # rows; a larger prediction waits in a lane of its own
-LANES = {"predict": ("predict.small", "predict.large"), "train": ("train.data", "train")}  # by the kind of worker
+LANES = {  # by the kind of worker
+    "predict": ("predict.small", "predict.large"),
+    "train": ("train.data", "train"),
+    "webhook": ("webhook",),
+}
 
 
 class Kind(StrEnum):
     PREDICT = "predict"
     TRAIN = "train"
     DATASET = "dataset"  # rows for a data set; done by those who train, before the trainings
+    WEBHOOK = "webhook"  # telling the end of another job; never submitted
 
 
-WORKERS = (Kind.PREDICT, Kind.TRAIN)
+WORKERS = (Kind.PREDICT, Kind.TRAIN, Kind.WEBHOOK)
+SUBMITTED = (Kind.PREDICT, Kind.TRAIN, Kind.DATASET)
 
 
 class State(StrEnum):
@@ -41,6 +49,34 @@ class Expectation:
 NOTHING = Expectation("", "", "")
 
 
+class More(Struct, frozen=True, omit_defaults=True):
+    """What a record carries for those who ask, and nobody decides by."""
+
+    label: str = ""
+    webhook: str = ""  # URL
+    trace: str = ""  # W3C traceparent
+
+
+NO_MORE = More()
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On which a job is accepted. ``caller``: the id of the API key that it came with; empty without keys. ``expires_in``:
+    seconds within which it must start; 0 for no deadline. ``key``: the hash of an Idempotency-Key, ``fingerprint`` that of its
+    request. ``host`` is the webhook's."""
+
+    caller: str = ""
+    expires_in: float = 0.0
+    key: str = ""
+    fingerprint: str = ""
+    host: str = ""
+    more: More = NO_MORE
+
+
+NO_TERMS = Terms()
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """A job as it is submitted. ``payload`` and ``options`` mean nothing to the ledger. Of a data set's job ``model`` is the data
@@ -55,6 +91,7 @@ class Job:
     options: bytes = b"{}"
     after: str = ""  # the id of a job that must end first
     expects: Expectation = NOTHING
+    terms: Terms = NO_TERMS
 
     @property
     def lane(self) -> str:
@@ -83,6 +120,13 @@ class Record:
     result: bytes | None  # JSON
     error: bytes | None  # JSON: type, detail
     progress: bytes | None = None  # JSON: done, total, stage; while it runs
+    caller: str = ""
+    more: More = NO_MORE
+    expires_at: int | None = None
+    canceling: bool = False  # it is being stopped, and will be canceled whatever comes
+    deliveries: bytes = b"[]"  # JSON: the attempts to tell its webhook
+    position: int | None = None  # in its lane, from 1, while it is queued
+    retry_after: int = 1  # seconds after which it is likely to be done
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +151,7 @@ class ClaimedJob:
     options: bytes
     payload: bytes
     after: str
+    more: More = NO_MORE
 
 
 @dataclass(frozen=True, slots=True)

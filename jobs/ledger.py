@@ -21,15 +21,19 @@ from jobs.replies import Accepted, Rings
 from settings import Settings
 
 T = TypeVar("T")
+Listed = tuple[int, str]  # place and id
 Call = tuple[str, list[Any]]  # a script and its arguments
 
-SCRIPTS = ("finish", "claim", "add", "read", "take_back", "sign_off", "cancel", "renew", "reconcile", "report", "retire")
+SCRIPTS = (
+    *("finish", "claim", "add", "read", "take_back", "sign_off", "cancel", "renew", "reconcile", "report", "retire"),
+    *("list", "stop", "deliver"),
+)
 
+MOST_DELIVERIES = 32  # in one claim
 READ_AT_ONCE = 1_000_000  # bytes of results in one reply; the rest in another
 DIED = b'{"type":"worker-died","detail":"The worker process died each time it worked on this job."}'
 LAPSED = b'{"type":"worker-died","detail":"The worker fell silent again and again while it had this job alone."}'
 TIMED_OUT = b'{"type":"time-limit","detail":"The job ran over its time limit."}'
-CANCELED = b'{"type":"canceled","detail":"The job was canceled before it started."}'
 
 
 class Ledger:
@@ -59,17 +63,17 @@ class Ledger:
     def knows_secret(self) -> bool:
         return "secret" in self.__dict__
 
-    def new_id(self, owner: str = "") -> str:
-        return identity.new_id(self.secret, owner)
+    def new_id(self, caller: str = "") -> str:
+        return identity.new_id(self.secret, caller)
 
-    def verifies(self, job_id: str, owner: str = "") -> bool:
-        return identity.verifies(self.secret, job_id, owner)
+    def verifies(self, job_id: str, caller: str = "") -> bool:
+        return identity.verifies(self.secret, job_id, caller)
 
     def add(self, jobs: Sequence[Job], patience: float | None = None) -> tuple[list[Accepted | LedgerError], Rings]:
         """Accept jobs; idempotent by id. Redis adds nothing once ``patience`` seconds have passed, by default those after
         which we give up on a reply.
 
-        Per job an Accepted, or a LaneFull, AfterFailed or Moved. Raises LedgerFull.
+        Per job an Accepted, or a LaneFull, AfterFailed, Moved or KeyReused. Raises LedgerFull.
         """
         return self.added(self._run(*self.add_call(jobs, patience)))
 
@@ -101,10 +105,24 @@ class Ledger:
     def read_call(self, job_ids: Sequence[str]) -> Call:
         return "read", [READ_AT_ONCE, *job_ids]
 
+    def key_of(self, caller: str, key: str) -> str:
+        """Where it is kept which job was accepted under a (hashed) Idempotency-Key."""
+        return f"{self.prefix}key:{caller}:{key}"
+
     def cancel(self, job_id: str) -> tuple[str, Rings]:
-        """Cancels a queued job. Returns ``canceled``, ``missing``, ``running`` or the final state it has."""
-        state, rings = self._run("cancel", [job_id, CANCELED, self._bell])
+        """Cancels a job at once if it is queued, and has a running one stopped. Returns ``canceled``, ``canceling``, ``missing``
+        or the final state it has."""
+        state, rings = self._run("cancel", [job_id, self._bell])
         return state.decode(), replies.rings(rings)
+
+    def listed(
+        self, caller: str, below: int | None, most: int, look_at: int, filters: Sequence[str]
+    ) -> tuple[list[Listed], int | None]:
+        """A caller's jobs, newest first, at most ``most`` among the next ``look_at``, that fit ``filters``: state, kind, model
+        and label, each empty for any. ``below``: the place to begin under. Also the place to go on under; None at the end."""
+        begin = "+inf" if below is None else below
+        found, end = self._run("list", [caller, begin, most, look_at, *filters])
+        return replies.listed(found), int(end) if end else None
 
     # Those who work
 
@@ -168,6 +186,18 @@ class Ledger:
     def report(self, owner: str, job: ClaimedJob, progress: bytes) -> bool:
         """How far a job is (JSON); whether it is still ours."""
         return bool(self._run("report", [owner, job.id, job.fence, progress]))
+
+    def stop_canceled(self, kind: str, owners: Sequence[str]) -> tuple[list[str], Rings]:
+        """End the jobs of these owners that are to be canceled. Returns the owners, who claim nothing more: their processes
+        are to be ended."""
+        stopped, rings = self._run("stop", [kind, self._bell, *owners])
+        return [owner.decode() for owner in stopped], replies.rings(rings)
+
+    def deliver(self, owner: str, delivery: ClaimedJob, attempt: bytes, again_in: float | None, payload: bytes) -> Rings:
+        """How telling a job's end went (JSON), and after how many seconds to try again, with this payload; None: no more."""
+        again = "" if again_in is None else int(again_in * 1000)
+        _, rings = self._run("deliver", [owner, delivery.id, delivery.fence, attempt, again, payload, self._bell])
+        return replies.rings(rings)
 
     # Those who look after it
 
@@ -322,4 +352,4 @@ def _source(name: str, settings: Settings) -> str:
 
 def _most_claimed(kind: str, settings: Settings) -> int:
     """Trainings are claimed one at a time."""
-    return 1 if kind == Kind.TRAIN else settings.claim_jobs
+    return {Kind.TRAIN: 1, Kind.WEBHOOK: MOST_DELIVERIES}.get(Kind(kind), settings.claim_jobs)

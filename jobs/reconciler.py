@@ -8,12 +8,13 @@ import logging
 import shutil
 import signal
 import sys
-import threading
 
 from jobs.bell import Bell, make_celery
 from jobs.connection import UNREACHABLE, check_server
 from jobs.errors import LedgerFull, LedgerUnavailable, UnsafeRedis
 from jobs.ledger import Ledger
+from jobs.stopping import Stop
+from logs import log_to_stderr
 from settings import Settings, load
 
 log = logging.getLogger("mldeploy.reconciler")
@@ -59,9 +60,8 @@ class Reconciler:
 
 def run(settings: Settings) -> None:
     """Until SIGTERM or SIGINT. Raises UnsafeRedis."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = Stop()
+    stop.on(signal.SIGTERM, signal.SIGINT)
     reconciler = Reconciler(settings)
     checked = False
     while not stop.wait(PERIOD):
@@ -82,7 +82,7 @@ def main() -> None:
     if arguments.check:
         since = Ledger(settings).since_reconciled()
         sys.exit(0 if since is not None and since < 2 * OUTAGE else 1)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s reconciler %(message)s")
+    log_to_stderr("reconciler")
     try:
         run(settings)
     except UnsafeRedis as error:

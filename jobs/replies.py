@@ -1,45 +1,68 @@
 """What goes to the ledger's scripts and comes back from them, as values of ours."""
 
 from collections.abc import Iterable
+from math import ceil
 from typing import Any
 
 import msgspec
 
-from jobs.errors import AfterFailed, LaneFull, LedgerError, Moved
-from jobs.job import Claim, ClaimedJob, Job, Kind, Record, State
+from jobs.errors import AfterFailed, KeyReused, LaneFull, LedgerError, Moved
+from jobs.job import NO_MORE, NO_TERMS, Claim, ClaimedJob, Job, Kind, More, Record, State, Terms
 
 Rings = list[tuple[str, str]]  # (kind, bell): knocks that the caller has to make
 
 REFUSALS: dict[bytes, tuple[type[LedgerError], str]] = {
-    b"lane-full": (LaneFull, "as many jobs wait as may"),
+    b"key-reused": (KeyReused, "this Idempotency-Key came with another request before"),
     b"after-failed": (AfterFailed, "the job to wait for has failed or is gone"),
     b"moved": (Moved, "the version in service has changed meanwhile"),
 }
 
 _packed = msgspec.msgpack.Decoder(list[tuple[str, ...]])
+_listed = msgspec.msgpack.Decoder(list[tuple[str, str]])
+_more = msgspec.json.Decoder(More)
 
 
 class Accepted:
-    """What ``add`` says of a job: when it was created, its state, and whether it was there already."""
+    """What ``add`` says of a job: when it was created, its state, whether it was there already, and after how many seconds to
+    ask for it. ``repeats``: the id of the job that was accepted before under the same Idempotency-Key, in this one's place."""
 
-    __slots__ = ("created_at", "existed", "state")
+    __slots__ = ("created_at", "existed", "repeats", "retry_after", "state")
 
-    def __init__(self, created_at: int, state: State, existed: bool) -> None:
+    def __init__(self, created_at: int, state: State, existed: bool, retry_after: int = 1, repeats: str = "") -> None:
         self.created_at = created_at
         self.state = state
         self.existed = existed
+        self.retry_after = retry_after
+        self.repeats = repeats
 
 
 def as_arguments(job: Job) -> tuple[Any, ...]:
     head = (job.id, job.kind.value, job.lane, job.model, job.version, job.rows, job.options, job.after, job.payload)
-    return (*head, job.expects.key, job.expects.field, job.expects.value)
+    terms = _packed_terms(job.terms) if job.terms is not NO_TERMS else b""
+    return (*head, job.expects.key, job.expects.field, job.expects.value, terms)
 
 
-def accepted(status: bytes, created_at: int, state: bytes) -> Accepted | LedgerError:
+def _packed_terms(terms: Terms) -> bytes:
+    more = msgspec.json.encode(terms.more).decode() if terms.more is not NO_MORE else ""
+    expires_in = ceil(terms.expires_in * 1000)
+    return msgspec.msgpack.encode((terms.caller, expires_in, terms.key, terms.fingerprint, terms.host, more))
+
+
+def accepted(status: bytes, created_at: int, state: bytes, job_id: bytes, retry_after: int) -> Accepted | LedgerError:
+    if status == b"lane-full":
+        return LaneFull("as many jobs wait as may", retry_after)
     if status in REFUSALS:
         error, detail = REFUSALS[status]
         return error(detail)
-    return Accepted(created_at, State(state.decode()), status == b"exists")
+    repeats = job_id.decode() if status == b"repeated" else ""
+    return Accepted(created_at, State(state.decode()), status != b"added", retry_after, repeats)
+
+
+def known_key(stored: bytes | None) -> tuple[str, str] | None:
+    if stored is None:
+        return None
+    job_id, _, fingerprint = stored.decode().partition(" ")
+    return job_id, fingerprint
 
 
 def rings(flat: list[bytes]) -> Rings:
@@ -52,8 +75,8 @@ def claim(group: bytes, jobs: list[Any]) -> Claim | None:
         return None
     model, _, version = group.decode().rpartition("/")
     claimed = tuple(
-        ClaimedJob(job_id.decode(), fence, rows, options, payload, after.decode())
-        for job_id, fence, rows, options, payload, after in jobs
+        ClaimedJob(job_id.decode(), fence, rows, options, payload, after.decode(), _more.decode(more) if more else NO_MORE)
+        for job_id, fence, rows, options, payload, after, more in jobs
     )
     return Claim(model, int(version), claimed)
 
@@ -63,6 +86,11 @@ def records(packed: bytes) -> Iterable[tuple[str, Record | None]]:
     for fields in _packed.decode(packed):
         if len(fields) != 2:
             yield fields[0], _record(*fields) if len(fields) > 1 else None
+
+
+def listed(packed: bytes) -> list[tuple[int, str]]:
+    """Places and ids."""
+    return [(int(place), job_id) for place, job_id in _listed.decode(packed)]
 
 
 def pushed(packed: bytes) -> Iterable[tuple[str, Record | None]]:
@@ -85,6 +113,13 @@ def _record(
     result: str,
     error: str,
     progress: str,
+    caller: str,
+    more: str,
+    expires_at: str,
+    canceling: str,
+    deliveries: str,
+    position: str,
+    retry_after: str,
 ) -> Record:
     model, _, version = group.rpartition("/")
     return Record(
@@ -102,4 +137,11 @@ def _record(
         result=result.encode() if result else None,
         error=error.encode() if error else None,
         progress=progress.encode() if progress else None,
+        caller=caller,
+        more=_more.decode(more) if more else NO_MORE,
+        expires_at=int(expires_at) if expires_at else None,
+        canceling=bool(canceling),
+        deliveries=f"[{deliveries}]".encode() if deliveries else b"[]",
+        position=int(position) if position else None,
+        retry_after=int(retry_after) if retry_after else 1,
     )

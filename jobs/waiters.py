@@ -61,7 +61,7 @@ class Waiters:
     @contextmanager
     def registered(self, job_id: str, seconds: float) -> Iterator[Final | None]:
         """What will be the final record, or None after so many seconds. No promise at all if too many wait already."""
-        if self._count >= self._most:
+        if self.is_full:
             yield None
             return
         loop = asyncio.get_running_loop()
@@ -80,6 +80,10 @@ class Waiters:
             if not others:
                 del self._waiting[job_id]
 
+    @property
+    def is_full(self) -> bool:
+        return self._count >= self._most
+
     async def warm(self) -> None:
         """Raises LedgerUnavailable."""
         self._start_listening()
@@ -97,7 +101,8 @@ class Waiters:
     def _ended(self, records: list[tuple[str, Record | None]]) -> None:
         for job_id, record in records:
             if record is not None:
-                self._keep(record)
+                if not record.more.webhook:  # of which there is more to tell, after the end
+                    self._keep(record)
                 for final in self._waiting.get(job_id, ()):
                     _resolve(final, record)
             elif job_id in self._waiting:

@@ -1,17 +1,20 @@
 -- add: accept jobs. ARGV: not_after, bell, lane_jobs, lane_rows, lane_bytes, then per job
---   id, kind, lane, model, version, rows, options, after, payload, and what must hold for it to be accepted: hash key
---   (without P; '' for nothing), field, value
--- Returns {now, outcomes, rings}; an outcome is {added|exists|lane-full|after-failed|moved, created_at, state}.
+--   id, kind, lane, model, version, rows, options, after, payload, what must hold for it to be accepted: hash key
+--   (without P; '' for nothing), field, value, and its terms: '' or packed {caller, ms until it expires or 0, hash of an
+--   Idempotency-Key, fingerprint of the request, host of its webhook, JSON of what else is known of it}
+-- Returns {now, outcomes, rings}; an outcome is {added|exists|repeated|key-reused|lane-full|after-failed|moved, created_at, state,
+-- id, seconds after which to ask}.
 local not_after, bell = tonumber(ARGV[1]), tonumber(ARGV[2])
 local bounds = {tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])}
-local PER_JOB = 12
+local PER_JOB = 13
 if now > not_after then return {now, 'late', {}} end
 local full = redis.call('GET', P .. 'full')
 if full then return {now, 'full', {full}} end
 
 local many = (#ARGV - 5) / PER_JOB
 local place = next_in_sequence(many) - many
-local lanes, expected, opened = {}, {}, {}
+local lanes, expected, opened, listed = {}, {}, {}, {}
+local NO_TERMS = {'', 0, '', '', '', ''}
 
 -- What waits in the lane, those of this script included.
 local function load_of(lane)
@@ -29,25 +32,59 @@ local function holds(key, field, value)
   return expected[name] == value
 end
 
+-- The job that was accepted before under this Idempotency-Key, if any.
+local function repeated(terms)
+  local known = terms[3] ~= '' and redis.call('GET', P .. 'key:' .. terms[1] .. ':' .. terms[3])
+  if not known then return nil end
+  local id, fingerprint = string.match(known, '^(%S+) (%S+)$')
+  if fingerprint ~= terms[4] then return {'key-reused', now, '', id, 0} end
+  local found = redis.call('HMGET', job_key(id), 'created_at', 'state')
+  if not found[2] then return nil end
+  return {'repeated', tonumber(found[1]), found[2], id, 1}
+end
+
+local function keep_terms(id, terms)
+  local caller, expires_in, key, fingerprint, host, more = unpack(terms)
+  local kept = {}
+  local function keep(field, value) kept[#kept + 1], kept[#kept + 2] = field, value end
+  if caller ~= '' then keep('caller', caller) end
+  if more ~= '' then keep('more', more) end
+  if host ~= '' then keep('deliver_to', host) end
+  if expires_in > 0 then
+    keep('expires_at', now + expires_in)
+    redis.call('ZADD', P .. 'deadlines', now + expires_in, id)
+  end
+  if key ~= '' then
+    keep('key', key)
+    redis.call('SET', P .. 'key:' .. caller .. ':' .. key, id .. ' ' .. fingerprint)
+  end
+  if #kept > 0 then redis.call('HSET', job_key(id), unpack(kept)) end
+end
+
 local function add(at)
   local id, kind, lane, model, version = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
   local rows, options, after, payload = tonumber(ARGV[at + 5]), ARGV[at + 6], ARGV[at + 7], ARGV[at + 8]
   local job = job_key(id)
   local known = redis.call('HMGET', job, 'state', 'created_at')
-  if known[1] then return {'exists', tonumber(known[2]), known[1]} end
-  if not holds(ARGV[at + 9], ARGV[at + 10], ARGV[at + 11]) then return {'moved', now, ''} end
+  if known[1] then return {'exists', tonumber(known[2]), known[1], id, 1} end
+  local terms = ARGV[at + 12] == '' and NO_TERMS or cmsgpack.unpack(ARGV[at + 12])
+  local before = repeated(terms)
+  if before then return before end
+  if not holds(ARGV[at + 9], ARGV[at + 10], ARGV[at + 11]) then return {'moved', now, '', id, 1} end
 
   local held = false
   if after ~= '' then
     local state = redis.call('HGET', job_key(after), 'state')
     if not state or state == 'failed' or state == 'canceled' or state == 'expired' then
-      return {'after-failed', now, ''}
+      return {'after-failed', now, '', id, 1}
     end
     held = state ~= 'succeeded'
   end
 
   local load = load_of(lane)
-  if load[1] >= bounds[1] or load[2] + rows > bounds[2] or load[3] + #payload > bounds[3] then return {'lane-full', now, ''} end
+  if load[1] >= bounds[1] or load[2] + rows > bounds[2] or load[3] + #payload > bounds[3] then
+    return {'lane-full', now, '', id, retry_after(lane, math.ceil(load[1] / 20))}
+  end
   lanes[lane] = {load[1] + 1, load[2] + rows, load[3] + #payload}
 
   place = place + 1
@@ -56,6 +93,10 @@ local function add(at)
     'rows', rows, 'bytes', #payload, 'created_at', now, 'place', place, 'options', options, 'payload', payload)
   redis.call('ZADD', lane_key(lane) .. ':waiting:' .. group, place, id)
   count_waiting(lane, 1, rows, #payload)
+  if terms ~= NO_TERMS then keep_terms(id, terms) end
+  local caller = listed[terms[1]] or {}
+  caller[#caller + 1], caller[#caller + 2] = place, id
+  listed[terms[1]] = caller
   if after ~= '' then redis.call('HSET', job, 'after', after) end
   if held then
     redis.call('SADD', P .. 'after:' .. after, lane .. ' ' .. group)
@@ -64,10 +105,11 @@ local function add(at)
     opened[lane .. ' ' .. group] = true
     open_group(lane, group, place)
   end
-  return {'added', now, 'queued'}
+  return {'added', now, 'queued', id, retry_after(lane, lanes[lane][1])}
 end
 
 local outcomes = {}
 for at = 6, #ARGV, PER_JOB do outcomes[#outcomes + 1] = add(at) end
+for caller, ids in pairs(listed) do in_parts('ZADD', P .. 'jobs:' .. caller, ids) end
 settle()
 return {now, outcomes, bells_to_ring(bell)}

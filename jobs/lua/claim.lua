@@ -2,13 +2,13 @@
 -- to look at first, how long this owner's claims usually take in ms, max_rows, max_bytes, and then the groups that this
 -- owner cannot load. The same token gets the same jobs again. A claim that Redis runs late, after its owner gave up on it,
 -- takes nothing: nobody would do the work.
--- Returns {now, group, jobs, rest}, or 'late' for the group; a job is {id, fence, rows, options, payload, after}. No jobs:
+-- Returns {now, group, jobs, rest}, or 'late' for the group; a job is {id, fence, rows, options, payload, after, more}. No jobs:
 -- the owner now lingers for so long, or has signed off if that is 0; if rest is not 0 there is work to ask for after that
 -- many ms.
 local kind, owner, token, bell, lease, linger = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
 local first_lane, usual = tonumber(ARGV[8]), tonumber(ARGV[9])
 local max_rows, max_bytes = tonumber(ARGV[10]), tonumber(ARGV[11])
-if now > tonumber(ARGV[1]) then return {now, 'late', {}, 0} end
+if now > tonumber(ARGV[1]) or redis.call('EXISTS', P .. 'stopped:' .. owner) == 1 then return {now, 'late', {}, 0} end
 local unloadable = {}
 for at = 12, #ARGV do unloadable[ARGV[at]] = true end
 local held = P .. 'held:' .. owner
@@ -16,9 +16,9 @@ local held = P .. 'held:' .. owner
 local function handed_out()
   local jobs, group = {}, ''
   for _, id in ipairs(redis.call('ZRANGE', held, 0, -1)) do
-    local job = redis.call('HMGET', job_key(id), 'fence', 'rows', 'options', 'payload', 'after', 'group')
-    jobs[#jobs + 1] = {id, tonumber(job[1]), tonumber(job[2]), job[3], job[4], job[5] or ''}
-    group = job[6]
+    local job = redis.call('HMGET', job_key(id), 'fence', 'rows', 'options', 'payload', 'after', 'more', 'group')
+    jobs[#jobs + 1] = {id, tonumber(job[1]), tonumber(job[2]), job[3], job[4], job[5] or '', job[6] or ''}
+    group = job[7]
   end
   return {now, group, jobs, 0}
 end
@@ -27,15 +27,18 @@ end
 local function claim_group(lane, group)
   local ids, order, jobs, rows, bytes = {}, {}, {}, 0, 0
   for _, id in ipairs(redis.call('ZRANGE', lane_key(lane) .. ':waiting:' .. group, 0, CLAIMED_AT_ONCE[kind] - 1)) do
-    local job = redis.call('HMGET', job_key(id), 'rows', 'bytes', 'alone', 'fence', 'attempts', 'options', 'payload', 'after')
+    local job = redis.call('HMGET', job_key(id), 'rows', 'bytes', 'alone', 'fence', 'attempts', 'options', 'payload', 'after',
+      'more', 'expires_at')
     if #ids > 0 and (job[3] or rows + job[1] > max_rows or bytes + job[2] > max_bytes) then break end
+    if job[10] and now >= tonumber(job[10]) and tonumber(job[5] or 0) == 0 then break end  -- the next to look expires it
+    if job[10] then redis.call('ZREM', P .. 'deadlines', id) end
     rows, bytes = rows + job[1], bytes + job[2]
     local fence = (job[4] or 0) + 1
     redis.call('HSET', job_key(id), 'state', 'running', 'worker', owner, 'started_at', now, 'fence', fence,
       'attempts', (job[5] or 0) + 1)
     ids[#ids + 1] = id
     order[2 * #ids - 1], order[2 * #ids] = #ids, id
-    jobs[#jobs + 1] = {id, fence, tonumber(job[1]), job[6], job[7], job[8] or ''}
+    jobs[#jobs + 1] = {id, fence, tonumber(job[1]), job[6], job[7], job[8] or '', job[9] or ''}
     if job[3] then break end
   end
   leave_lane(lane, group, ids, rows, bytes)
@@ -67,7 +70,8 @@ local function claim()
         if bulk and not bulk_group then bulk_lane, bulk_group = lane, group end
         if not bulk and (bulk_group or #groups > 1) then redis.call('SET', P .. 'asked:' .. kind, now) end
         if not bulk and not (bulk_group and rested) then
-          return group, claim_group(lane, group), 0
+          local jobs = claim_group(lane, group)
+          if #jobs > 0 then return group, jobs, 0 end
         end
       end
     end
@@ -88,6 +92,7 @@ redis.call('ZREM', P .. 'woken:' .. kind, owner)
 redis.call('ZREM', P .. 'lingering:' .. kind, owner)
 redis.call('DEL', P .. 'wake:' .. owner)
 end_bulk()
+expire_due()
 local group, jobs, rest = claim()
 settle()
 if #jobs == 0 and linger == 0 then

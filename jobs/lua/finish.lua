@@ -2,26 +2,30 @@
 --   hash key (without P), field, expected ('' for none), value, 1 if its first "@now" is to become the time
 -- then per job id, fence, state, body.
 -- Effects happen with the first job's end or not at all; one that does not fit changes nothing.
--- Returns {'done'|'conflict', outcomes, rings}; an outcome is finished, or refused for a stale fence.
+-- Returns {'done'|'conflict', outcomes, rings}; an outcome is finished, stopped (it was to be canceled, and is), or refused for a
+-- stale fence.
 local owner, bell, effects = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local PER_EFFECT = 5
 local first_job = 4 + effects * PER_EFFECT
-local ours, ids, outcomes = {}, {}, {}
+local ours, ids, outcomes, stopped = {}, {}, {}, {}
 
 for at = first_job, #ARGV, 4 do
-  local job = redis.call('HMGET', job_key(ARGV[at]), 'state', 'worker', 'fence')
+  local job = redis.call('HMGET', job_key(ARGV[at]), 'state', 'worker', 'fence', 'canceling')
   if job[1] == 'running' and job[2] == owner and job[3] == ARGV[at + 1] and not ours[ARGV[at]] then
     ours[ARGV[at]] = at
     ids[#ids + 1] = ARGV[at]
-    outcomes[#outcomes + 1] = 'finished'
+    stopped[ARGV[at]] = job[4]
+    outcomes[#outcomes + 1] = job[4] and 'stopped' or 'finished'
   else
     outcomes[#outcomes + 1] = 'refused'
   end
 end
 
+local first_effect = 4
 if effects > 0 then
   if not ours[ARGV[first_job]] then return {'done', {'refused'}, {}} end
-  for at = 4, first_job - 1, PER_EFFECT do
+  if stopped[ARGV[first_job]] then first_effect = first_job end
+  for at = first_effect, first_job - 1, PER_EFFECT do
     local value = redis.call('HGET', P .. ARGV[at], ARGV[at + 1]) or ''
     if value ~= ARGV[at + 2] then return {'conflict', {}, {}} end
   end
@@ -30,9 +34,13 @@ end
 in_parts('ZREM', P .. 'held:' .. owner, ids)
 for _, id in ipairs(ids) do
   local at = ours[id]
-  finalize(id, ARGV[at + 2], ARGV[at + 2] == 'succeeded' and 'result' or 'error', ARGV[at + 3])
+  if stopped[id] then
+    finalize(id, 'canceled', 'error', STOPPED)
+  else
+    finalize(id, ARGV[at + 2], ARGV[at + 2] == 'succeeded' and 'result' or 'error', ARGV[at + 3])
+  end
 end
-for at = 4, first_job - 1, PER_EFFECT do
+for at = first_effect, first_job - 1, PER_EFFECT do
   local value = ARGV[at + 3]
   if ARGV[at + 4] == '1' then value = string.gsub(value, '"@now"', string.format('%d', now), 1) end
   redis.call('HSET', P .. ARGV[at], ARGV[at + 1], value)

@@ -22,6 +22,13 @@
 --   P after:<id>                    set   "<lane> <group>" that wait for this job to end
 --   P finished                      zset  final ids -> time;  P finished:bytes  their size
 --   P store                         where the trainings keep models and data, for who works on them beside the service
+--   P jobs:<caller>                 zset  every id of that caller -> place, for lists; caller: the id of an API key, or nothing
+--   P key:<caller>:<hash>           string  "<id> <fingerprint>" of an Idempotency-Key, as long as the record
+--   P deadlines                     zset  ids that expire unless they have started -> when
+--   P canceling:<kind>              zset  owners that have a job which is to be stopped -> since when
+--   P stopped:<owner>               string  claims nothing any more: its process is being ended
+--   P speed:<lane>                  string  jobs a second of one owner, lately
+--   P delayed                       zset  deliveries (jobs "wh-<id>" of the lane webhook) that failed -> when to try again
 --   P sequence, P reconciled, P full, P secret, P finals (channel: records that became final)
 --
 -- Time is Redis's, in milliseconds. A job waits in (lane, group), a group being "<model>/<version>".
@@ -29,7 +36,7 @@
 local P = KEYS[1]
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local finals, finished, counts, touched = {}, {}, {}, {}
+local finals, finished, counts, touched, done = {}, {}, {}, {}, {}
 local RECORD_OVERHEAD = 600
 local MOST_PUSHED = 4000  -- bytes of a result that is pushed to those who wait; a larger one they read
 local AT_ONCE = 500  -- arguments of one command
@@ -40,6 +47,13 @@ local BULK_RESTS = 19  -- times as long as its last claim took, while others are
 local LATELY = 100  -- … within so many ms
 local LONGEST_BULK = 5000  -- ms, for a claim whose owner does not come back
 local MOST_LOOKED_AT = 20  -- groups
+local MOST_EXPIRED = 500  -- at once; a claim leaves the others where they are
+local LEARNED = 0.1  -- share of the last work in what is known of a lane's speed
+local LONGEST_RETRY = 60  -- s
+local NOBODY_RETRY = 5  -- s, while nobody is there to do it
+local EXPIRED = '{"type":"expired","detail":"The job had not started when its deadline came."}'
+local CANCELED = '{"type":"canceled","detail":"The job was canceled before it started."}'
+local STOPPED = '{"type":"canceled","detail":"The job was canceled while it ran; its work was thrown away."}'
 
 local function job_key(id) return P .. 'job:' .. id end
 local function lane_key(lane) return P .. 'lane:' .. lane end
@@ -78,15 +92,34 @@ local function leave_lane(lane, group, ids, rows, bytes)
   count_waiting(lane, 0 - #ids, 0 - rows, 0 - bytes)  -- not -rows: Lua would write -0
 end
 
+-- A job of its own, in the lane webhook: to tell the end of another. Its group is the host that is told.
+local function wait_for_delivery(id, host)
+  local delivery, group, place = 'wh-' .. id, host .. '/0', next_in_sequence()
+  redis.call('HSET', job_key(delivery), 'kind', 'webhook', 'state', 'queued', 'lane', 'webhook', 'group', group, 'rows', 1,
+    'bytes', #id, 'created_at', now, 'place', place, 'options', '{}', 'payload', id)
+  redis.call('ZADD', lane_key('webhook') .. ':waiting:' .. group, place, delivery)
+  count_waiting('webhook', 1, 1, #id)
+  open_group('webhook', group, place)
+end
+
 -- The one way a job becomes final. Whoever holds it has let it go before. The first write of a script that ends jobs is a
 -- ZREM: at maxmemory Redis refuses a script whose first write allocates.
 local function finalize(id, state, field, body)
   local job = job_key(id)
-  local was = redis.call('HMGET', job, 'kind', 'group', 'rows', 'attempts', 'created_at', 'started_at', 'worker', 'awaited')
+  local was = redis.call('HMGET', job, 'kind', 'group', 'rows', 'attempts', 'created_at', 'started_at', 'worker', 'awaited',
+    'caller', 'more', 'expires_at', 'deliver_to', 'lane', 'canceling')
+  if was[1] == 'webhook' then return redis.call('DEL', job) end
   redis.call('HDEL', job, 'payload', 'options', 'lane', 'bytes', 'place', 'fence', 'alone', 'deaths', 'lapses', 'after', 'awaited',
-    'progress')
+    'progress', 'deliver_to', 'canceling')
   redis.call('HSET', job, 'state', state, 'finished_at', now, field, body)
   finished[#finished + 1] = id
+  if was[11] then redis.call('ZREM', P .. 'deadlines', id) end
+  if was[14] then redis.call('ZREM', P .. 'canceling:' .. kind_of(was[13]), was[7]) end
+  if was[12] then wait_for_delivery(id, was[12]) end
+  if state == 'succeeded' then
+    local lane = done[was[13]] or {0, 1}
+    done[was[13]] = {lane[1] + 1, math.max(lane[2], now - was[6])}
+  end
   if was[8] then
     for _, place in ipairs(redis.call('SMEMBERS', P .. 'after:' .. id)) do
       local lane, group = string.match(place, '^(%S+) (.+)$')
@@ -100,7 +133,7 @@ local function finalize(id, state, field, body)
   else
     local result, failure = field == 'result' and body or '', field == 'error' and body or ''
     finals[#finals + 1] = {id, was[1], state, was[2], was[3], was[4] or '', was[5], was[6] or '', tostring(now), was[7] or '',
-      result, failure, ''}
+      result, failure, '', was[9] or '', was[10] or '', was[11] or '', '', '', '', ''}
   end
 end
 
@@ -121,13 +154,50 @@ local function settle()
     in_parts('ZADD', P .. 'finished', scored)
     redis.call('PUBLISH', P .. 'finals', cmsgpack.pack(finals))
   end
-  finals, finished, counts = {}, {}, {}
+  for lane, work in pairs(done) do
+    local known, last = tonumber(redis.call('GET', P .. 'speed:' .. lane)), 1000 * work[1] / work[2]
+    redis.call('SET', P .. 'speed:' .. lane, known and known + LEARNED * (last - known) or last)
+  end
+  finals, finished, counts, done = {}, {}, {}, {}
+end
+
+-- Seconds until the job at this place in its lane is likely to be done, by what its owners have done lately.
+local function retry_after(lane, position)
+  local speed = tonumber(redis.call('GET', P .. 'speed:' .. lane))
+  local owners = redis.call('ZCOUNT', P .. 'owners:' .. kind_of(lane), now, '+inf')
+  if owners == 0 then return NOBODY_RETRY end
+  if not speed then return 1 end
+  return math.max(1, math.min(LONGEST_RETRY, math.ceil(position / (speed * owners))))
+end
+
+-- How many of its lane were accepted before it and still wait, and itself.
+local function position_of(lane, group, place)
+  local position, own = 1, false
+  local groups = redis.call('ZRANGE', lane_key(lane) .. ':groups', 0, MOST_LOOKED_AT)
+  for _, each in ipairs(groups) do
+    own = own or each == group
+    position = position + redis.call('ZCOUNT', lane_key(lane) .. ':waiting:' .. each, '-inf', '(' .. place)
+  end
+  return own and position or position + redis.call('ZCOUNT', lane_key(lane) .. ':waiting:' .. group, '-inf', '(' .. place)
+end
+
+-- Those that had not started when their deadline came; each script that may start a job looks first.
+local function expire_due()
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'deadlines', '-inf', now, 'LIMIT', 0, MOST_EXPIRED)) do
+    local was = redis.call('HMGET', job_key(id), 'state', 'lane', 'group', 'rows', 'bytes', 'attempts')
+    redis.call('ZREM', P .. 'deadlines', id)
+    if was[1] == 'queued' and tonumber(was[6] or 0) == 0 then
+      leave_lane(was[2], was[3], {id}, tonumber(was[4]), tonumber(was[5]))
+      finalize(id, 'expired', 'error', EXPIRED)
+    end
+  end
 end
 
 local function wait_again(id, alone)
   local job = job_key(id)
-  local was = redis.call('HMGET', job, 'lane', 'group', 'rows', 'bytes', 'place')
+  local was = redis.call('HMGET', job, 'lane', 'group', 'rows', 'bytes', 'place', 'expires_at', 'attempts')
   local place = was[5]
+  if was[6] and tonumber(was[7] or 0) == 0 then redis.call('ZADD', P .. 'deadlines', was[6], id) end
   if alone then
     place = next_in_sequence()
     redis.call('HSET', job, 'alone', 1, 'place', place)
@@ -159,7 +229,9 @@ local function take_back(kind, owner, why, most, error_body)
     local fails = #held == 1 and why == 'timed_out'
     local counted = why == 'died' and 'deaths' or why == 'lapsed' and 'lapses'
     if #held == 1 and counted then fails = redis.call('HINCRBY', job_key(id), counted, 1) >= most end
-    if fails then
+    if redis.call('HEXISTS', job_key(id), 'canceling') == 1 then
+      finalize(id, 'canceled', 'error', STOPPED)
+    elseif fails then
       finalize(id, 'failed', 'error', error_body)
     else
       local innocent = why == 'released' or why == 'left'

@@ -1,17 +1,24 @@
 -- read: records, without their payloads. ARGV: bytes of results that one reply may carry, ids. Returns them packed, each as
--- it is pushed when it becomes final (see finalize); {id} for one that is not there, {id, 'again'} for one beyond the bytes.
+-- it is pushed when it becomes final (see finalize), and while it is open with its position and the seconds after which to ask;
+-- {id} for one that is not there, {id, 'again'} for one beyond the bytes.
 local most, records = tonumber(ARGV[1]), {}
 for at = 2, #ARGV do
   local id = ARGV[at]
   local job = redis.call('HMGET', job_key(id), 'kind', 'state', 'group', 'rows', 'attempts', 'created_at', 'started_at',
-    'finished_at', 'worker', 'result', 'error', 'progress')
+    'finished_at', 'worker', 'result', 'error', 'progress', 'caller', 'more', 'expires_at', 'canceling', 'deliveries')
   if not job[1] then
     records[#records + 1] = {id}
   elseif most < 0 then
     records[#records + 1] = {id, 'again'}
   else
     local record = {id}
-    for place = 1, 12 do record[place + 1] = job[place] or '' end
+    for field = 1, 17 do record[field + 1] = job[field] or '' end
+    record[19], record[20] = '', ''
+    if job[2] == 'queued' then
+      local waits = redis.call('HMGET', job_key(id), 'lane', 'place')
+      local position = position_of(waits[1], job[3], waits[2])
+      record[19], record[20] = tostring(position), tostring(retry_after(waits[1], position))
+    end
     most = most - #record[11]
     records[#records + 1] = record
   end

@@ -2,7 +2,7 @@
 -- Returns {owners found dead, finished jobs forgotten, rings}.
 local lease, outage, bell = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local keep, keep_bytes, max_lapses, error_body = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
-local MOST_DEAD, MOST_FORGOTTEN = 20, 500
+local MOST_DEAD, MOST_FORGOTTEN, MOST_DELIVERED = 20, 500, 500
 
 -- After an outage nobody could renew: every owner gets one full lease before any work is taken away.
 local function extend_all(kind)
@@ -21,7 +21,10 @@ end
 
 local function forget(id)
   local job = job_key(id)
+  local was = redis.call('HMGET', job, 'caller', 'key')
   redis.call('ZREM', P .. 'finished', id)
+  redis.call('ZREM', P .. 'jobs:' .. (was[1] or ''), id)
+  if was[2] then redis.call('DEL', P .. 'key:' .. (was[1] or '') .. ':' .. was[2]) end
   local size = redis.call('HSTRLEN', job, 'result') + redis.call('HSTRLEN', job, 'error') + RECORD_OVERHEAD
   redis.call('DEL', job)
   redis.call('DECRBY', P .. 'finished:bytes', size)
@@ -40,6 +43,13 @@ local function forget_the_old()
   return count
 end
 
+local function deliver_again()
+  for _, delivery in ipairs(redis.call('ZRANGEBYSCORE', P .. 'delayed', '-inf', now, 'LIMIT', 0, MOST_DELIVERED)) do
+    redis.call('ZREM', P .. 'delayed', delivery)
+    wait_again(delivery)
+  end
+end
+
 redis.call('ZREM', P .. 'finished', '')  -- the first write; see finalize
 local last = tonumber(redis.call('GET', P .. 'reconciled') or now)
 local dead = 0
@@ -47,6 +57,8 @@ for kind in pairs(LANES) do
   if now - last > outage then extend_all(kind) else dead = dead + bury_the_dead(kind) end
   touched[kind] = true
 end
+expire_due()
+deliver_again()
 local forgotten = forget_the_old()
 settle()
 redis.call('SET', P .. 'reconciled', now)

@@ -3,6 +3,7 @@
 local kind, owner, why = ARGV[1], ARGV[2], ARGV[3]
 if now > tonumber(ARGV[7]) then return {now, -1, {}} end
 if why == 'died' or why == 'left' then redis.call('ZREM', P .. 'owners:' .. kind, owner) end
+if why == 'died' then redis.call('DEL', P .. 'stopped:' .. owner) end
 local count = take_back(kind, owner, why, tonumber(ARGV[4]), ARGV[5])
 settle()
 return {now, count, bells_to_ring(tonumber(ARGV[6]))}

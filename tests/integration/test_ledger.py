@@ -311,5 +311,5 @@ def test_canceling_frees_everything_in_one_step(ledger: Ledger) -> None:
     assert (state(ledger, one.id), ledger.waiting(LANE)) == (State.CANCELED, 1)
     assert ids(claim(ledger)) == [other.id]
     assert ledger.cancel(one.id)[0] == "canceled"
-    assert ledger.cancel(other.id)[0] == "running"
+    assert ledger.cancel(other.id)[0] == "canceling"
     assert ledger.cancel("0" * 40)[0] == "missing"

@@ -249,7 +249,22 @@ def test_nothing_is_left_in_redis_but_the_records_once_all_is_done(ledger: Ledge
     assert ledger.claim("w:2", "t9", Appetite("train")) is None
     keys = cast("list[bytes]", ledger.redis.keys(ledger.prefix + "*"))
     names = sorted(key.decode().removeprefix(ledger.prefix).split(":")[0] for key in keys)
-    assert names == ["finished", "finished", "job", "job", "lane", "lane", "owners", "owners", "secret", "sequence"]
+    kept = [
+        "finished",
+        "finished",
+        "job",
+        "job",
+        "jobs",
+        "lane",
+        "lane",
+        "owners",
+        "owners",
+        "secret",
+        "sequence",
+        "speed",
+        "speed",
+    ]
+    assert names == kept
 
 
 def test_finishing_goes_on_at_maxmemory_where_adding_is_refused(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -1,0 +1,138 @@
+"""A job as it is told to the outside: by the API, in events, to webhooks."""
+
+from datetime import UTC, datetime
+from functools import lru_cache
+from math import ceil
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from jobs.failures import JobError, job_error
+from jobs.job import Job, Kind, Record, State
+
+Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"}, examples=["2026-01-31T12:30:00.125Z"])]
+
+
+class ModelReference(Struct, frozen=True):
+    name: str
+    version: int
+
+
+class DatasetReference(Struct, frozen=True):
+    name: str
+
+
+class Attempt(Struct, frozen=True):
+    """One try to tell a webhook: when, the status that it answered, or why there is none."""
+
+    at: Time
+    status: int | None = None
+    error: str = ""
+
+
+class WebhookAnswer(Struct, frozen=True):
+    """Where the job's end is told, and how that went so far."""
+
+    url: str
+    attempts: list[Attempt]
+
+
+class Step(Struct, frozen=True):
+    """How far a job is: so much done, of so much, at this stage."""
+
+    done: int
+    total: int
+    stage: str
+
+
+class JobAnswer(Struct, frozen=True, omit_defaults=True):
+    """A job of a model or of a data set, queued to final. ``position`` in its lane while it is queued, 1 being the next;
+    ``progress`` while it runs; ``canceling`` while it is being stopped; ``result`` or ``error`` at its end."""
+
+    id: str
+    kind: Kind
+    status: State
+    created_at: Time
+    result_url: str
+    model: ModelReference | None = None
+    dataset: DatasetReference | None = None
+    rows: int = 0  # of the body
+    label: str = ""
+    position: int | None = None
+    started_at: Time | None = None
+    finished_at: Time | None = None
+    expires_at: Time | None = None
+    attempts: int = 0
+    worker: str | None = None
+    canceling: bool = False
+    progress: Any = None
+    webhook: WebhookAnswer | None = None
+    result: Any = None
+    error: JobError | None = None
+
+
+def of_new(job: Job, created_at: int, state: State) -> JobAnswer:
+    """One that has just been accepted."""
+    more, expires_in = job.terms.more, ceil(job.terms.expires_in * 1000)
+    return JobAnswer(
+        id=job.id,
+        kind=job.kind,
+        status=state,
+        created_at=iso(created_at),
+        result_url=f"/result/{job.id}",
+        model=_model(job),
+        dataset=_dataset(job),
+        rows=job.rows,
+        label=more.label,
+        expires_at=iso(created_at + expires_in) if expires_in else None,
+        webhook=WebhookAnswer(more.webhook, []) if more.webhook else None,
+    )
+
+
+def of_record(record: Record, result: bool = True) -> JobAnswer:
+    """``result``: whether to give that too."""
+    return JobAnswer(
+        id=record.id,
+        kind=record.kind,
+        status=record.state,
+        model=_model(record),
+        dataset=_dataset(record),
+        rows=record.rows,
+        label=record.more.label,
+        position=record.position,
+        created_at=iso(record.created_at),
+        result_url=f"/result/{record.id}",
+        started_at=iso(record.started_at) if record.started_at else None,
+        finished_at=iso(record.finished_at) if record.finished_at else None,
+        expires_at=iso(record.expires_at) if record.expires_at else None,
+        attempts=record.attempts,
+        worker=record.worker,
+        canceling=record.canceling,
+        progress=msgspec.Raw(record.progress) if record.progress is not None else None,
+        webhook=_webhook(record) if record.more.webhook else None,
+        result=msgspec.Raw(record.result) if result and record.result is not None else None,
+        error=job_error(record.error) if record.error is not None else None,
+    )
+
+
+def iso(milliseconds: int) -> str:
+    second, millisecond = divmod(milliseconds, 1000)
+    return f"{_second(second)}.{millisecond:03}Z"
+
+
+@lru_cache(64)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat().removesuffix("+00:00")
+
+
+def _webhook(record: Record) -> WebhookAnswer:
+    return WebhookAnswer(record.more.webhook, msgspec.json.decode(record.deliveries, type=list[Attempt]))
+
+
+def _model(job: Job | Record) -> ModelReference | None:
+    return None if job.kind is Kind.DATASET else ModelReference(job.model, job.version)
+
+
+def _dataset(job: Job | Record) -> DatasetReference | None:
+    return DatasetReference(job.model.rpartition(".")[2]) if job.kind is Kind.DATASET else None

@@ -1,0 +1,18 @@
+-- stop: end the jobs that are to be stopped, of these owners. ARGV: kind, bell, owners. Such an owner claims nothing any more:
+-- its process is to be ended. Returns {owners stopped, rings}.
+local kind, stopped = ARGV[1], {}
+for at = 3, #ARGV do
+  local owner = ARGV[at]
+  if redis.call('ZREM', P .. 'canceling:' .. kind, owner) == 1 then
+    for _, id in ipairs(redis.call('ZRANGE', P .. 'held:' .. owner, 0, -1)) do
+      if redis.call('HEXISTS', job_key(id), 'canceling') == 1 then
+        redis.call('ZREM', P .. 'held:' .. owner, id)
+        finalize(id, 'canceled', 'error', STOPPED)
+        stopped[#stopped + 1] = owner
+        redis.call('SET', P .. 'stopped:' .. owner, 1, 'PX', LONGEST_RETRY * 1000)
+      end
+    end
+  end
+end
+settle()
+return {stopped, bells_to_ring(tonumber(ARGV[2]))}

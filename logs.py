@@ -1,0 +1,20 @@
+"""How every process logs: to standard error, one line per event, whatever is in it."""
+
+import logging
+
+FORBIDDEN = {code: f"\\x{code:02x}" for code in (*range(0x20), 0x7F, *range(0x80, 0xA0))}
+FORBIDDEN |= {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t", 0x2028: "\\u2028", 0x2029: "\\u2029"}
+
+
+class OneLine(logging.Formatter):
+    """Control characters, which could end a line or drive a terminal, are written out; so are the ends of a traceback's lines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(record).translate(FORBIDDEN)
+
+
+def log_to_stderr(name: str) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(OneLine(f"%(asctime)s {name} %(process)d %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.captureWarnings(capture=True)

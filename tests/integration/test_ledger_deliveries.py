@@ -1,0 +1,163 @@
+"""The ledger's rules for telling a job's end to its webhook: a delivery is a job of a lane of its own."""
+
+from collections.abc import Callable
+
+import pytest
+
+from jobs.job import Appetite, Claim, Job, Kind, Outcome, State
+from jobs.ledger import Ledger
+from settings import Settings
+from tests.faults.load import Announcements
+from tests.integration.jobs import LANE, accepted, claim, expire_lease, ids, reconcile, record_of, succeeded
+from tests.processes import until
+
+HOST = "told.example"
+
+
+def ended(ledger: Ledger, **terms: object) -> Job:
+    """One that has succeeded, and whose end is to be told."""
+    one = accepted(ledger, host=HOST, **terms)
+    ledger.finish("w:1", succeeded(claim(ledger, token=one.id)))
+    return one
+
+
+def delivery_in_hand(ledger: Ledger, owner: str = "h:1", token: str = "t1") -> Claim:
+    return claim(ledger, owner, token, kind="webhook")
+
+
+def delay_is_over(ledger: Ledger, delivery: str) -> None:
+    assert ledger.redis.zadd(ledger.prefix + "delayed", {delivery: 1}, xx=True, ch=True) == 1
+
+
+def succeed(ledger: Ledger, one: Job) -> None:
+    ledger.finish("w:1", succeeded(claim(ledger)))
+
+
+def cancel(ledger: Ledger, one: Job) -> None:
+    ledger.cancel(one.id)
+
+
+def fail(ledger: Ledger, one: Job) -> None:
+    ledger.finish("w:1", [Outcome(claim(ledger).jobs[0], State.FAILED, b"{}")])
+
+
+def expire(ledger: Ledger, one: Job) -> None:
+    until(lambda: reconcile(ledger) and record_of(ledger, one.id).state is State.EXPIRED, 5, "it expires")
+
+
+def cancel_running(ledger: Ledger, one: Job) -> None:
+    claimed = claim(ledger)
+    ledger.cancel(one.id)
+    ledger.finish("w:1", succeeded(claimed))
+
+
+@pytest.mark.parametrize("end", [succeed, cancel, fail, expire, cancel_running])
+def test_every_end_is_told_once(ledger: Ledger, end: Callable[[Ledger, Job], object]) -> None:
+    one = accepted(ledger, host=HOST, expires_in=0.02 if end is expire else 0.0)
+    accepted(ledger, kind=Kind.TRAIN)  # which ends nobody, and has nobody to tell
+    assert ledger.waiting("webhook") == 0
+    end(ledger, one)
+    claimed = delivery_in_hand(ledger)
+    assert [(each.id, each.payload) for each in claimed.jobs] == [(f"wh-{one.id}", one.id.encode())]
+    assert claimed.model == HOST
+    ledger.deliver("h:1", claimed.jobs[0], b"{}", None, b"")
+    assert ledger.claim("h:1", "t2", Appetite("webhook")) is None
+    assert ledger.redis.keys(ledger.prefix + "job:wh-*") == []
+
+
+def test_a_job_without_a_webhook_tells_nobody(ledger: Ledger) -> None:
+    accepted(ledger)
+    ledger.finish("w:1", succeeded(claim(ledger)))
+    assert ledger.waiting("webhook") == 0
+
+
+def test_those_who_tell_are_knocked_for(ledger: Ledger) -> None:
+    ledger.renew("webhook", ["h:1"])
+    accepted(ledger, host=HOST)
+    _, rings = ledger.finish("w:1", succeeded(claim(ledger)))
+    assert [kind for kind, _ in rings] == ["webhook"]
+
+
+def test_a_delivery_is_in_no_list_and_its_end_is_pushed_to_nobody(ledger: Ledger) -> None:
+    announced = Announcements(ledger)
+    one = ended(ledger)
+    ledger.deliver("h:1", delivery_in_hand(ledger).jobs[0], b"{}", None, b"")
+    assert [job_id for _, job_id in ledger.listed("", None, 9, 9, ["", "", "", ""])[0]] == [one.id]
+    assert announced.drain() == {one.id: 1}
+    announced.close()
+
+
+def test_one_that_failed_is_tried_again_when_its_time_has_come(ledger: Ledger) -> None:
+    one = ended(ledger)
+    claimed = delivery_in_hand(ledger)
+    ledger.deliver("h:1", claimed.jobs[0], b'{"status":500}', 3600.0, b"second")
+    assert record_of(ledger, one.id).deliveries == b'[{"status":500}]'
+    reconcile(ledger)
+    assert ledger.claim("h:1", "t2", Appetite("webhook")) is None
+    delay_is_over(ledger, claimed.jobs[0].id)
+    reconcile(ledger)
+    again = delivery_in_hand(ledger, token="t3")
+    assert (ids(again), again.jobs[0].payload) == (ids(claimed), b"second")
+    assert again.jobs[0].fence > claimed.jobs[0].fence
+    ledger.deliver("h:1", again.jobs[0], b'{"status":200}', None, b"")
+    assert record_of(ledger, one.id).deliveries == b'[{"status":500},{"status":200}]'
+    assert (ledger.waiting("webhook"), ledger.redis.exists(ledger.prefix + "delayed")) == (0, 0)
+
+
+def test_what_a_stale_delivery_says_is_not_heard(ledger: Ledger) -> None:
+    one = ended(ledger)
+    stale = delivery_in_hand(ledger)
+    expire_lease(ledger, "h:1", "webhook")
+    reconcile(ledger)
+    again = delivery_in_hand(ledger, "h:2")
+    ledger.deliver("h:1", stale.jobs[0], b'{"stale":1}', None, b"")
+    assert record_of(ledger, one.id).deliveries == b"[]"
+    ledger.release("webhook", "h:2")
+    ledger.deliver("h:2", again.jobs[0], b'{"stale":2}', 1.0, b"")
+    assert record_of(ledger, one.id).deliveries == b"[]"
+    assert delivery_in_hand(ledger, "h:2", "t2")
+
+
+def test_one_whose_worker_dies_each_time_is_given_up(settings: Settings) -> None:
+    ledger = Ledger(settings.replace(max_deaths=2))
+    one = ended(ledger)
+    for death in range(2):
+        assert ids(delivery_in_hand(ledger, f"h:{death}")) == [f"wh-{one.id}"]
+        ledger.bury("webhook", f"h:{death}")
+    assert ledger.claim("h:9", "t9", Appetite("webhook")) is None
+    assert ledger.redis.exists(f"{ledger.prefix}job:wh-{one.id}") == 0
+    assert record_of(ledger, one.id).state is State.SUCCEEDED
+
+
+def test_deaths_are_of_one_attempt(settings: Settings) -> None:
+    """One that waited its time in between begins anew."""
+    ledger = Ledger(settings.replace(max_deaths=2))
+    ended(ledger)
+    delivery_in_hand(ledger, "h:1")
+    ledger.bury("webhook", "h:1")
+    claimed = delivery_in_hand(ledger, "h:2")
+    ledger.deliver("h:2", claimed.jobs[0], b"{}", 3600.0, b"")
+    delay_is_over(ledger, claimed.jobs[0].id)
+    reconcile(ledger)
+    delivery_in_hand(ledger, "h:3")
+    ledger.bury("webhook", "h:3")
+    assert ids(delivery_in_hand(ledger, "h:4")) == ids(claimed)
+
+
+def test_a_host_that_is_slow_to_hear_holds_up_no_other(ledger: Ledger) -> None:
+    first = ended(ledger)
+    other = accepted(ledger, host="other.example")
+    ledger.finish("w:1", succeeded(claim(ledger, token="other")))
+    assert ids(delivery_in_hand(ledger, "h:1")) == [f"wh-{first.id}"]
+    assert ids(delivery_in_hand(ledger, "h:2")) == [f"wh-{other.id}"]
+    assert ledger.waiting(LANE) == 0
+
+
+def test_an_end_is_told_though_its_record_has_been_forgotten(settings: Settings) -> None:
+    ledger = Ledger(settings.replace(keep=0.001))
+    one = ended(ledger)
+    until(lambda: reconcile(ledger)[1], 5, "the record is forgotten")
+    claimed = delivery_in_hand(ledger)
+    assert ids(claimed) == [f"wh-{one.id}"]
+    ledger.deliver("h:1", claimed.jobs[0], b"{}", None, b"")
+    assert ledger.redis.keys(ledger.prefix + "job:*") == []

@@ -1,0 +1,244 @@
+"""The ledger's rules for the terms on which a job is accepted: that it may be canceled while it runs, its deadline, its
+Idempotency-Key."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from jobs import replies
+from jobs.errors import AfterFailed, KeyReused, LaneFull, LedgerUnavailable
+from jobs.job import Appetite, Effect, Expectation, Job, Kind, State
+from jobs.ledger import Ledger
+from jobs.replies import Accepted
+from settings import Settings
+from tests.faults.load import Announcements
+from tests.integration.jobs import (
+    LANE,
+    accepted,
+    added,
+    claim,
+    expire_lease,
+    ids,
+    on_terms,
+    outcome_of,
+    reconcile,
+    record_of,
+    state,
+    succeeded,
+)
+from tests.processes import until
+
+HOUR = 3600.0
+
+
+def deadline_comes(ledger: Ledger, *jobs: Job) -> None:
+    for each in jobs:
+        ledger.redis.hset(f"{ledger.prefix}job:{each.id}", "expires_at", 1)
+        ledger.redis.zadd(f"{ledger.prefix}deadlines", {each.id: 1}, xx=True)
+
+
+# Canceling one that runs
+
+
+def test_one_that_runs_is_stopped_and_its_work_thrown_away(ledger: Ledger) -> None:
+    one, neighbour = added(ledger, 2)
+    claimed = claim(ledger)
+    assert ledger.cancel(one.id)[0] == "canceling"
+    assert (record_of(ledger, one.id).state, record_of(ledger, one.id).canceling) == (State.RUNNING, True)
+    assert ledger.finish("w:1", succeeded(claimed))[0] == 1
+    record = record_of(ledger, one.id)
+    assert (record.state, record.result, record.canceling) == (State.CANCELED, None, False)
+    assert b"while it ran" in (record.error or b"")
+    assert state(ledger, neighbour.id) is State.SUCCEEDED
+    assert ledger.cancel(one.id)[0] == "canceled"
+    assert ledger.cancel(neighbour.id)[0] == "succeeded"
+
+
+def lapse(ledger: Ledger, kind: str, owner: str) -> None:
+    expire_lease(ledger, owner, kind)
+    reconcile(ledger)
+
+
+ENDS: list[Callable[[Ledger, str, str], object]] = [
+    *(Ledger.release, Ledger.leave, Ledger.isolate, Ledger.bury, Ledger.time_out),
+    lapse,
+    lambda ledger, kind, owner: ledger.claim(owner, "another token", Appetite(kind)),
+]
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_one_that_is_being_stopped_ends_so_however_its_owner_does(
+    ledger: Ledger, end: Callable[[Ledger, str, str], object]
+) -> None:
+    (one,) = added(ledger, 1)
+    claim(ledger)
+    ledger.cancel(one.id)
+    end(ledger, "predict", "w:1")
+    assert state(ledger, one.id) is State.CANCELED
+    assert ledger.waiting(LANE) == 0
+
+
+def test_what_was_to_change_with_its_end_does_not(ledger: Ledger) -> None:
+    """Nor does it matter whether it still could."""
+    one = accepted(ledger, kind=Kind.TRAIN)
+    claimed = claim(ledger, kind="train")
+    ledger.cancel(one.id)
+    ledger.finish("w:1", succeeded(claimed), [Effect("model:iris", "alias:champion", "3", "4")])
+    assert state(ledger, one.id) is State.CANCELED
+    assert ledger.redis.exists(ledger.prefix + "model:iris") == 0
+
+
+def test_a_training_that_runs_is_stopped_with_its_process(ledger: Ledger) -> None:
+    """Which claims nothing more, until it has been buried."""
+    one, other = accepted(ledger, kind=Kind.TRAIN), accepted(ledger, kind=Kind.TRAIN)
+    claimed, others = claim(ledger, "w:1", kind="train"), claim(ledger, "w:2", kind="train")
+    assert ledger.stop_canceled("train", ["w:1", "w:2"])[0] == []
+    ledger.cancel(one.id)
+    assert ledger.stop_canceled("train", ["w:2"])[0] == []
+    assert ledger.stop_canceled("train", ["w:1", "w:2"])[0] == ["w:1"]
+    assert [state(ledger, each.id) for each in (one, other)] == [State.CANCELED, State.RUNNING]
+    accepted(ledger, kind=Kind.TRAIN)
+    with pytest.raises(LedgerUnavailable):
+        ledger.claim("w:1", "t2", Appetite("train"))
+    assert ledger.finish("w:1", succeeded(claimed))[0] == 0
+    assert ledger.finish("w:2", succeeded(others))[0] == 1
+    ledger.bury("train", "w:1")
+    assert claim(ledger, "w:1", "t3", kind="train")
+
+
+def test_one_that_ended_in_time_stops_nobody(ledger: Ledger) -> None:
+    one = accepted(ledger, kind=Kind.TRAIN)
+    claimed = claim(ledger, kind="train")
+    ledger.cancel(one.id)
+    ledger.finish("w:1", succeeded(claimed))
+    assert ledger.stop_canceled("train", ["w:1"])[0] == []
+
+
+# Deadlines
+
+
+def test_one_that_nobody_starts_in_time_expires_without_any_worker(ledger: Ledger) -> None:
+    one, other = accepted(ledger, expires_in=0.05), accepted(ledger, expires_in=HOUR)
+    until(lambda: reconcile(ledger) and state(ledger, one.id) is State.EXPIRED, 5, "it expires")
+    record = record_of(ledger, one.id)
+    assert record.expires_at is not None
+    assert record.expires_at == record.created_at + 50 <= (record.finished_at or 0)
+    assert b"had not started" in (record.error or b"")
+    assert (state(ledger, other.id), ledger.waiting(LANE)) == (State.QUEUED, 1)
+    assert ledger.cancel(one.id)[0] == "expired"
+
+
+def test_a_claim_takes_none_whose_deadline_has_come(ledger: Ledger) -> None:
+    late, one = accepted(ledger, expires_in=HOUR), accepted(ledger, expires_in=HOUR)
+    deadline_comes(ledger, late)
+    assert ids(claim(ledger)) == [one.id]
+    assert state(ledger, late.id) is State.EXPIRED
+
+
+def test_one_that_has_started_never_expires(ledger: Ledger) -> None:
+    one = accepted(ledger, expires_in=HOUR)
+    claim(ledger)
+    deadline_comes(ledger, one)
+    reconcile(ledger)
+    assert state(ledger, one.id) is State.RUNNING
+    ledger.bury("predict", "w:1")
+    reconcile(ledger)
+    assert ids(claim(ledger, "w:2")) == [one.id]
+
+
+def test_one_that_was_given_back_unstarted_expires_all_the_same(ledger: Ledger) -> None:
+    one = accepted(ledger, expires_in=HOUR)
+    claim(ledger)
+    deadline_comes(ledger, one)
+    ledger.leave("predict", "w:1")
+    reconcile(ledger)
+    assert state(ledger, one.id) is State.EXPIRED
+
+
+def test_one_that_waits_for_a_training_expires_too(ledger: Ledger) -> None:
+    training = accepted(ledger, kind=Kind.TRAIN)
+    one = accepted(ledger, after=training.id, expires_in=HOUR)
+    deadline_comes(ledger, one)
+    reconcile(ledger)
+    assert (state(ledger, one.id), ledger.waiting(LANE)) == (State.EXPIRED, 0)
+    ledger.finish("w:1", succeeded(claim(ledger, kind="train")))
+    assert ledger.claim("w:2", "t2", Appetite("predict")) is None
+
+
+def test_nothing_comes_after_one_that_has_expired(ledger: Ledger) -> None:
+    training = accepted(ledger, kind=Kind.TRAIN, expires_in=HOUR)
+    waits = accepted(ledger, after=training.id)
+    deadline_comes(ledger, training)
+    reconcile(ledger)
+    assert isinstance(outcome_of(ledger, on_terms(ledger, after=training.id)), AfterFailed)
+    assert ids(claim(ledger)) == [waits.id]  # and fails for want of what it was to rest on
+
+
+def test_the_shortest_deadline_is_one(ledger: Ledger) -> None:
+    assert record_of(ledger, accepted(ledger, expires_in=0.0001).id).expires_at is not None
+
+
+def test_each_end_is_told_once_though_one_claim_brings_two(ledger: Ledger) -> None:
+    one = accepted(ledger)
+    claim(ledger)
+    ledger.cancel(one.id)
+    late = accepted(ledger, expires_in=HOUR)
+    deadline_comes(ledger, late)
+    announced = Announcements(ledger)
+    ledger.claim("w:1", "another token", Appetite("predict"))
+    assert announced.drain() == {one.id: 1, late.id: 1}
+    announced.close()
+
+
+# Idempotency-Key
+
+
+def test_the_same_key_is_the_same_job_whatever_has_become_of_it(ledger: Ledger) -> None:
+    def again() -> tuple[str, State]:
+        outcome = outcome_of(ledger, on_terms(ledger, key="k", fingerprint="f"))
+        assert isinstance(outcome, Accepted)
+        assert outcome.existed
+        return outcome.repeats, outcome.state
+
+    one = accepted(ledger, key="k", fingerprint="f")
+    assert again() == (one.id, State.QUEUED)
+    ledger.finish("w:1", succeeded(claim(ledger)))
+    assert again() == (one.id, State.SUCCEEDED)
+    assert ledger.waiting(LANE) == 0
+
+
+def test_two_that_arrive_at_once_with_one_key_are_one(ledger: Ledger) -> None:
+    one, twin = (on_terms(ledger, key="k", fingerprint="f") for _ in range(2))
+    (first, second), _ = ledger.add([one, twin])
+    assert isinstance(first, Accepted)
+    assert isinstance(second, Accepted)
+    assert (first.repeats, second.repeats) == ("", one.id)
+    assert (ledger.waiting(LANE), ledger.get(twin.id)) == (1, None)
+
+
+def test_a_key_is_of_one_request_and_of_one_caller(ledger: Ledger) -> None:
+    accepted(ledger, caller="anna", key="k", fingerprint="f")
+    assert isinstance(outcome_of(ledger, on_terms(ledger, caller="anna", key="k", fingerprint="g")), KeyReused)
+    accepted(ledger, caller="bert", key="k", fingerprint="g")
+    assert ledger.waiting(LANE) == 2
+
+
+def test_a_repeat_is_known_even_where_nothing_more_is_taken(settings: Settings) -> None:
+    ledger = Ledger(settings.replace(lane_jobs=1))
+    one = accepted(ledger, key="k", fingerprint="f")
+    assert isinstance(outcome_of(ledger, on_terms(ledger)), LaneFull)
+    again = replace(on_terms(ledger, key="k", fingerprint="f"), after="gone", expects=Expectation("model:m", "alias", "1"))
+    outcome = outcome_of(ledger, again)
+    assert isinstance(outcome, Accepted)
+    assert outcome.repeats == one.id
+
+
+def test_a_key_is_kept_as_long_as_the_record(settings: Settings) -> None:
+    ledger = Ledger(settings.replace(keep=0.001))
+    one = accepted(ledger, caller="anna", key="k", fingerprint="f")
+    assert replies.known_key(ledger.redis.get(ledger.key_of("anna", "k"))) == (one.id, "f")  # type: ignore[arg-type]
+    ledger.cancel(one.id)
+    until(lambda: reconcile(ledger)[1], 5, "it is forgotten")
+    other = accepted(ledger, caller="anna", key="k", fingerprint="g")
+    assert replies.known_key(ledger.redis.get(ledger.key_of("anna", "k"))) == (other.id, "g")  # type: ignore[arg-type]
