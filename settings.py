@@ -32,8 +32,10 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     signing_key: Annotated[str, Meta(max_length=1000)] = ""  # of what is published; empty: one in the home, made once
 
     url: str = "http://127.0.0.1:5000"  # where the command line finds the service
+    api_key: Annotated[str, Meta(max_length=200)] = ""  # that the command line sends
 
     host: str = "127.0.0.1"
+    insecure: bool = False  # without keys, serve other machines too
     port: Port = 5000
     api_workers: Count = 1
     api_waiters: Annotated[int, Meta(ge=0, le=100_000)] = 2000  # clients that one process lets wait; more get their 202
@@ -52,6 +54,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
 
     predict_workers: Count = 2
     train_workers: Count = 1
+    webhook_workers: Count = 1
+    webhook_networks: Annotated[str, Meta(max_length=10_000)] = ""  # private ones that may be told: 10.0.0.0/8, 127.0.0.1
     lease: Annotated[float, Meta(ge=1, le=3600)] = 15.0  # an owner that is silent this long has died
     bell: Annotated[float, Meta(ge=0.1, le=60)] = 2.0  # a knock not answered by then is lost
     time_slice: Annotated[float, Meta(ge=0.1, le=600)] = 5.0  # of one serve task

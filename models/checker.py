@@ -38,7 +38,7 @@ class Checker:
         try:
             decoded = (one if single else many).decode(body)
         except msgspec.ValidationError as error:
-            raise InvalidInput(self._explain(body, drop_extra) or [_fault(error)]) from None
+            raise InvalidInput(self._explain(body, drop_extra) or [fault_of(error)]) from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise MalformedInput(str(error)) from None
         except RecursionError:
@@ -133,10 +133,11 @@ def refuse_duplicates(body: bytes) -> None:
         raise MalformedInput("nested too deeply") from None
 
 
-def _fault(error: msgspec.ValidationError) -> Fault:
+def fault_of(error: msgspec.ValidationError, at: str = "") -> Fault:
+    """In msgspec's words; ``at`` points to what was decoded."""
     detail, _, path = str(error).partition(" - at `$")
-    steps = _PATH_STEP.findall(path.rstrip("`"))
-    return Fault("".join(f"/{index or _escape(name)}" for index, name in steps), detail[:1].lower() + detail[1:])
+    steps = _PATH_STEP.findall(path.rstrip("`").partition("[...]")[0])  # a key of an object, which is not told
+    return Fault(at + "".join(f"/{index or _escape(name)}" for index, name in steps), detail[:1].lower() + detail[1:])
 
 
 def _escape(name: str) -> str:

@@ -13,6 +13,16 @@ from models.changes import Change, Changes, Guard
 from models.feature import FeatureType
 
 
+def scoped(caller: str, name: str) -> str:
+    """The name under which a caller's data set is kept: those of two callers never meet. Without keys it is the name."""
+    return f"{caller}.{name}" if caller else name
+
+
+def shown(scoped_name: str) -> str:
+    """The name that its caller gave it."""
+    return scoped_name.rpartition(".")[2]
+
+
 class UnknownDataset(LookupError):
     """No data set of this name; the message lists those there are."""
 
@@ -73,6 +83,10 @@ class Datasets:
         if record is None:
             raise UnknownDataset(f"there is no data set {name}; there are: {', '.join(self.names()) or 'none yet'}")
         return record
+
+    def names_of(self, caller: str) -> list[str]:
+        """As the caller gave them."""
+        return [shown(name) for name in self.names() if scoped(caller, shown(name)) == name]
 
     def change(self, found: Found, record: DatasetRecord) -> list[Change]:
         """The changes that put ``record`` where ``found`` was."""

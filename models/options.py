@@ -12,6 +12,9 @@ ModelName = Annotated[
     str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$(?!\n)", description="a name of at most 64 lower-case letters, digits, - and _")
 ]
 DatasetName = ModelName
+VersionName = Annotated[
+    str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$(?!\n)", description="a number or an alias such as champion")
+]
 ColumnName = Annotated[str, Meta(max_length=200, description="the name of a column")]
 EstimatorName = Annotated[
     str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,99}$(?!\n)", description="the name of an estimator's class, or auto")
@@ -56,16 +59,18 @@ class TrainOptions(Struct, frozen=True, forbid_unknown_fields=True, omit_default
 
 
 class TrainTask(Struct, frozen=True, omit_defaults=True, tag="train"):
-    """A training as the worker gets it. ``format`` is that of the payload; none: there is no payload."""
+    """A training as the worker gets it. ``format`` is that of the payload; none: there is no payload. ``caller``: whose data sets
+    it is about."""
 
     options: TrainOptions
     format: Format | None = None
+    caller: str = ""
 
 
 class AddTask(Struct, frozen=True, omit_defaults=True, tag="add"):
-    """Rows to be added to a data set."""
+    """Rows to be added to a data set; ``dataset`` is its name in the store of names (see models.datasets.scoped)."""
 
-    dataset: DatasetName
+    dataset: str
     format: Format
 
 

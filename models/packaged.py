@@ -6,15 +6,18 @@ import msgspec
 
 from models.schema import Schema
 
+PACKAGED = ("iris",)  # no other name becomes a path: it may be anything that a client sent
 PACKAGED_ESTIMATOR = "DecisionTreeClassifier"
 
 
 def packaged_schema(name: str) -> Schema | None:
     """The schema of a model that may be asked before it has ever been trained."""
-    file = resources.files("models") / name / "schema.json"
-    return msgspec.json.decode(file.read_bytes(), type=Schema) if file.is_file() else None
+    return msgspec.json.decode(_read(name, "schema.json"), type=Schema) if name in PACKAGED else None
 
 
 def packaged_csv(name: str) -> bytes | None:
-    file = resources.files("models") / name / "training.csv"
-    return file.read_bytes() if file.is_file() else None
+    return _read(name, "training.csv") if name in PACKAGED else None
+
+
+def _read(name: str, file: str) -> bytes:
+    return (resources.files("models") / name / file).read_bytes()

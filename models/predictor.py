@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from models import artifact
 from models.artifact import Shelf
 from models.card import Card
+from models.results import Label
 from models.schema import Schema
-
-Label = str | int | float | bool
 
 
 class NotFinite(ValueError):

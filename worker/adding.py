@@ -2,13 +2,14 @@
 
 import logging
 
-from msgspec import Struct, json
+from msgspec import json
 
 from jobs.errors import EffectConflict
 from jobs.job import Claim, ClaimedJob, Effect, Outcome, State
 from models import rows, table
-from models.datasets import DatasetRecord, Datasets, Found
+from models.datasets import DatasetRecord, Datasets, Found, shown
 from models.options import AddTask
+from models.results import Added
 from models.rows import LostRows
 from models.store import Store
 from models.table import BadTrainingData, Table
@@ -19,16 +20,6 @@ from worker.process import Finish
 log = logging.getLogger("mldeploy.worker")
 
 TRIES = 50  # while others add too
-
-
-class Added(Struct, frozen=True):
-    """``duplicates`` were there already, or came twice, and were left out. ``revision`` counts the changes of the data set."""
-
-    dataset: str
-    added: int
-    duplicates: int
-    rows: int
-    revision: int
 
 
 class Adding:
@@ -49,7 +40,7 @@ class Adding:
                 return
             except EffectConflict:
                 continue
-        finish([failed(job, "adding-failed", f"{task.dataset} kept changing: send the rows again")], ())
+        finish([failed(job, "adding-failed", f"{shown(task.dataset)} kept changing: send the rows again")], ())
 
     def _tried(self, found: Found, task: AddTask, job: ClaimedJob) -> tuple[Outcome, DatasetRecord | None]:
         try:
@@ -70,12 +61,12 @@ class Adding:
         fresh, duplicates = rows.new_rows(record, known, sent)
         if len(fresh.frame):
             record = rows.extended(record, self._store, known, fresh)
-        return record, Added(record.name, len(fresh.frame), duplicates, record.rows, record.revision)
+        return record, Added(shown(record.name), len(fresh.frame), duplicates, record.rows, record.revision)
 
     def _first(self, task: AddTask, sent: Table) -> tuple[DatasetRecord, Added]:
         once, duplicates = rows.each_once(sent)
         record = rows.first(task.dataset, once, "", "", 0.0, rows.write(self._store, once))
-        return record, Added(record.name, record.rows, duplicates, record.rows, record.revision)
+        return record, Added(shown(record.name), record.rows, duplicates, record.rows, record.revision)
 
 
 def _failure(job: ClaimedJob, error: Exception) -> Outcome:

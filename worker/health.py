@@ -1,4 +1,4 @@
-"""``python -m worker.health predict|train``: whether this host's workers are well. Light: it runs every few seconds."""
+"""``python -m worker.health predict|train|webhook``: whether this host's workers are well. Light: it runs every few seconds."""
 
 import argparse
 import socket

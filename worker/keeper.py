@@ -14,6 +14,7 @@ from typing import Any
 
 from jobs.bell import Bell
 from jobs.errors import LedgerError
+from jobs.job import Kind
 from jobs.ledger import Ledger
 from jobs.replies import Rings
 
@@ -94,6 +95,8 @@ class Keeper:
         self._note_timeouts()
         self._note_deaths()
         self._pay()
+        if self._kind == Kind.TRAIN:
+            self._stop_canceled()
         if self._drain_until is not None and time.monotonic() > self._drain_until:
             self._give_up()
         if time.monotonic() >= self._next_renewal:
@@ -116,6 +119,15 @@ class Keeper:
             self._renew()
             for _ in new:  # they listen from the start, so that the first job finds them as the thousandth does
                 self._bell.ring(self._ledger.knock(self._kind))
+
+    def _stop_canceled(self) -> None:
+        """A training looks for nothing while it fits: its process is ended."""
+        by_owner = {owner_of(self._node, pid): pid for pid in self._children}
+        stopped, rings = self._ledger.stop_canceled(self._kind, list(by_owner))
+        if stopped:
+            log.info("ending %d worker processes whose jobs were canceled", len(stopped))
+            _kill(by_owner[owner] for owner in stopped)
+        self._bell.ring(rings)
 
     def _owe(self, call: Callable[[str, str], Rings], pid: int) -> None:
         self._owed.append(lambda: call(self._kind, owner_of(self._node, pid)))

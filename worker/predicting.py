@@ -3,16 +3,17 @@
 import logging
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from msgspec import json
 
 from jobs.job import Claim, ClaimedJob, Outcome, State
 from jobs.ledger import Ledger
 from models.artifact import CorruptArtifact, UnloadableHere
+from models.feature import Value
 from models.options import PredictOptions
-from models.predictor import Label, Loaded, Predictor
+from models.predictor import Loaded, Predictor
 from models.registry import Registry
+from models.results import Label, Prediction, Predictions, SinglePrediction
 from models.rollout import Rollout
 from models.schema import unpack
 from worker.failure import Failure, describe, failed
@@ -123,13 +124,17 @@ def _predict(predictor: Predictor, jobs: Sequence[ClaimedJob]) -> list[Outcome]:
     for job, asked in zip(jobs, options, strict=True):
         part = slice(start, start + job.rows)
         predictions = _predictions(labels[part], tables[part] if tables and asked.proba else None)
-        body = {**predictions[0], "input": predictor.schema.decode(rows[start])} if asked.single else {"predictions": predictions}
+        body = _single(predictions[0], predictor.schema.decode(rows[start])) if asked.single else Predictions(predictions)
         outcomes.append(Outcome(job, State.SUCCEEDED, json.encode(body)))
         start += job.rows
     return outcomes
 
 
-def _predictions(labels: list[Label], tables: list[dict[str, float]] | None) -> list[dict[str, Any]]:
+def _predictions(labels: list[Label], tables: list[dict[str, float]] | None) -> list[Prediction]:
     if tables is None:
-        return [{"prediction": label} for label in labels]
-    return [{"prediction": label, "probabilities": table} for label, table in zip(labels, tables, strict=True)]
+        return [Prediction(prediction=label) for label in labels]
+    return [Prediction(prediction=label, probabilities=table) for label, table in zip(labels, tables, strict=True)]
+
+
+def _single(made: Prediction, row: dict[str, Value]) -> SinglePrediction:
+    return SinglePrediction(prediction=made.prediction, probabilities=made.probabilities, input=row)

@@ -140,8 +140,12 @@ class Process:
             token, appetite = secrets.token_hex(8), self._appetite()
             ended, rings, self._next = patiently(lambda: self._ledger.finish_and_claim(self._owner, outcomes, token, appetite))
             self._asked = True
+        for outcome in outcomes:
+            if outcome.job.more.trace:
+                log.info("job %s %s traceparent=%s", outcome.job.id, outcome.state, outcome.job.more.trace)
         if ended < len(outcomes):
-            log.warning("%d of %d jobs had been given to another, or were finished already", len(outcomes) - ended, len(outcomes))
+            lost = len(outcomes) - ended
+            log.warning("%d of %d jobs had been given to another, finished already, or canceled", lost, len(outcomes))
         self._bell.ring(rings)
 
 

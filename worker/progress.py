@@ -2,19 +2,14 @@
 
 import time
 
-from msgspec import Struct, json
+from msgspec import json
 
+from jobs.answer import Step
 from jobs.errors import LedgerError
 from jobs.job import ClaimedJob
 from jobs.ledger import Ledger
 
 EVERY = 0.5  # seconds
-
-
-class Step(Struct, frozen=True):
-    done: int
-    total: int
-    stage: str
 
 
 class Progress:

@@ -10,7 +10,7 @@ from models import rows, table
 from models.card import Card
 from models.changes import Change
 from models.dataset import Dataset
-from models.datasets import DatasetRecord, Datasets, Part
+from models.datasets import DatasetRecord, Datasets, Part, scoped, shown
 from models.options import AUTO, TEST_SHARE, TrainTask
 from models.packaged import PACKAGED_ESTIMATOR, packaged_csv
 from models.store import Store
@@ -39,7 +39,7 @@ class Source:
 def rows_of(task: TrainTask, payload: bytes, champion: Card | None, datasets: Datasets, store: Store) -> Source:
     """Raises BadTrainingData, rows.LostRows or OSError."""
     options = task.options
-    name = options.dataset or (champion.data.dataset if champion and not task.format else "") or options.model
+    name = _name(task, champion)
     record = datasets.find(name).record
     target, weight = _target(champion, record)
     share, estimator = _test_share(task, champion, record), AUTO
@@ -51,10 +51,17 @@ def rows_of(task: TrainTask, payload: bytes, champion: Card | None, datasets: Da
         return Source(name, sent, target, weight if weight in sent.types else "", share, estimator, record, True)
     if record:
         return Source(name, rows.read(store, record.parts), target, weight, share, estimator, record, False, record.parts)
-    packaged = packaged_csv(name) if not options.dataset else None
+    packaged = packaged_csv(options.model) if not options.dataset else None
     if packaged is None:
-        raise BadTrainingData(f"there are no rows to train {options.model} on: no data set {name}; send a CSV")
+        raise BadTrainingData(f"there are no rows to train {options.model} on: no data set {shown(name)}; send a CSV")
     return Source(name, table.read(packaged, "csv"), target, weight, share, PACKAGED_ESTIMATOR, None, True)
+
+
+def _name(task: TrainTask, champion: Card | None) -> str:
+    options = task.options
+    if options.dataset or task.format or champion is None:
+        return scoped(task.caller, options.dataset or options.model)
+    return champion.data.dataset or scoped(task.caller, options.model)
 
 
 def what_becomes_of(source: Source, made_of: Dataset, promoted: bool, datasets: Datasets) -> list[Change]:

@@ -2,18 +2,19 @@
 
 import logging
 
-from msgspec import Struct, json
+from msgspec import json
 
 from jobs.errors import EffectConflict
 from jobs.job import Claim, ClaimedJob, Effect, Outcome, State
 from models import dataset, rows, train
 from models.artifact import Shelf
-from models.card import Card, Metrics
-from models.datasets import Datasets
+from models.card import Card
+from models.datasets import Datasets, shown
 from models.doubts import doubts
-from models.gate import Improvement, Rival, Verdict, decide
+from models.gate import Rival, Verdict, decide
 from models.options import TrainOptions, TrainTask
 from models.registry import Registry
+from models.results import TrainedModel, TrainedOn, TrainResult
 from models.rollout import CannotServe
 from models.rows import LostRows
 from models.table import BadTrainingData, Table
@@ -29,36 +30,6 @@ from worker.swap import Swap
 log = logging.getLogger("mldeploy.worker")
 
 TRIES = 50  # to publish, while others publish too
-
-
-class TrainedModel(Struct, frozen=True):
-    name: str
-    version: int
-
-
-class TrainedOn(Struct, frozen=True):
-    """``sha256`` is of all rows, whatever their order."""
-
-    name: str
-    rows: int
-    training_rows: int
-    sha256: str
-
-
-class TrainResult(Struct, frozen=True):
-    """A training's result: what was made, how it was judged, and whether it serves now, and why. ``champion_metrics`` are of the
-    version that was in service, on the same rows as ``metrics``."""
-
-    model: TrainedModel
-    metrics: Metrics
-    champion_metrics: Metrics | None
-    baseline_metrics: Metrics | None
-    improvement: Improvement | None
-    promoted: bool
-    reason: str
-    dataset: TrainedOn
-    estimator: str
-    warnings: list[str]
 
 
 class Training:
@@ -131,7 +102,7 @@ class Training:
                 improvement=verdict.improvement,
                 promoted=verdict.promoted,
                 reason=verdict.reason,
-                dataset=TrainedOn(card.data.dataset, card.data.rows, card.data.training_rows, card.data.sha256),
+                dataset=TrainedOn(shown(card.data.dataset), card.data.rows, card.data.training_rows, card.data.sha256),
                 estimator=card.estimator,
                 warnings=[*doubts(made.dataset), *made.warnings],
             )

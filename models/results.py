@@ -1,0 +1,68 @@
+"""What the jobs of models and data sets come to. The worker writes them; OpenAPI tells of them."""
+
+from msgspec import Struct
+
+from models.card import Metrics
+from models.feature import Value
+from models.gate import Improvement
+
+Label = str | int | float | bool
+
+
+class Prediction(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """``probabilities`` by class, if they were asked for."""
+
+    prediction: Label
+    probabilities: dict[str, float] | None = None
+
+
+class SinglePrediction(Prediction, frozen=True, kw_only=True, omit_defaults=True):
+    """Of one measurement; ``input`` is what the model was given."""
+
+    input: dict[str, Value]
+
+
+class Predictions(Struct, frozen=True):
+    """Of an array of measurements, in its order."""
+
+    predictions: list[Prediction]
+
+
+class TrainedModel(Struct, frozen=True):
+    name: str
+    version: int
+
+
+class TrainedOn(Struct, frozen=True):
+    """``sha256`` is of all rows, whatever their order."""
+
+    name: str
+    rows: int
+    training_rows: int
+    sha256: str
+
+
+class TrainResult(Struct, frozen=True):
+    """A training's result: what was made, how it was judged, and whether it serves now, and why. ``champion_metrics`` are of the
+    version that was in service, on the same rows as ``metrics``."""
+
+    model: TrainedModel
+    metrics: Metrics
+    champion_metrics: Metrics | None
+    baseline_metrics: Metrics | None
+    improvement: Improvement | None
+    promoted: bool
+    reason: str
+    dataset: TrainedOn
+    estimator: str
+    warnings: list[str]
+
+
+class Added(Struct, frozen=True):
+    """``duplicates`` were there already, or came twice, and were left out. ``revision`` counts the changes of the data set."""
+
+    dataset: str
+    added: int
+    duplicates: int
+    rows: int
+    revision: int

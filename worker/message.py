@@ -1,0 +1,55 @@
+"""What is told of a job's end, and to whom. The first attempt makes it from the job's record; the others repeat it to the letter,
+also when the record is gone meanwhile."""
+
+from typing import Any
+
+from msgspec import Struct, json, msgpack
+
+from jobs.answer import iso, of_record
+from jobs.job import ClaimedJob, Record
+
+MOST_BYTES = 20_000
+
+
+class Told(Struct, frozen=True):
+    type: str
+    timestamp: str
+    data: Any  # the job as the API answers it
+
+
+class Message(Struct, frozen=True, array_like=True):
+    """``caller`` is the one whose secret signs, ``attempts`` how many were made."""
+
+    job_id: str
+    url: str
+    caller: str
+    trace: str
+    body: bytes
+    attempts: int = 0
+
+
+_decode = msgpack.Decoder(Message).decode
+encode = msgpack.Encoder().encode
+
+
+def message_of(delivery: ClaimedJob, record: Record | None) -> Message | None:
+    """None if the record went before the first attempt. The payload of that is the job's id alone, then what was encoded."""
+    if delivery.payload != told_of(delivery).encode():
+        return _decode(delivery.payload)
+    return Message(record.id, record.more.webhook, record.caller, record.more.trace, _body(record)) if record else None
+
+
+def told_of(delivery: ClaimedJob) -> str:
+    """The id of the job whose end is told."""
+    return delivery.id.removeprefix("wh-")
+
+
+def _body(record: Record) -> bytes:
+    """A result that is too large is left out: its URL is in there."""
+    body = _encoded(record, result=True)
+    return body if len(body) < MOST_BYTES else _encoded(record, result=False)
+
+
+def _encoded(record: Record, result: bool) -> bytes:
+    assert record.finished_at is not None
+    return json.encode(Told(f"job.{record.state}", iso(record.finished_at), of_record(record, result)))

@@ -1,0 +1,82 @@
+"""What workers that predict and workers that train have and can do."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from jobs.bell import Bell
+from jobs.crew import Crew
+from jobs.job import Kind
+from jobs.ledger import Ledger
+from models.artifact import Shelf, open_shelf
+from models.datasets import Datasets
+from models.predictor import Loaded
+from models.registry import Registry
+from models.rollout import Rollout
+from models.signing import signing_key
+from settings import Settings
+from worker.adding import Adding
+from worker.app import Trade
+from worker.learning import Learning
+from worker.predicting import Predicting
+from worker.preload import preload
+from worker.process import patiently
+from worker.swap import Swap
+from worker.training import Training
+
+log = logging.getLogger("mldeploy.worker")
+
+
+class Predict:
+    """Loads the champions before the fork; see preload."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises NoKey or BadStore."""
+        self._settings = settings
+        self._loaded = Loaded(_shelf(settings), settings.loaded_bytes)
+
+    def prepare(self) -> None:
+        preload(self._settings, self._loaded)
+
+    def doer(self, owner: str, ledger: Ledger, bell: Bell) -> Predicting:  # noqa: ARG002 - of the protocol
+        known = ledger.redis, ledger.prefix, _patient(ledger)
+        self._warm()
+        return Predicting(owner, ledger, Registry(*known), Rollout(*known), self._loaded, self._settings.predict_limit)
+
+    def _warm(self) -> None:
+        try:
+            self._loaded.warm()
+        except Exception:
+            log.exception("a model that was loaded before the fork cannot be asked here; it is left to its jobs")
+
+
+class Train:
+    def __init__(self, settings: Settings) -> None:
+        """Raises NoKey or BadStore."""
+        self._settings = settings
+        self._shelf = _shelf(settings)
+
+    def prepare(self) -> None:
+        """Tells where the store is, for who works on models and data beside the service."""
+        ledger = Ledger(self._settings)
+        ledger.guard(lambda: ledger.redis.set(ledger.prefix + "store", self._settings.store_location))
+
+    def doer(self, owner: str, ledger: Ledger, bell: Bell) -> Learning:
+        known = ledger.redis, ledger.prefix, _patient(ledger)
+        registry, datasets, store = Registry(*known), Datasets(*known), self._shelf.store
+        swap = Swap(ledger, Crew(Kind.PREDICT, ledger, bell), registry, datasets, Rollout(*known), store)
+        training = Training(registry, datasets, self._shelf, swap, self._settings)
+        return Learning(ledger, owner, training, Adding(datasets, store, self._settings.train_limit))
+
+
+def trade_of(kind: Kind, settings: Settings) -> Trade:
+    """Raises NoKey or BadStore."""
+    return Train(settings) if kind is Kind.TRAIN else Predict(settings)
+
+
+def _shelf(settings: Settings) -> Shelf:
+    return open_shelf(settings.store_location, signing_key(settings.home_path, settings.signing_key))
+
+
+def _patient(ledger: Ledger) -> Callable[[Callable[[], Any]], Any]:
+    return lambda call: patiently(lambda: ledger.guard(call))

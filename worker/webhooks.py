@@ -1,0 +1,44 @@
+"""``python -m worker.webhooks``: a worker that tells webhooks. Light: it needs no model."""
+
+import argparse
+import sys
+
+from jobs.bell import Bell
+from jobs.errors import UnsafeRedis
+from jobs.job import Kind
+from jobs.ledger import Ledger
+from settings import BadSettings, Settings, load
+from webhooks.keyring import Secrets
+from webhooks.networks import parse_networks
+from worker.delivering import Delivering
+from worker.process import patiently
+from worker.running import work
+
+
+class Tell:
+    def __init__(self, settings: Settings) -> None:
+        """Raises BadSettings."""
+        try:
+            self._networks = parse_networks(settings.webhook_networks)
+        except ValueError as error:
+            raise BadSettings(f"MLDEPLOY_WEBHOOK_NETWORKS: {error}") from None
+
+    def prepare(self) -> None:
+        """Nothing."""
+
+    def doer(self, owner: str, ledger: Ledger, bell: Bell) -> Delivering:
+        secrets = Secrets(ledger.redis, ledger.prefix, lambda call: patiently(lambda: ledger.guard(call)))
+        return Delivering(owner, ledger, bell, secrets, self._networks)
+
+
+def main() -> None:
+    argparse.ArgumentParser(prog="python -m worker.webhooks", description=__doc__).parse_args()
+    settings = load()
+    try:
+        sys.exit(work(settings, Kind.WEBHOOK, settings.webhook_workers, lambda: Tell(settings)))
+    except (UnsafeRedis, BadSettings) as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()
