@@ -1,7 +1,6 @@
 """``python -m api``: the API on granian."""
 
 import gc
-import logging
 import multiprocessing
 import sys
 from typing import Any
@@ -13,6 +12,7 @@ from granian.log import LogLevels
 from api.app import create_app
 from api.server import Server
 from api.service import make_service
+from logs import log_to_stderr
 from settings import load
 from tether import tie_to_parent
 
@@ -25,7 +25,7 @@ def load_app(_: str) -> Any:
     """Runs in each of granian's processes."""
     parent = multiprocessing.parent_process()
     tie_to_parent(parent.pid if parent else None)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s api %(process)d %(message)s")
+    log_to_stderr("api")
     server = Server(create_app(), make_service(load()))
     sys.setswitchinterval(TURN)
     gc.freeze()  # what was imported stays, and need not be looked through again and again

@@ -10,26 +10,36 @@ from msgspec import Meta, Struct
 from api import answers
 from api.body import decode, json_body
 from api.exchange import Answer, aside, exchange, service
+from api.operation import operation
 from api.problem import Refusal
 from jobs.crew import Crew
 from jobs.job import Kind
 from models import moves
 from models.card import CHAMPION, Card
 from models.faults import Fault, InvalidInput
+from models.options import ModelName
 from models.registry import MovedMeanwhile, UnknownVersion
 
 blueprint = Blueprint("aliases", __name__, url_prefix="/models/<name>")
 
 ALIAS = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+Alias = Annotated[str, Meta(pattern=f"^{ALIAS.pattern}$", description="champion, or a word of your own")]
+OF_MOVES = ("unknown-model", "unknown-version", "moved-meanwhile", "too-many-moves")
 TRIES = 3  # each as long as the workers may take to load the version
 
 Told = Annotated[str, Meta(max_length=300, description="text of at most 300 characters")]
 
 
+Whole = Annotated[  # 3.0 is an integer in JSON Schema, and not for msgspec
+    float,
+    Meta(ge=1, le=999_999_999, multiple_of=1, description="the number of a version", extra_json_schema={"type": "integer"}),
+]
+
+
 class MoveRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """``who`` and ``why`` are logged with the move."""
 
-    version: Annotated[int, Meta(ge=1, le=999_999_999, description="the number of a version")]
+    version: Whole
     who: Told = "over HTTP"
     why: Told = ""
 
@@ -46,7 +56,14 @@ class AliasAnswer(Struct, frozen=True):
 
 
 @blueprint.put("/aliases/<alias>")
-async def put_alias(name: str, alias: str) -> Answer:
+@operation(
+    "admin",
+    "Move an alias: champion serves",
+    takes=(MoveRequest,),
+    answers={200: AliasAnswer},
+    problems=("invalid-input", "cannot-serve", "too-many-aliases", *OF_MOVES),
+)
+async def put_alias(name: ModelName, alias: Alias) -> Answer:
     """champion serves: the workers load the version before it does."""
     if not ALIAS.fullmatch(alias):
         raise InvalidInput([Fault("", "an alias is a lower-case letter and at most 63 more letters, digits, - and _")])
@@ -55,14 +72,28 @@ async def put_alias(name: str, alias: str) -> Answer:
 
 
 @blueprint.delete("/aliases/<alias>")
-async def delete_alias(name: str, alias: str) -> Answer:
+@operation(
+    "admin",
+    "Take an alias away",
+    answers={200: AliasAnswer},
+    problems=("unknown-model", "unknown-version", "champion-stays", "moved-meanwhile"),
+)
+async def delete_alias(name: ModelName, alias: Alias) -> Answer:
     if alias == CHAMPION:
         raise Refusal("champion-stays", "champion serves: move it to another version, or roll back.")
     return await aside(_take_away, name, alias)
 
 
 @blueprint.post("/rollback")
-async def roll_back(name: str) -> Answer:
+@operation(
+    "admin",
+    "Back to the version that served before",
+    takes=(RollbackRequest,),
+    bodiless=True,
+    answers={200: AliasAnswer},
+    problems=("invalid-input", "nothing-before", "cannot-serve", *OF_MOVES),
+)
+async def roll_back(name: ModelName) -> Answer:
     """Back to the version that was champion before; again, and it goes one further back."""
     body = json_body()
     return await _swapping(_roll_back, name, decode(body, RollbackRequest) if body.strip() else RollbackRequest())
@@ -78,12 +109,13 @@ async def _swapping(function: Callable[..., Answer], *args: Any) -> Answer:
 
 def _move(name: str, alias: str, asked: MoveRequest) -> Answer:
     registry = service().registry
-    card = registry.known(name).cards.get(asked.version)
+    version = int(asked.version)
+    card = registry.known(name).cards.get(version)
     if card is None:
-        raise UnknownVersion(f"{name} has no version {asked.version}")
+        raise UnknownVersion(f"{name} has no version {version}")
     if alias == CHAMPION:
         _await_loaded(card)
-    registry.move(name, alias, asked.version, asked.who, asked.why)
+    registry.move(name, alias, version, asked.who, asked.why)
     return _told(name)
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from enum import EnumType
 from functools import lru_cache
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 from urllib.parse import parse_qsl
@@ -11,7 +12,7 @@ from werkzeug.http import parse_dict_header, parse_options_header
 
 from api.exchange import exchange
 from api.problem import Refusal
-from models.checker import refuse_duplicates
+from models.checker import fault_of, refuse_duplicates
 from models.faults import Fault, InvalidInput, MalformedInput
 
 SPELLINGS = 100  # of a header, or queries, that are remembered …
@@ -19,6 +20,7 @@ MOST_OPTIONS = 100_000  # bytes
 LONGEST = 300  # … unless they are longer
 
 T = TypeVar("T", bound=msgspec.Struct)
+U = TypeVar("U", bound=msgspec.Struct)
 P = TypeVar("P")
 
 
@@ -56,16 +58,21 @@ def decode(body: bytes, type_: type[T]) -> T:
     """A small JSON object of a known form. Raises MalformedInput, InvalidInput, or Refusal if it is not small."""
     if len(body) > MOST_OPTIONS:
         raise Refusal("body-too-large", f"options have at most {MOST_OPTIONS:,} bytes")
+    decoded = read_json(body, type_, lambda error: _fault(error, type_))
+    refuse_duplicates(body)
+    return decoded
+
+
+def read_json(body: bytes | msgspec.Raw, type_: type[P], fault: Callable[[msgspec.ValidationError], Fault] = fault_of) -> P:
+    """JSON of a known form, in which a name may be given twice. Raises MalformedInput or InvalidInput."""
     try:
-        decoded = msgspec.json.decode(body, type=type_)
+        return msgspec.json.decode(body, type=type_)
     except msgspec.ValidationError as error:
-        raise InvalidInput([_fault(error, type_)]) from None
+        raise InvalidInput([fault(error)]) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedInput(str(error)) from None
     except RecursionError:
         raise MalformedInput("nested too deeply") from None
-    refuse_duplicates(body)
-    return decoded
 
 
 def query_of(type_: type[T]) -> Callable[[], T]:
@@ -73,22 +80,49 @@ def query_of(type_: type[T]) -> Callable[[], T]:
 
     @remembered
     def read_query(text: str) -> T:
-        return from_texts(dict(reversed(parse_qsl(text))), type_)  # the first of several counts
+        return from_texts(_given(text), type_)
 
     return lambda: read_query(exchange().query)
+
+
+def queries_of(first: type[T], also: type[U]) -> Callable[[], tuple[T, U]]:
+    """The same of two forms at once. Raises InvalidInput."""
+
+    @remembered
+    def read_query(text: str) -> tuple[T, U]:
+        given = _given(text)
+        beside = {name: given.pop(name) for name in also.__struct_fields__ if name in given}
+        return from_texts(given, first), from_texts(beside, also)
+
+    return lambda: read_query(exchange().query)
+
+
+def _given(query: str) -> dict[str, str]:
+    """The first of several counts. One without a value is none that was left out: its variable was not set, most likely."""
+    return dict(reversed(parse_qsl(query, keep_blank_values=True)))
 
 
 def from_texts(given: dict[str, str], type_: type[T]) -> T:
     """Texts as one form; a field that is no single value comes as JSON. Raises InvalidInput."""
     try:
-        return msgspec.convert({name: _value(name, text) for name, text in given.items()}, type_, strict=False)
+        objects = _objects(type_)
+        values = {name: _from_json(name, text) if name in objects else text for name, text in given.items()}
+        found = msgspec.convert(values, type_, strict=False)
     except msgspec.ValidationError as error:
         raise InvalidInput([_fault(error, type_)]) from None
+    for name in given:
+        if getattr(found, name) is None:  # what the text "null" is to msgspec
+            raise InvalidInput([Fault(f"/{name}", f"expected {_taken(get_type_hints(type_, include_extras=True)[name])}")])
+    return found
 
 
-def _value(name: str, text: str) -> Any:
-    if not text.lstrip().startswith("{"):
-        return text
+@lru_cache
+def _objects(type_: type[msgspec.Struct]) -> set[str]:
+    """The fields that are no single value."""
+    return {field.name for field in msgspec.structs.fields(type_) if field.default_factory is dict}
+
+
+def _from_json(name: str, text: str) -> Any:
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -99,6 +133,11 @@ def preferred_wait(most: float) -> float:
     """Seconds of `Prefer: wait` (RFC 7240); 0 without one. A preference that cannot be met is no error."""
     prefer = exchange().headers.get("prefer")
     return min(_wait(prefer), most) if prefer else 0.0
+
+
+def prefers_async() -> bool:
+    prefer = exchange().headers.get("prefer")
+    return prefer is not None and "respond-async" in parse_dict_header(prefer)
 
 
 @remembered
@@ -124,6 +163,8 @@ def _taken(hint: Any) -> str:
     """What a field takes, from its own definition; empty if that tells nothing."""
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(map(str, get_args(hint)))
+    if isinstance(hint, EnumType):
+        return "one of " + ", ".join(hint)
     if hint is bool:
         return "true or false"
     notes = [note for note in getattr(hint, "__metadata__", ()) if isinstance(note, msgspec.Meta)]

@@ -6,20 +6,25 @@ import msgspec
 from flask import Blueprint
 from msgspec import Struct
 
-from api import answers
-from api.exchange import Answer, aside, exchange, service
+from api import answers, own
+from api.body import query_of
+from api.exchange import Answer, aside, service
 from api.ids import new_id
+from api.operation import operation
 from api.problem import Refusal
 from api.submit import submit
-from api.table import TAKEN, is_table, upload
+from api.table import TABLES, TAKEN, is_table, upload
+from api.terms import SubmitQuery, terms_of
+from jobs.answer import JobAnswer
 from jobs.job import Job, Kind
-from models.datasets import UnknownDataset
+from models.datasets import DatasetRecord, shown
 from models.faults import Fault, InvalidInput
 from models.feature import FeatureType
-from models.options import AddTask
+from models.options import AddTask, DatasetName
 
 blueprint = Blueprint("datasets", __name__, url_prefix="/datasets")
 
+submit_query = query_of(SubmitQuery)
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
@@ -43,55 +48,59 @@ class DatasetList(Struct, frozen=True):
 
 
 @blueprint.get("")
+@operation("any", "The caller's data sets", answers={200: DatasetList})
 async def list_datasets() -> Answer:
     return await aside(_list)
 
 
 @blueprint.get("/<name>")
-async def show_dataset(name: str) -> Answer:
-    return answers.json(await aside(_answer, name))
+@operation("any", "A data set", answers={200: DatasetAnswer}, problems=("unknown-dataset",))
+async def show_dataset(name: DatasetName) -> Answer:
+    return await aside(_show, name)
 
 
 @blueprint.post("/<name>")
-async def add_rows(name: str) -> Answer:
+@operation(
+    "train",
+    "Add rows to a data set",
+    query=(SubmitQuery,),
+    takes=TABLES,
+    submits=True,
+    answers={200: JobAnswer, 202: JobAnswer},
+    problems=("bad-table", "too-many-datasets"),
+)
+async def add_rows(name: DatasetName) -> Answer:
     """A job that adds the rows of the body; it makes the data set if there is none."""
     if not NAME.fullmatch(name):
         raise InvalidInput([Fault("", "a data set's name has at most 64 lower-case letters, digits, - and _")])
-    if exchange().query:
-        raise InvalidInput([Fault("", "rows are added without options")])
+    terms = terms_of(submit_query())
     if not is_table():
         raise Refusal("unsupported-media-type", f"send {TAKEN}")
     sent = await aside(upload)
-    record = (await aside(service().datasets.find, name)).record
+    record = (await aside(own.find, name)).record
     others = set(sent.columns) ^ set(record.types) if record and sent.columns else set()
     if record and others and sent.format == "csv":
         differ = f"{', '.join(sorted(others))[:300]} differ"
         raise Refusal("bad-table", f"the columns are not those of {name} ({', '.join(record.types)[:500]}): {differ}")
     if record is None and len(await aside(service().datasets.names)) >= service().settings.max_models:
         raise Refusal("too-many-datasets", "There are as many data sets as may be.")
-    task = msgspec.json.encode(AddTask(name, sent.format))
-    return await submit(Job(await new_id(), Kind.DATASET, name, 0, sent.rows, sent.body, task))
+    place = await aside(own.place, name)
+    task = msgspec.json.encode(AddTask(place, sent.format))
+    return await submit(Job(await new_id(), Kind.DATASET, place, 0, sent.rows, sent.body, task, terms=terms))
 
 
 def _list() -> Answer:
-    names = service().datasets.names()
-    return answers.json(DatasetList([answer for name in names if (answer := _found(name))]))
+    records = [record for name in own.names() if (record := own.find(name).record)]
+    return answers.json(DatasetList([_answer(record) for record in records]))
 
 
-def _answer(name: str) -> DatasetAnswer:
-    found = _found(name)
-    if found is None:
-        known = ", ".join(service().datasets.names()) or "none yet"
-        raise UnknownDataset(f"there is no data set {name[:64]}; there are: {known}")
-    return found
+def _show(name: str) -> Answer:
+    return answers.json(_answer(own.get(name)))
 
 
-def _found(name: str) -> DatasetAnswer | None:
-    record = service().datasets.find(name).record
-    if record is None:
-        return None
+def _answer(record: DatasetRecord) -> DatasetAnswer:
     return DatasetAnswer(
-        name=record.name,
+        name=shown(record.name),
         rows=record.rows,
         target=record.target or None,
         weight=record.weight or None,

@@ -1,13 +1,14 @@
 """One request, as every view finds it: ``exchange()``. Set by the server, in the context of the request's own task."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextvars import ContextVar, copy_context
 from functools import partial
 from typing import NamedTuple, ParamSpec, TypeVar
 
 from msgspec import Struct
 
+from access.keys import Key
 from api.service import Service
 from api.turns import Turn
 
@@ -23,8 +24,17 @@ class Answer(NamedTuple):
     headers: list[tuple[str, str]]
 
 
+class Stream(NamedTuple):
+    """An answer whose body comes bit by bit."""
+
+    chunks: AsyncGenerator[bytes, None]
+    headers: list[tuple[str, str]]
+    status: int = 200
+
+
 class Exchange(Struct):
-    """``headers`` have lower-case names; ``body`` is whole."""
+    """``headers`` have lower-case names; ``body`` is whole. ``key`` is the caller's, none while no key was ever made; ``notes``
+    are headers for whatever is answered. ``repeatable``: the hash of the Idempotency-Key, ``fingerprint`` that of the request."""
 
     service: Service
     method: str
@@ -33,6 +43,20 @@ class Exchange(Struct):
     headers: Mapping[str, str]
     body: bytes = b""
     turn: Turn | None = None
+    key: Key | None = None
+    notes: list[tuple[str, str]] = []
+    repeatable: str = ""
+    fingerprint: str = ""
+
+    @property
+    def caller(self) -> str:
+        """The id of the API key; empty without keys."""
+        return self.key.id if self.key else ""
+
+    @property
+    def is_admin(self) -> bool:
+        """Without keys everybody is."""
+        return self.key is None or self.key.may("admin")
 
 
 _current: ContextVar[Exchange] = ContextVar("exchange")

@@ -5,6 +5,7 @@ from msgspec import Struct
 
 from api import answers
 from api.exchange import Answer, aside, service
+from api.operation import operation
 from jobs.job import WORKERS, Kind
 
 blueprint = Blueprint("health", __name__, url_prefix="/health")
@@ -25,11 +26,13 @@ class Ready(Struct, frozen=True):
 
 
 @blueprint.get("/live")
+@operation("open", "This process answers", answers={200: Live})
 async def live() -> Answer:
     return answers.json(Live("live"))
 
 
 @blueprint.get("/ready")
+@operation("open", "It can accept jobs, and who is there to do them", answers={200: Ready}, problems=("unavailable",))
 async def ready() -> Answer:
     """503 when Redis does not answer. Workers that are away are no reason to refuse jobs: they wait."""
     return await aside(_ready)

@@ -4,11 +4,15 @@ from typing import Any
 
 from flask import Blueprint
 from msgspec import Struct
+from msgspec.structs import replace
 
 from api import answers
 from api.exchange import Answer, aside, service
+from api.operation import Media, operation
 from models.card import Card
+from models.datasets import shown
 from models.moves import Move
+from models.options import ModelName, VersionName
 from models.packaged import packaged_schema
 from models.registry import Model, UnknownModel, UnknownVersion
 from models.schema import Schema
@@ -49,22 +53,33 @@ class VersionAnswer(Struct, frozen=True):
 
 
 @blueprint.get("/models")
+@operation("any", "The models", answers={200: ModelList})
 async def list_models() -> Answer:
     return await aside(_list)
 
 
 @blueprint.get("/models/<name>")
-async def show_model(name: str) -> Answer:
+@operation(
+    "any", "A model: what it takes, its versions, how they were judged", answers={200: ModelAnswer}, problems=("unknown-model",)
+)
+async def show_model(name: ModelName) -> Answer:
     return await aside(_show, name)
 
 
 @blueprint.get("/models/<name>/schema")
-async def show_schema(name: str) -> Answer:
+@operation(
+    "any",
+    "JSON Schema of one measurement",
+    answers={200: Media("application/schema+json", dict)},
+    problems=("unknown-model", "unknown-version"),
+)
+async def show_schema(name: ModelName) -> Answer:
     return await aside(_show_schema, name)
 
 
 @blueprint.get("/models/<name>/versions/<version>")
-async def show_version(name: str, version: str) -> Answer:
+@operation("any", "A version's card", answers={200: VersionAnswer}, problems=("unknown-model", "unknown-version"))
+async def show_version(name: ModelName, version: VersionName) -> Answer:
     """By its number or an alias."""
     return await aside(_show_version, name, version)
 
@@ -78,7 +93,7 @@ def _list() -> Answer:
 def _show(name: str) -> Answer:
     model = _model(name)
     schema = _champion_schema(model)
-    cards = list(model.cards.values())
+    cards = [_told(card) for card in model.cards.values()]
     shown = schema.json_schema() if schema else None
     return answers.json(ModelAnswer(name, model.aliases, shown, cards, model.moves, model.notes))
 
@@ -99,7 +114,12 @@ def _show_version(name: str, reference: str) -> Answer:
         raise UnknownVersion(f"{name} has no version {reference[:64]}; it has {known}")
     aliases = [alias for alias, version in model.aliases.items() if version == number]
     moved = [move for move in model.moves if number in (move.from_version, move.to_version)]
-    return answers.json(VersionAnswer(card, aliases, moved, model.notes.get(number, [])))
+    return answers.json(VersionAnswer(_told(card), aliases, moved, model.notes.get(number, [])))
+
+
+def _told(card: Card) -> Card:
+    """Its data set by the name that was given."""
+    return replace(card, data=replace(card.data, dataset=shown(card.data.dataset)))
 
 
 def _model(name: str) -> Model:

@@ -1,23 +1,28 @@
 """POST /predict: measurements in, a job out."""
 
-from typing import Annotated, Literal
+from collections.abc import Awaitable, Callable
+from typing import Literal, TypeVar
 
 import msgspec
 from flask import Blueprint
-from msgspec import Meta, Struct
 
 from api.body import json_body, query_of
-from api.exchange import Answer, aside, service
-from api.ids import new_id
+from api.exchange import Answer, aside, exchange, service
+from api.ids import common_id, new_id
+from api.operation import operation
 from api.submit import submit
+from api.terms import SubmitQuery, terms_of
+from jobs.answer import JobAnswer
 from jobs.errors import AfterFailed, LedgerUnavailable, Moved
-from jobs.job import NOTHING, Expectation, Job, Kind
+from jobs.job import NOTHING, Expectation, Job, Kind, Terms
 from models.card import CHAMPION, Card
 from models.faults import Fault, InvalidInput, TooManyRows
-from models.options import ModelName, PredictOptions, TrainOptions, TrainTask
+from models.options import ModelName, PredictOptions, TrainOptions, TrainTask, VersionName
 from models.packaged import packaged_schema
 from models.registry import UnknownModel, UnknownVersion
 from models.schema import Measurements, Schema
+
+T = TypeVar("T")
 
 blueprint = Blueprint("predict", __name__)
 
@@ -27,13 +32,11 @@ MOVES = 5  # of an alias, while one request is answered
 RESERVATIONS = 3  # tries; each failed training costs one
 
 
-class PredictQuery(Struct, frozen=True, forbid_unknown_fields=True):
+class PredictQuery(SubmitQuery, frozen=True, forbid_unknown_fields=True):
     """``version`` is a number or an alias. ``extra``: what becomes of fields that the model does not take."""
 
     model: ModelName = ""
-    version: Annotated[
-        str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$(?!\n)", description="a number or an alias such as champion")
-    ] = CHAMPION
+    version: VersionName = CHAMPION
     proba: bool = False
     extra: Literal["refuse", "drop"] = "refuse"
 
@@ -42,17 +45,36 @@ predict_query = query_of(PredictQuery)
 
 
 @blueprint.post("/predict")
+@operation(
+    "predict",
+    "Predict one measurement or many",
+    query=(PredictQuery,),
+    takes=(Measurements,),
+    submits=True,
+    answers={200: JobAnswer, 202: JobAnswer},
+    problems=("unknown-model", "unknown-version", "too-many-rows", "too-many-models"),
+)
 async def predict() -> Answer:
-    asked = predict_query()
-    name = asked.model or service().settings.default_model
-    body, registry = json_body(), service().registry
+    asked, body, terms = predict_query(), json_body(), terms_of(predict_query())
+    return await with_version(asked, lambda _: body, lambda jobs: submit(*jobs), terms)
+
+
+Jobs = tuple[Job, ...]
+
+
+async def with_version(
+    asked: PredictQuery, body_for: Callable[[Schema], bytes], then: Callable[[Jobs], Awaitable[T]], terms: Terms
+) -> T:
+    """What ``then`` makes of the jobs that predict a body with the version that serves, or is asked for; again, with what serves
+    now, if that has moved meanwhile. ``body_for`` makes the body for a schema."""
+    name, registry = asked.model or service().settings.default_model, service().registry
     recalled = registry.recall(name, asked.version)
     card = recalled or await aside(registry.look_up, name, asked.version)
     for _ in range(MOVES):
         if card is None:
-            return await _train_first(name, asked, body)
+            return await _train_first(name, asked, body_for, then, terms)
         try:
-            measured = await _check(card.schema, body, asked)
+            measured = await _check(card.schema, body_for, asked)
             _check_probabilities(card, asked)
         except InvalidInput:
             now = await aside(registry.look_up, name, asked.version) if card is recalled else card
@@ -63,15 +85,19 @@ async def predict() -> Answer:
         _check_size(measured, card.schema, asked.proba)
         expects = Expectation(*registry.expectation(name, asked.version, card.version))
         try:
-            return await submit(await _job(name, card.version, measured, asked.proba, expects=expects))
+            return await then((await _job(name, card.version, measured, asked.proba, terms, expects=expects),))
         except Moved:
             card = await aside(registry.look_up, name, asked.version)
     raise LedgerUnavailable(f"{asked.version} of {name} keeps moving")
 
 
-async def _check(schema: Schema, body: bytes, asked: PredictQuery) -> Measurements:
+async def _check(schema: Schema, body_for: Callable[[Schema], bytes], asked: PredictQuery) -> Measurements:
     most, drop = service().settings.max_rows, asked.extra == "drop"
-    return schema.check(body, most, drop) if len(body) < LARGE else await aside(schema.check, body, most, drop)
+
+    def check() -> Measurements:
+        return schema.check(body_for(schema), most, drop)
+
+    return check() if len(exchange().body) < LARGE else await aside(check)
 
 
 def _check_probabilities(card: Card, asked: PredictQuery) -> None:
@@ -84,32 +110,42 @@ def _check_size(measured: Measurements, schema: Schema, proba: bool) -> None:
         raise TooManyRows(f"{len(measured.rows)} rows of {len(schema.classes)} probabilities; at most {MOST_PROBABILITIES}")
 
 
-async def _train_first(name: str, asked: PredictQuery, body: bytes) -> Answer:
+async def _train_first(
+    name: str, asked: PredictQuery, body_for: Callable[[Schema], bytes], then: Callable[[Jobs], Awaitable[T]], terms: Terms
+) -> T:
     """There is no model yet: the first request reserves a version and a training for it, and all wait for that one."""
     schema, registry = packaged_schema(name), service().registry
     if asked.version != CHAMPION or schema is None:
-        raise await aside(_unknown, name, asked.version)
-    measured = await _check(schema, body, asked)
+        raise await aside(unknown, name, asked.version)
+    measured = await _check(schema, body_for, asked)
     for _ in range(RESERVATIONS):
-        reserved = await aside(registry.reserve, name, await new_id())
+        reserved = await aside(registry.reserve, name, await common_id())
         options = msgspec.json.encode(TrainTask(TrainOptions(model=name)))
         training = Job(reserved.job_id, Kind.TRAIN, name, reserved.version, 0, b"", options)
-        job = await _job(name, reserved.version, measured, asked.proba, after=reserved.job_id)
+        job = await _job(name, reserved.version, measured, asked.proba, terms, after=reserved.job_id)
         try:
-            return await submit(training, job)
+            return await then((training, job))
         except AfterFailed:
             await aside(registry.abandon, name, reserved)
     raise AfterFailed(f"{name} could not be trained {RESERVATIONS} times")
 
 
 async def _job(
-    name: str, version: int, measured: Measurements, proba: bool, after: str = "", expects: Expectation = NOTHING
+    name: str,
+    version: int,
+    measured: Measurements,
+    proba: bool,
+    terms: Terms,
+    after: str = "",
+    expects: Expectation = NOTHING,
 ) -> Job:
     options = msgspec.json.encode(PredictOptions(measured.single, proba))
-    return Job(await new_id(), Kind.PREDICT, name, version, len(measured.rows), measured.pack(), options, after, expects=expects)
+    rows = len(measured.rows)
+    return Job(await new_id(), Kind.PREDICT, name, version, rows, measured.pack(), options, after, expects, terms)
 
 
-def _unknown(name: str, reference: str) -> UnknownModel | UnknownVersion:
+def unknown(name: str, reference: str) -> UnknownModel | UnknownVersion:
+    """Why there is no card for this; not to be called on the event loop."""
     model = service().registry.model(name)
     if model is None:
         known = ", ".join(service().registry.names()) or "none yet"

@@ -7,9 +7,12 @@ import msgspec
 from msgspec import Struct
 from werkzeug.exceptions import HTTPException
 
+from access.rates import RatesUnavailable
+from api.dialects import error_members
 from api.exchange import Answer, exchange
 from api.swaps import TooManyMoves
-from jobs.errors import AfterFailed, LaneFull, LedgerFull, LedgerUnavailable, Moved
+from jobs.errors import AfterFailed, KeyReused, LaneFull, LedgerFull, LedgerUnavailable, Moved
+from jobs.failures import TYPE
 from models.datasets import UnknownDataset
 from models.faults import Fault, InvalidInput, MalformedInput, TooManyRows
 from models.moves import NothingToRollBackTo
@@ -18,8 +21,7 @@ from models.rollout import CannotServe
 
 log = logging.getLogger("mldeploy.api")
 
-TYPE = "urn:problem-type:mldeploy:"
-RETRY_AFTER = {429: "1", 503: "1"}
+TRY_AGAIN = (429, 503)
 
 
 class TooManyUploads(Exception):
@@ -30,10 +32,18 @@ class SlowBody(Exception):
     """The body did not arrive in time."""
 
 
-# code: (status, title). Those without a status are of failed jobs, not of requests.
-PROBLEMS: dict[str, tuple[int | None, str]] = {
+class RateLimited(Exception):
+    """The key has made as many requests as it may. ``retry_after``: seconds until the next one."""
+
+    def __init__(self, detail: str, retry_after: int) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
+# By code: the status of the answer, and the title.
+PROBLEMS: dict[str, tuple[int, str]] = {
     "malformed-input": (400, "The body is not JSON"),
-    "bad-table": (422, "The body is not a table that can be trained on"),
+    "bad-table": (422, "The table cannot be used"),
     "invalid-input": (422, "The input is not what is taken"),
     "slow-body": (408, "The body did not arrive in time"),
     "too-many-rows": (422, "Too many measurements in one request"),
@@ -51,9 +61,18 @@ PROBLEMS: dict[str, tuple[int | None, str]] = {
     "too-many-datasets": (409, "There are as many data sets as may be"),
     "unknown-job": (404, "There never was such a job"),
     "forgotten-job": (410, "The job has been forgotten"),
-    "job-running": (409, "The job is running"),
     "job-final": (409, "The job has ended already"),
     "too-many-models": (409, "There are as many models as may be"),
+    "unauthorized": (401, "A key is needed"),
+    "forbidden": (403, "The key may not do this"),
+    "foreign-host": (403, "The request is for another host"),
+    "foreign-origin": (403, "The request comes from another site"),
+    "rate-limited": (429, "Too many requests with this key"),
+    "bad-idempotency-key": (400, "This Idempotency-Key is not taken"),
+    "idempotency-key-reused": (422, "The Idempotency-Key came with another request"),
+    "prediction-failed": (422, "There is no prediction"),
+    "not-in-time": (504, "The job is not done yet"),
+    "too-many-waiting": (503, "Too many clients wait"),
     "too-many-uploads": (503, "Too many requests are being received"),
     "lane-full": (429, "Too much is waiting"),
     "unavailable": (503, "The queue does not answer"),
@@ -61,17 +80,6 @@ PROBLEMS: dict[str, tuple[int | None, str]] = {
     "not-found": (404, "There is nothing here"),
     "method-not-allowed": (405, "The method is not allowed here"),
     "internal-error": (500, "Something went wrong in the service"),
-    "canceled": (None, "The job was canceled"),
-    "worker-died": (None, "The worker died"),
-    "time-limit": (None, "The job took too long"),
-    "out-of-memory": (None, "The job ran out of memory"),
-    "prediction-failed": (None, "The model raised an error"),
-    "model-missing": (None, "The version does not exist"),
-    "corrupt-artifact": (None, "The model's file was altered"),
-    "bad-training-data": (None, "The training set cannot be used"),
-    "training-failed": (None, "The training failed"),
-    "adding-failed": (None, "The rows could not be added"),
-    "store-failed": (None, "The store did not take or give what it should"),
 }
 
 CODES: dict[type[Exception], str] = {
@@ -94,9 +102,15 @@ CODES: dict[type[Exception], str] = {
     LedgerFull: "full",
     AfterFailed: "unavailable",
     Moved: "unavailable",
+    KeyReused: "idempotency-key-reused",
+    RateLimited: "rate-limited",
+    RatesUnavailable: "unavailable",
 }
 
-ROUTES = "/predict, /train, /result/<id>, /models, /datasets, /health/live and /health/ready"
+ROUTES = (
+    "/predict, /train, /result/<id>, /jobs, /models, /datasets, /health/live, /health/ready, /v2, /invocations, /docs and "
+    "/openapi.json"
+)
 
 HTTP_CODES = {404: "not-found", 405: "method-not-allowed", 413: "body-too-large", 415: "unsupported-media-type"}
 
@@ -106,7 +120,8 @@ DETAILS = {
 
 
 class Problem(Struct, frozen=True, omit_defaults=True):
-    """``errors`` points at what is wrong with the input."""
+    """``errors`` points at what is wrong with the input. ``error``, ``error_code`` and ``message`` are for clients of other
+    protocols (api/dialects.py)."""
 
     type: str
     title: str
@@ -114,32 +129,25 @@ class Problem(Struct, frozen=True, omit_defaults=True):
     detail: str
     instance: str
     errors: list[Fault] = []
-
-
-class JobError(Struct, frozen=True):
-    """Why a job failed, in the words of a problem."""
-
-    type: str
-    title: str
-    detail: str
+    error: str = ""
+    error_code: str = ""
+    message: str = ""
 
 
 class Refusal(Exception):
     """A request that is refused for a reason of HTTP alone."""
 
-    def __init__(self, code: str, detail: str) -> None:
+    def __init__(self, code: str, detail: str, *headers: tuple[str, str]) -> None:
         super().__init__(detail)
         self.code = code
-
-
-def job_error(code: str, detail: str) -> JobError:
-    return JobError(TYPE + code, PROBLEMS[code][1], detail)
+        self.headers = headers
 
 
 def answer(error: Exception) -> Answer:
     """Whatever went wrong with a request, as it is told to its client."""
     if isinstance(error, Refusal):
-        return _answer(error.code, str(error))
+        told = _answer(error.code, str(error))
+        return told._replace(headers=[*told.headers, *error.headers])
     if isinstance(error, HTTPException):
         return _http_error(error)
     code = next((code for kind, code in CODES.items() if isinstance(error, kind)), None)
@@ -147,7 +155,7 @@ def answer(error: Exception) -> Answer:
         log.exception("%s %r", exchange().method, exchange().path, exc_info=error)
         return _answer("internal-error", "The error has been logged.")
     faults = error.faults if isinstance(error, InvalidInput) else []
-    return _answer(code, DETAILS.get(code, str(error)), faults)
+    return _answer(code, DETAILS.get(code, str(error)), faults, getattr(error, "retry_after", 1))
 
 
 def _http_error(error: HTTPException) -> Answer:
@@ -171,13 +179,15 @@ def _http_detail(code: str, error: HTTPException) -> str:
     return f"There is no route {path}; there are {ROUTES}."
 
 
-def _answer(code: str, detail: str, faults: list[Fault] | None = None) -> Answer:
+def _answer(code: str, detail: str, faults: list[Fault] | None = None, retry_after: int = 1) -> Answer:
     status, title = PROBLEMS[code]
-    return _respond(Problem(TYPE + code, title, status or 500, detail, exchange().path, faults or []))
+    return _respond(Problem(TYPE + code, title, status, detail, exchange().path, faults or []), retry_after)
 
 
-def _respond(problem: Problem) -> Answer:
+def _respond(problem: Problem, retry_after: int = 1) -> Answer:
     headers = [("Content-Type", "application/problem+json")]
-    if problem.status in RETRY_AFTER:
-        headers.append(("Retry-After", RETRY_AFTER[problem.status]))
-    return Answer(msgspec.json.encode(problem), problem.status, headers)
+    if problem.status in TRY_AGAIN:
+        headers.append(("Retry-After", str(retry_after)))
+    members = error_members(problem.instance, problem.status, problem.detail, problem.errors)
+    told = msgspec.structs.replace(problem, **members) if members else problem
+    return Answer(msgspec.json.encode(told), problem.status, headers)

@@ -5,11 +5,13 @@ from typing import Annotated
 from flask import Blueprint
 from msgspec import Meta, Struct
 
-from api import answers
+from api import answers, events
 from api.body import query_of
-from api.exchange import Answer, aside, service
-from api.ids import verifies
+from api.exchange import Answer, Stream, aside, exchange, service
+from api.ids import JobId, check_id
+from api.operation import Media, operation
 from api.problem import Refusal
+from jobs.answer import JobAnswer
 from jobs.job import Record
 
 blueprint = Blueprint("result", __name__)
@@ -26,29 +28,51 @@ class ResultQuery(Struct, frozen=True, forbid_unknown_fields=True):
 result_query = query_of(ResultQuery)
 
 
-@blueprint.get("/result/<job_id>")
-async def result(job_id: str) -> Answer:
+@blueprint.get("/result/<job_id>")  # type: ignore[type-var]
+@operation(
+    "any",
+    "A job, and its result when it has ended",
+    query=(ResultQuery,),
+    headers=("Last-Event-ID",),
+    answers={200: (JobAnswer, Media("text/event-stream", events.JobEvent)), 202: JobAnswer, 204: None},
+    problems=("unknown-job", "forgotten-job", "too-many-waiting"),
+)
+async def result(job_id: JobId) -> Answer | Stream:
+    """With `Accept: text/event-stream` each step as it comes. An event is named `queued`, `running`, `progress`, `succeeded`,
+    `failed`, `canceled` or `expired`, its data is the job; the stream ends after the last four. 204 if that was seen already."""
     seconds = min(result_query().wait, service().settings.max_wait)
-    await _check_id(job_id)
+    await check_id(job_id)
     waiters = service().waiters
+    if "text/event-stream" in (exchange().headers.get("accept") or ""):
+        return await _stream(job_id)
     return answers.of_record(_found(await (waiters.wait(job_id, seconds) if seconds else waiters.read(job_id))))
 
 
 @blueprint.delete("/result/<job_id>")
-async def cancel(job_id: str) -> Answer:
-    await _check_id(job_id)
+@operation(
+    "any",
+    "Cancel a job",
+    answers={200: JobAnswer, 202: JobAnswer},
+    problems=("unknown-job", "forgotten-job", "job-final"),
+)
+async def cancel(job_id: JobId) -> Answer:
+    """200 if it is canceled, 202 while it is being stopped: it will be canceled, whatever comes."""
+    await check_id(job_id)
     state, rings = await aside(service().ledger.cancel, job_id)
     service().bell.ring(rings)
-    if state == "running":
-        raise Refusal("job-running", "A job can be canceled while it is queued; this one has started.")
-    if state not in ("canceled", "missing"):
+    if state not in ("canceled", "canceling", "missing"):
         raise Refusal("job-final", f"The job has {state} already.")
     return answers.of_record(_found(await service().waiters.read(job_id)))
 
 
-async def _check_id(job_id: str) -> None:
-    if not await verifies(job_id):
-        raise Refusal("unknown-job", "No job was ever given this id here.")
+async def _stream(job_id: str) -> Answer | Stream:
+    waiters, last_id = service().waiters, exchange().headers.get("last-event-id") or ""
+    if waiters.is_full:
+        raise Refusal("too-many-waiting", "As many clients wait as may: ask again without waiting.")
+    record = _found(await waiters.read(job_id))
+    if events.is_over(record, last_id):
+        return Answer(b"", 204, [])
+    return events.stream(waiters, job_id, last_id)
 
 
 def _found(record: Record | None) -> Record:

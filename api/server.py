@@ -7,14 +7,19 @@ holds nobody up. Flask's own context of a request is not made: it took half of t
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing, suppress
 from typing import Any
 
 from flask import Flask
-from werkzeug.exceptions import RequestEntityTooLarge
+from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
 from api import problem
-from api.exchange import Answer, Exchange, begin
+from api.admission import Admission
+from api.exchange import Answer, Exchange, Stream, begin
+from api.operation import Operation, operation_of
 from api.problem import SlowBody, TooManyUploads
+from api.repeats import accepted_before
 from api.routes import Routes
 from api.service import Service
 from api.turns import Turns
@@ -25,7 +30,7 @@ MOST_RECEIVED = 25  # times the largest body, of all bodies being received
 
 READS = ("GET", "HEAD", "OPTIONS")
 
-View = Callable[..., Awaitable[Answer]]
+View = Callable[..., Awaitable[Answer | Stream]]
 
 
 class Server:
@@ -36,6 +41,7 @@ class Server:
         self._views: dict[str, View] = app.view_functions  # type: ignore[assignment]
         self._routes = Routes(app.url_map)
         self._turns = Turns()
+        self._admission = Admission(service.settings, service.keys, service.rates, service.on_loop, service.threads)
         self._max_body = service.settings.max_body
         self._room = self._max_body * MOST_RECEIVED
         self._receiving: dict[asyncio.Task[Any], float] = {}  # -> when it has lasted too long
@@ -45,37 +51,71 @@ class Server:
         self._warming = loop.create_task(self._service.warm())
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
-        loop.run_until_complete(self._service.waiters.close())
+        loop.run_until_complete(self._close())
+
+    async def _close(self) -> None:
+        await self._admission.close()
+        await self._service.waiters.close()
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
         if scope.proto != "http":
             protocol.close(403)
             return
-        body, status, headers = await self._answer(scope, protocol)
-        if scope.method == "HEAD":
-            protocol.response_empty(status, headers)
+        answer = await self._answer(scope, protocol)
+        if isinstance(answer, Stream):
+            await _send(answer, scope.method, protocol)
+        elif scope.method == "HEAD" or answer.status == 204:
+            protocol.response_empty(answer.status, answer.headers)
         else:
-            protocol.response_bytes(status, headers, body)
+            protocol.response_bytes(answer.status, answer.headers, answer.body)
 
-    async def _answer(self, scope: Any, protocol: Any) -> Answer:
+    async def _answer(self, scope: Any, protocol: Any) -> Answer | Stream:
         exchange = Exchange(self._service, scope.method, scope.path, scope.query_string, scope.headers)
         begin(exchange)
         try:
-            if scope.method not in READS or "content-length" in scope.headers:
-                exchange.body = await self._receive(scope, protocol)
-            if scope.method in READS:
-                self._turns.note_read()
-            else:  # with the whole body here: one who sends slowly keeps nobody from a turn
-                exchange.turn = await self._turns.take()
-            endpoint, arguments = self._routes.match(scope.method, scope.path)
-            if scope.method == "OPTIONS":
-                return Answer(b"", 204, [("Allow", ", ".join(self._routes.allowed(scope.path)))])
-            return await self._views[endpoint](**arguments)
+            answer = await self._answer_well(exchange, scope, protocol)
         except Exception as error:  # noqa: BLE001 - whatever it is becomes a problem, and is logged if it is ours
-            return problem.answer(error)
+            answer = problem.answer(error)
         finally:
             if exchange.turn:
                 exchange.turn.end()
+        if exchange.notes:
+            answer.headers.extend(exchange.notes)
+        return answer
+
+    async def _answer_well(self, exchange: Exchange, scope: Any, protocol: Any) -> Answer | Stream:
+        view, operation, arguments = await self._admitted(exchange)
+        if exchange.method not in READS or "content-length" in exchange.headers:
+            exchange.body = await self._receive(scope, protocol)
+        if exchange.method in READS:
+            self._turns.note_read()
+        else:  # with the whole body here: one who sends slowly keeps nobody from a turn
+            exchange.turn = await self._turns.take()
+        before = await accepted_before() if operation.submits else None
+        if before:
+            return before
+        await self._admission.spend(exchange)
+        if exchange.method == "OPTIONS":
+            return Answer(b"", 204, [("Allow", ", ".join(self._routes.allowed(exchange.path)))])
+        return await view(**arguments)
+
+    async def _admitted(self, exchange: Exchange) -> tuple[View, Operation, dict[str, Any]]:
+        """Whom nobody knows is not told either what there is."""
+        try:
+            endpoint, arguments = self._routes.match(exchange.method, exchange.path)
+        except HTTPException as error:
+            if not self._is_open(exchange.path, error):
+                await self._admission.enter(exchange, "any")
+            raise
+        view = self._views[endpoint]
+        operation = operation_of(view)
+        await self._admission.enter(exchange, operation.access)
+        return view, operation, arguments
+
+    def _is_open(self, path: str, error: HTTPException) -> bool:
+        """Whether the path is there for everybody, only not with this method."""
+        methods = error.valid_methods or () if isinstance(error, MethodNotAllowed) else ()
+        return any(operation_of(self._views[self._routes.match(method, path)[0]]).access == "open" for method in methods)
 
     async def _receive(self, scope: Any, protocol: Any) -> bytes:
         """The whole body. Raises RequestEntityTooLarge, TooManyUploads, SlowBody, or MalformedInput if it was cut short."""
@@ -117,3 +157,25 @@ class Server:
             if time.monotonic() > end:
                 task.cancel()
         loop.call_later(1.0, self._end_slow_bodies, loop)
+
+
+async def _send(stream: Stream, method: str, protocol: Any) -> None:
+    """Until it ends, or the client is gone."""
+    if method == "HEAD":
+        protocol.response_empty(stream.status, stream.headers)
+        return
+    sending = asyncio.ensure_future(_send_all(stream, protocol.response_stream(stream.status, stream.headers)))
+    gone = asyncio.ensure_future(protocol.client_disconnect())
+    try:
+        await asyncio.wait([sending, gone], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        gone.cancel()
+        sending.cancel()
+        with suppress(asyncio.CancelledError, ProtocolClosed):
+            await sending
+
+
+async def _send_all(stream: Stream, transport: Any) -> None:
+    async with aclosing(stream.chunks) as chunks:
+        async for chunk in chunks:
+            await transport.send_bytes(chunk)

@@ -5,6 +5,8 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from access.keys import Keys
+from access.rates import Rates
 from api.swaps import Swaps
 from jobs.async_ledger import AsyncLedger
 from jobs.bell import Bell, make_celery
@@ -16,6 +18,8 @@ from models.datasets import Datasets
 from models.registry import Registry
 from models.rollout import Rollout
 from settings import Settings
+from webhooks.keyring import Secrets
+from webhooks.networks import Networks, parse_networks
 
 MOST_WARMED = 100  # models
 
@@ -30,10 +34,15 @@ class Service:
     datasets: Datasets
     rollout: Rollout
     bell: Bell
+    on_loop: AsyncLedger
     committer: Committer
     waiters: Waiters
     threads: ThreadPoolExecutor
     swaps: Swaps
+    keys: Keys
+    rates: Rates
+    networks: Networks
+    secrets: Secrets
 
     async def warm(self) -> None:
         """Connect, and look up what is served, so that the first request finds all that the thousandth does."""
@@ -55,8 +64,21 @@ def make_service(settings: Settings) -> Service:
     registry = Registry(ledger.redis, ledger.prefix, ledger.guard, settings.max_models)
     bell = Bell(make_celery(settings))
     on_loop = AsyncLedger(ledger)
-    threads = ThreadPoolExecutor(settings.api_threads, "aside")
-    waiters = Waiters(on_loop, settings.api_waiters, settings.keep)
-    datasets = Datasets(ledger.redis, ledger.prefix, ledger.guard)
-    rollout = Rollout(ledger.redis, ledger.prefix, ledger.guard)
-    return Service(settings, ledger, registry, datasets, rollout, bell, Committer(on_loop, bell), waiters, threads, Swaps())
+    known = ledger.redis, ledger.prefix, ledger.guard
+    return Service(
+        settings=settings,
+        ledger=ledger,
+        registry=registry,
+        datasets=Datasets(*known),
+        rollout=Rollout(*known),
+        bell=bell,
+        on_loop=on_loop,
+        committer=Committer(on_loop, bell),
+        waiters=Waiters(on_loop, settings.api_waiters, settings.keep),
+        threads=ThreadPoolExecutor(settings.api_threads, "aside"),
+        swaps=Swaps(),
+        keys=Keys(*known),
+        rates=Rates(settings.redis_url, ledger.prefix, settings.redis_timeout),
+        networks=parse_networks(settings.webhook_networks),
+        secrets=Secrets(*known),
+    )

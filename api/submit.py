@@ -4,8 +4,9 @@ import asyncio
 from contextlib import nullcontext, suppress
 
 from api import answers
-from api.body import preferred_wait
+from api.body import preferred_wait, prefers_async
 from api.exchange import Answer, exchange, service
+from api.repeats import replay
 from jobs.errors import LedgerUnavailable
 from jobs.job import Job, Record
 from jobs.replies import Accepted
@@ -14,18 +15,27 @@ from jobs.waiters import Final
 
 async def submit(*jobs: Job) -> Answer:
     """Accept the jobs and answer for the last one. Raises what the ledger says of any of them."""
+    seconds = preferred_wait(service().settings.max_wait)
+    record, accepted = await submit_and_wait(jobs, seconds)
+    if accepted and accepted.repeats:
+        return await replay(accepted.repeats)
+    if record:
+        return answers.of_record(record, ("Preference-Applied", f"wait={seconds:.0f}"))
+    assert accepted is not None
+    headers = [("Preference-Applied", "respond-async")] if prefers_async() else []
+    return answers.accepted(jobs[-1], accepted, *headers)
+
+
+async def submit_and_wait(jobs: tuple[Job, ...], seconds: float) -> tuple[Record | None, Accepted | None]:
+    """The record of the last job if it is final within so many seconds or can be read then, and else how it was accepted."""
     here, job = service(), jobs[-1]
-    seconds = preferred_wait(here.settings.max_wait)
     with here.waiters.registered(job.id, seconds) if seconds else nullcontext() as final:
         committed = here.committer.add(*jobs)
         turn = exchange().turn
         if turn:
             committed.add_done_callback(lambda _: turn.end())
         record = await _end_of(job, committed, final) if final else None
-    if record is None:
-        accepted = await committed
-        return answers.accepted(job, accepted.created_at, accepted.state)
-    return answers.of_record(record, ("Preference-Applied", f"wait={seconds:.0f}"))
+    return record, None if record else await committed
 
 
 async def _end_of(job: Job, committed: "asyncio.Future[Accepted]", final: Final) -> Record | None:
@@ -33,12 +43,16 @@ async def _end_of(job: Job, committed: "asyncio.Future[Accepted]", final: Final)
 
     def ends_the_wait(commit: "asyncio.Future[Accepted]") -> None:
         error = commit.exception()
-        if error and not final.done():
+        if final.done():
+            return
+        if error:
             final.set_exception(error)
+        elif commit.result().repeats:
+            final.set_result(None)
 
     committed.add_done_callback(ends_the_wait)
     record = await final
-    if record is None and committed.done():
+    if record is None and committed.done() and not committed.result().repeats:
         with suppress(LedgerUnavailable):
             return await service().waiters.read(job.id)
     return record

@@ -12,6 +12,7 @@ from werkzeug.formparser import FormDataParser
 
 from api.body import mimetype
 from api.exchange import exchange
+from api.operation import Media
 from api.problem import Refusal
 from models.faults import listed
 from models.options import Format
@@ -26,6 +27,13 @@ FORMATS: dict[str, Format] = {
     "application/jsonl": "ndjson",
 }
 ENDINGS: dict[str, Format] = {"csv": "csv", "parquet": "parquet", "ndjson": "ndjson", "jsonl": "ndjson"}
+FILE = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
+TABLES = (
+    Media("text/csv", str),
+    Media("application/vnd.apache.parquet"),
+    Media("application/x-ndjson", str),
+    Media("multipart/form-data", {"type": "object", "properties": {"file": FILE}, "required": ["file"]}),
+)
 MOST_COLUMNS = 1001
 TAKEN = "a table as text/csv, application/vnd.apache.parquet, application/x-ndjson, or a file as multipart/form-data"
 
@@ -90,20 +98,27 @@ def _looked_at(body: bytes, format_: Format, options: dict[str, str]) -> Upload:
 
 
 def _look_at_csv(body: bytes) -> tuple[list[str], int]:
-    try:
-        text = body.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise Refusal("bad-table", f"the CSV is not UTF-8 (byte {error.start}): save it as UTF-8") from None
-    if "\0" in text:
-        raise Refusal("bad-table", "the CSV holds a NUL byte")
-    header = _header(text)
+    text = csv_text(body)
+    header = csv_header(text)
     rows = text.rstrip("\n").count("\n")
     if rows < 1:
         raise Refusal("bad-table", "there are no rows below the header")
     return header, rows
 
 
-def _header(text: str) -> list[str]:
+def csv_text(body: bytes) -> str:
+    """Raises Refusal."""
+    try:
+        text = body.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Refusal("bad-table", f"the CSV is not UTF-8 (byte {error.start}): save it as UTF-8") from None
+    if "\0" in text:
+        raise Refusal("bad-table", "the CSV holds a NUL byte")
+    return text
+
+
+def csv_header(text: str) -> list[str]:
+    """Raises Refusal."""
     try:
         header = next(csv.reader(io.StringIO(text[:1_000_000])), [])
     except csv.Error as error:

@@ -3,13 +3,17 @@
 import msgspec
 from flask import Blueprint
 
-from api.body import decode, from_texts, json_body, query_of
+from api import own
+from api.body import decode, from_texts, json_body, queries_of
 from api.exchange import Answer, aside, exchange, service
 from api.ids import new_id
+from api.operation import operation
 from api.problem import Refusal
 from api.submit import submit
-from api.table import TAKEN, Upload, is_table, upload
-from jobs.job import Job, Kind
+from api.table import TABLES, TAKEN, Upload, is_table, upload
+from api.terms import SubmitQuery, terms_of
+from jobs.answer import JobAnswer
+from jobs.job import Job, Kind, Terms
 from models.catalog import check_estimator
 from models.faults import Fault, InvalidInput, listed
 from models.options import TrainOptions, TrainTask
@@ -17,19 +21,33 @@ from models.packaged import packaged_csv, packaged_schema
 from models.registry import UnknownModel
 
 blueprint = Blueprint("train", __name__)
-train_query = query_of(TrainOptions)
+train_query = queries_of(TrainOptions, SubmitQuery)
 
 
 @blueprint.post("/train")
+@operation(
+    "train",
+    "Train a version",
+    query=(TrainOptions, SubmitQuery),
+    takes=(TrainOptions, *TABLES),
+    bodiless=True,
+    example={"model": "iris", "estimator": "RandomForestClassifier"},
+    submits=True,
+    answers={200: JobAnswer, 202: JobAnswer},
+    problems=("bad-table", "unknown-model", "unknown-dataset", "too-many-models"),
+)
 async def train() -> Answer:
+    """With options as JSON (nothing: retrain the default model on the rows it has), or with a table and the options in the query.
+    In a form the table is its file, and the options may be its other fields."""
     return await submit(await (_from_table() if is_table() else _from_options()))
 
 
 async def _from_table() -> Job:
     sent = await aside(upload)
-    options = train_query()
+    options, asked = train_query()
+    terms = terms_of(asked)
     if sent.options:
-        if exchange().query:
+        if options != TrainOptions():
             raise InvalidInput([Fault("", "give the options in the form's fields or in the query, not in both")])
         options = from_texts(sent.options, TrainOptions)
     if options.dataset and options.dataset != (options.model or service().settings.default_model):
@@ -39,36 +57,38 @@ async def _from_table() -> Job:
     _check_columns(sent, options)
     if not options.model:
         await aside(_check_is_default, sent)
-    return await _job(_named(msgspec.structs.replace(options, dataset="")), sent)
+    return await _job(_named(msgspec.structs.replace(options, dataset="")), sent, terms)
 
 
 async def _from_options() -> Job:
     body = json_body(also=f" (options), or {TAKEN}")
-    if exchange().query:
+    beside, asked = train_query()
+    if beside != TrainOptions():
         raise InvalidInput([Fault("", "give the options in the JSON body, or send a table with them in the query")])
+    terms = terms_of(asked)
     options = _named(decode(body, TrainOptions) if body.strip() else TrainOptions())
     await aside(_check_has_rows, options)
-    return await _job(options, None)
+    return await _job(options, None, terms)
 
 
 def _named(options: TrainOptions) -> TrainOptions:
     return options if options.model else msgspec.structs.replace(options, model=service().settings.default_model)
 
 
-async def _job(options: TrainOptions, sent: Upload | None) -> Job:
+async def _job(options: TrainOptions, sent: Upload | None, terms: Terms) -> Job:
     check_estimator(options, service().settings.estimators)
     version = await aside(service().registry.next_version, options.model)
-    task = msgspec.json.encode(TrainTask(options, sent.format if sent else None))
+    task = msgspec.json.encode(TrainTask(options, sent.format if sent else None, exchange().caller))
     rows, body = (sent.rows, sent.body) if sent else (0, b"")
-    return Job(await new_id(), Kind.TRAIN, options.model, version, rows, body, task)
+    return Job(await new_id(), Kind.TRAIN, options.model, version, rows, body, task, terms=terms)
 
 
 def _check_has_rows(options: TrainOptions) -> None:
     """Raises UnknownDataset, or UnknownModel: a model that is not there has no rows to retrain on."""
     here, name = service(), options.model
     if options.dataset:
-        here.datasets.get(options.dataset)
-    elif here.datasets.find(name).record is None and here.registry.resolve(name) is None and packaged_csv(name) is None:
+        own.get(options.dataset)
+    elif own.find(name).record is None and here.registry.resolve(name) is None and packaged_csv(name) is None:
         known = ", ".join(here.registry.names()) or "none yet"
         raise UnknownModel(f"there is no model {name} to retrain (there are: {known}); send a table to make it")
 

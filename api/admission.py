@@ -1,0 +1,174 @@
+"""Who may come in: with a key as soon as one was ever made, and from this machine alone before that.
+
+The keys are remembered, and forgotten the moment that the channel tells of a change, or is cut.
+"""
+
+import asyncio
+import base64
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
+
+from access.keys import Key, Keys, Ring
+from access.places import is_loopback
+from access.rates import Rates, headers
+from api.exchange import Exchange
+from api.operation import Access
+from api.problem import RateLimited, Refusal
+from jobs.async_ledger import AsyncLedger
+from jobs.connection import UNREACHABLE
+from jobs.errors import LedgerUnavailable
+from settings import Settings
+
+log = logging.getLogger("mldeploy.api")
+
+PAUSE = 0.2  # seconds before a channel that was cut is made anew
+CHALLENGE = ("WWW-Authenticate", 'Bearer, Basic realm="mldeploy", charset="UTF-8"')
+HOW = "send it as 'Authorization: Bearer mld_…'; on the server `mldeploy keys create` makes one"
+
+
+class Admission:
+    """To be used on one event loop."""
+
+    def __init__(self, settings: Settings, keys: Keys, rates: Rates, ledger: AsyncLedger, threads: ThreadPoolExecutor) -> None:
+        self._keys = keys
+        self._rates = rates
+        self._ledger = ledger
+        self._channel = f"{settings.key_prefix}:2:keys"
+        self._threads = threads
+        self._own_host = settings.host
+        self._insecure = settings.insecure
+        self._ring: Ring | None = None  # only while the channel is heard
+        self._last: Ring | None = None
+        self._loading: asyncio.Task[Ring] | None = None
+        self._heard = False
+        self._listener: asyncio.Task[None] | None = None
+
+    async def enter(self, exchange: Exchange, access: Access) -> None:
+        """Sets the exchange's key. Raises Refusal or LedgerUnavailable."""
+        if access == "open":
+            return
+        ring = self._ring or await self._known(access == "public")
+        if ring is None:
+            return
+        if not ring.closed:
+            self._check_is_local(exchange)
+            return
+        exchange.key = self._key(ring, exchange)
+        if access != "any" and access != "public" and not exchange.key.may(access):  # noqa: PLR1714 - narrows the type
+            raise Refusal("forbidden", f"The key {exchange.key.name} has not the scope {access}, which this takes.")
+
+    async def spend(self, exchange: Exchange) -> None:
+        """One request of the key's rate. Raises RateLimited or RatesUnavailable."""
+        key = exchange.key
+        if key and key.rate:
+            verdict = await self._rates.take(key.id, key.rate)
+            exchange.notes = headers(verdict)
+            if not verdict.allowed:
+                detail = f"{verdict.quota} requests in {verdict.window} s may be made with this key."
+                raise RateLimited(detail, verdict.retry_after)
+
+    async def close(self) -> None:
+        if self._listener:
+            self._listener.cancel()
+            await asyncio.wait([self._listener])
+        await self._rates.close()
+
+    def _key(self, ring: Ring, exchange: Exchange) -> Key:
+        token, basic = _token(exchange)
+        key = ring.find(token) if token else None
+        if key is None:
+            what = "This key is not known, or was revoked" if token else "A key is needed"
+            raise Refusal("unauthorized", f"{what}: {HOW}.", CHALLENGE)
+        if basic:  # a browser sends it by itself, also when another site asks it to
+            _check_origin(exchange, {_host(exchange.headers.get("host") or "")})
+        return key
+
+    def _check_is_local(self, exchange: Exchange) -> None:
+        host = _host(exchange.headers.get("host") or "")
+        if self._insecure:
+            _check_origin(exchange, {host})
+        elif not is_loopback(self._own_host):
+            raise Refusal("unauthorized", f"No key was made yet, and this is not served to this machine alone: {HOW}.", CHALLENGE)
+        elif "host" in exchange.headers and not is_loopback(host):
+            detail = f"Without keys this is served to this machine alone, and not as {host[:100]}: {HOW}."
+            raise Refusal("foreign-host", detail)
+        else:
+            _check_origin(exchange, set())
+
+    async def _known(self, also_without: bool) -> Ring | None:
+        """``also_without``: the last that was known, if Redis is away."""
+        try:
+            return await self._load()
+        except LedgerUnavailable:
+            if also_without:
+                return self._last
+            raise
+
+    async def _load(self) -> Ring:
+        self._listener = self._listener or asyncio.get_running_loop().create_task(self._listen())
+        if self._loading is None or not self._heard:
+            self._loading = asyncio.get_running_loop().create_task(self._read())
+        mine = self._loading
+        try:
+            ring = await asyncio.shield(mine)
+        finally:
+            if self._loading is mine:
+                self._loading = None
+        return ring
+
+    async def _read(self) -> Ring:
+        me = asyncio.current_task()
+        self._last = ring = await asyncio.get_running_loop().run_in_executor(self._threads, self._keys.ring)
+        if self._heard and self._loading is me:  # and nothing was heard since this began
+            self._ring = ring
+        return ring
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async for _ in self._ledger.pushes(self._channel):
+                    self._heard, self._ring, self._loading = True, None, None
+            except UNREACHABLE as error:
+                log.warning("the channel of keys was cut: %s", error)
+            except Exception:
+                log.exception("the channel of keys failed")
+            self._heard, self._ring = False, None
+            await asyncio.sleep(PAUSE)
+
+
+def _token(exchange: Exchange) -> tuple[str, bool]:
+    """What was given as a key, and whether a browser may have sent it by itself."""
+    scheme, _, given = (exchange.headers.get("authorization") or "").partition(" ")
+    if scheme.lower() == "bearer":
+        return given.strip(), False
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(given, validate=True).decode().partition(":")[2], True
+        except ValueError:
+            return "", True
+    return exchange.headers.get("x-api-key") or "", False
+
+
+def _check_origin(exchange: Exchange, also: set[str]) -> None:
+    """Raises Refusal for a page of another site; ``also``: hosts that are ours beside this machine."""
+    origin = exchange.headers.get("origin")
+    if origin is None:
+        return
+    host = _origin_host(origin)
+    if not host or not (is_loopback(host) or host in also):
+        raise Refusal("foreign-origin", f"Pages of {origin[:100]} may not call this service.")
+
+
+def _origin_host(origin: str) -> str:
+    try:
+        return urlsplit(origin).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _host(address: str) -> str:
+    """Without its port, in lower case; of an IPv6 address without the brackets."""
+    if address.startswith("["):
+        return address[1:].partition("]")[0]
+    return address.partition(":")[0].lower()

@@ -1,0 +1,60 @@
+"""A prediction that its client waits for, as other servers' protocols have it. It is a job as any other, batched with them."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import msgspec
+
+from api.body import preferred_wait
+from api.exchange import service
+from api.predict import Jobs, PredictQuery, with_version
+from api.problem import Refusal
+from api.submit import submit_and_wait
+from api.terms import SubmitQuery, terms_of
+from jobs.failures import job_error
+from jobs.job import Record, State
+from models.results import Prediction, Predictions
+from models.schema import Schema
+
+# Of a route that answers so, beside those of every route of its kind.
+PROBLEMS = (
+    *("unknown-model", "unknown-version", "invalid-input", "too-many-rows", "too-many-models", "prediction-failed"),
+    *("not-in-time", "too-many-waiting", "lane-full", "full"),
+)
+
+_predictions = msgspec.json.Decoder(Predictions)
+
+
+class Answered(NamedTuple):
+    """``predictions`` in the order of the measurements."""
+
+    record: Record
+    predictions: list[Prediction]
+
+
+async def answered(asked: PredictQuery, body_for: Callable[[Schema], bytes]) -> Answered:
+    """``body_for`` makes an array of measurements for a schema. Raises Refusal if there is no prediction within the seconds of
+    `Prefer: wait`, or as long as this server lets anyone wait; the job goes on then."""
+    if service().waiters.is_full:
+        raise Refusal(
+            "too-many-waiting", "As many clients wait as may: send it again, or submit it to /predict, which need not wait."
+        )
+    return await with_version(asked, body_for, _end_of, terms_of(SubmitQuery()))
+
+
+async def _end_of(jobs: Jobs) -> Answered:
+    most, url = service().settings.max_wait, f"/result/{jobs[-1].id}"
+    seconds = preferred_wait(most) or most
+    record, _ = await submit_and_wait(jobs, seconds)
+    if record is None or not record.state.final:
+        detail = f"The job was accepted, did not end within {seconds:g} s and goes on: GET {url} tells its end."
+        raise Refusal("not-in-time", detail, ("Location", url))
+    if record.state is not State.SUCCEEDED:
+        raise Refusal("prediction-failed", f"{_why(record)} (GET {url})", ("Location", url))
+    assert record.result is not None
+    return Answered(record, _predictions.decode(record.result).predictions)
+
+
+def _why(record: Record) -> str:
+    error = job_error(record.error) if record.error else None
+    return f"{error.title}: {error.detail}" if error else f"The job has {record.state}"

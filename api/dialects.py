@@ -1,0 +1,29 @@
+"""How errors are told to clients of other protocols: members of theirs, beside those of RFC 9457."""
+
+from collections.abc import Sequence
+
+from models.faults import Fault
+
+MLFLOW = ("/invocations", "/ping", "/version")
+
+# By status, what MLflow calls it.
+CODES = {
+    401: "CUSTOMER_UNAUTHORIZED",
+    403: "PERMISSION_DENIED",
+    404: "RESOURCE_DOES_NOT_EXIST",
+    422: "INVALID_PARAMETER_VALUE",
+    429: "REQUEST_LIMIT_EXCEEDED",
+    503: "TEMPORARILY_UNAVAILABLE",
+}
+
+
+def error_members(path: str, status: int, detail: str, faults: Sequence[Fault] = ()) -> dict[str, str]:
+    """``error`` is what clients of the Open Inference Protocol show, ``error_code`` and ``message`` what those of MLflow do. They
+    say where the input is wrong, for such a client shows nothing else."""
+    at = faults[0].pointer if faults else ""
+    said = f"{at}: {detail}" if at else detail
+    if path == "/v2" or path.startswith("/v2/"):
+        return {"error": said}
+    if path in MLFLOW:
+        return {"error_code": CODES.get(status, "BAD_REQUEST" if status < 500 else "INTERNAL_ERROR"), "message": said}
+    return {}

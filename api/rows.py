@@ -1,0 +1,110 @@
+"""Values in rows or in columns, as the array of measurements that POST /predict takes."""
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from math import isfinite
+
+import msgspec
+
+from api.body import read_json
+from api.problem import Refusal
+from api.table import csv_header, csv_text
+from models.checker import fault_of
+from models.faults import Fault, InvalidInput, TooManyRows, listed
+from models.feature import NUMBERS, Feature
+from models.schema import Schema
+
+Cell = bool | float | str | None
+
+MISSING = frozenset(
+    {
+        *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"),
+        *("<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
+    }
+)  # where a training sees no value either: pandas' list
+BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
+
+
+def measurements(names: Sequence[str], rows: Iterable[Sequence[Cell]], at: str) -> bytes:
+    """``at`` points to the rows. Raises InvalidInput if one has not a value per name."""
+    return msgspec.json.encode([_measurement(names, row, f"{at}/{place}") for place, row in enumerate(rows)])
+
+
+def from_columns(columns: dict[str, list[Cell]], at: str) -> bytes:
+    """Raises InvalidInput if they are not of one length."""
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        told = listed([f"{name[:80]} {length}" for name, length in lengths.items()])
+        raise InvalidInput([Fault(at, f"the columns are not of one length: {told}")])
+    return measurements(list(columns), zip(*columns.values(), strict=True), at)
+
+
+def from_lists(body: msgspec.Raw | bytes, schema: Schema, most: int, at: str) -> bytes:
+    """Of lists of values in the order of the schema's features."""
+    rows = read_json(body, list[list[Cell]], partial(fault_of, at=at))
+    check_rows(len(rows), most)
+    return measurements(schema.names, rows, at)
+
+
+def from_csv(body: bytes, schema: Schema, most: int) -> bytes:
+    """With a header. A text is read as its feature's type, and is no value where a training sees none. Raises Refusal,
+    InvalidInput or TooManyRows."""
+    text = csv_text(body)
+    names = csv_header(text)
+    if not names:
+        raise Refusal("bad-table", "the body is empty: send a header line and a line for each measurement")
+    types = {feature.name: feature for feature in schema.features}
+    readers = [_reader(types.get(name)) for name in names]
+    rows = _lines(text, len(names), most)
+    return measurements(names, [[read(cell) for read, cell in zip(readers, row, strict=True)] for row in rows], "")
+
+
+def check_rows(rows: int, most: int) -> None:
+    if rows > most:
+        raise TooManyRows(f"{rows} measurements in one request; at most {most}")
+
+
+def _measurement(names: Sequence[str], row: Sequence[Cell], at: str) -> dict[str, Cell]:
+    if len(row) != len(names):
+        raise InvalidInput([Fault(at, f"expected {len(names)} values ({listed(list(names))}), got {len(row)}")])
+    return dict(zip(names, row, strict=True))
+
+
+def _lines(text: str, width: int, most: int) -> list[list[str]]:
+    """Below the header; an empty line is none."""
+    lines = csv.reader(io.StringIO(text), strict=True)
+    found: list[list[str]] = []
+    try:
+        next(lines)
+        for line in lines:
+            if line and len(line) != width:
+                raise Refusal("bad-table", f"line {lines.line_num} has {len(line)} fields and the header {width}")
+            if line:
+                found.append(line)
+                check_rows(len(found), most)
+    except csv.Error as error:
+        raise Refusal("bad-table", f"line {lines.line_num} of the CSV cannot be read: {error}") from None
+    return found
+
+
+def _reader(feature: Feature | None) -> Callable[[str], Cell]:
+    """What cannot be read stays text, and is told as that."""
+    if feature is None:
+        return str
+    read = _number if feature.type in NUMBERS else _boolean if feature.type == "boolean" else str
+    words = MISSING.difference(feature.categories)
+    return lambda text: None if text in words else read(text)
+
+
+def _number(text: str) -> Cell:
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return number if isfinite(number) and "_" not in text else text
+
+
+def _boolean(text: str) -> Cell:
+    return BOOLEANS.get(text.lower(), text)

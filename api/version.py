@@ -1,0 +1,9 @@
+"""Which mldeploy this is."""
+
+from functools import cache
+from importlib import metadata
+
+
+@cache
+def version() -> str:
+    return metadata.version("mldeploy")
