@@ -26,6 +26,7 @@ PATIENCE = 60  # seconds for a job
 TRY = """
 The service runs at {url} until Ctrl-C. Try:
 
+  open {url}/docs in a browser
   curl {url}/models/iris
   curl {url}/predict -H 'Content-Type: application/json' -H 'Prefer: wait=5' -d '{flower}'
   curl {url}/train -H 'Content-Type: application/json' -d '{{"estimator": "RandomForestClassifier"}}'
@@ -51,18 +52,19 @@ class DemoFailed(RuntimeError):
 def demo(settings: Settings, once: bool, say: Callable[[str], None]) -> None:
     """Raises DemoFailed. With ``once`` it ends after the last step, otherwise on Ctrl-C."""
     with _service(settings, say) as (url, process):
-        walk(url, lambda: open_shelf(settings.store_location, signing_key(settings.home_path, settings.signing_key)), say)
+        key = signing_key(settings.home_path, settings.signing_key)
+        walk(url, lambda: open_shelf(settings.store_location, key), say, settings.api_key)
         if once:
             return
         say(TRY.format(url=url, flower=msgspec.json.encode(FLOWER).decode()))
         process.wait()
 
 
-def walk(url: str, shelf: Callable[[], Shelf], say: Callable[[str], None]) -> None:
-    """``shelf`` gives where the models are kept.
+def walk(url: str, shelf: Callable[[], Shelf], say: Callable[[str], None], api_key: str = "") -> None:
+    """``shelf`` gives where the models are kept; ``api_key`` is of the scopes predict and train.
 
     Train, predict one, predict 150, check them against the stored model, retrain. Raises DemoFailed."""
-    talk = Talk(url, say)
+    talk = Talk(url, say, api_key)
     talk.job("train iris on its 150 flowers", "POST", "/train", {})
     one = talk.job("predict one flower", "POST", "/predict", FLOWER)
     if one["result"]["prediction"] != "setosa":
@@ -79,10 +81,12 @@ def walk(url: str, shelf: Callable[[], Shelf], say: Callable[[str], None]) -> No
 class Talk:
     """Sends requests and shows them with their answers."""
 
-    def __init__(self, url: str, say: Callable[[str], None]) -> None:
+    def __init__(self, url: str, say: Callable[[str], None], api_key: str) -> None:
         self._url = url
         self._say = say
         self._session = requests.Session()
+        if api_key:
+            self._session.headers["Authorization"] = f"Bearer {api_key}"
 
     def job(self, title: str, method: str, path: str, body: Any) -> dict[str, Any]:
         """Submit and read the result when it is final."""

@@ -1,11 +1,14 @@
-"""The command line: `mldeploy up|demo|predict|train|result|cancel|models|datasets`."""
+"""The command line: `mldeploy up|demo|predict|train|jobs|result|watch|cancel|models|datasets|keys|webhook-secret`."""
 
 import click
 
 from mldeploy.cli.datasets import datasets
-from mldeploy.cli.jobs import cancel, predict, result, train
+from mldeploy.cli.jobs import cancel, jobs, result, watch
+from mldeploy.cli.keys import keys
 from mldeploy.cli.models import models
 from mldeploy.cli.service import demo, up
+from mldeploy.cli.submitting import predict, train
+from mldeploy.cli.webhooks import webhook_secret
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -17,5 +20,5 @@ def main() -> None:
     """
 
 
-for command in (up, demo, predict, train, result, cancel, models, datasets):
+for command in (up, demo, predict, train, jobs, result, watch, cancel, models, datasets, keys, webhook_secret):
     main.add_command(command)

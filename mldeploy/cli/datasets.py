@@ -1,54 +1,49 @@
 """`mldeploy datasets`: what there is, and more rows for it."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from mldeploy.cli.groups import Named, on_the_server
-from mldeploy.cli.telling import client, show, tell, timeout_option, told, url_option, wait_option
+from mldeploy.cli.options import submission_options, timeout_option, wait_option, with_client
+from mldeploy.cli.telling import show, tell
+from mldeploy.client import Client
 
 
 @click.group(cls=Named, invoke_without_command=True)
-@url_option
-@click.pass_context
-def datasets(context: click.Context, url: str) -> None:
+@with_client
+def datasets(client: Client) -> None:
     """List the data sets; `datasets NAME` shows one."""
-    context.obj = url
-    if context.invoked_subcommand is None:
-        with told():
-            tell(client(url).datasets())
+    if click.get_current_context().invoked_subcommand is None:
+        tell(client.datasets())
 
 
 @datasets.command("list")
-@url_option
-@click.pass_obj
-def list_datasets(outer: str, url: str) -> None:
+@with_client
+def list_datasets(client: Client) -> None:
     """All of them."""
-    with told():
-        tell(client(url or outer).datasets())
+    tell(client.datasets())
 
 
 @datasets.command("show")
 @click.argument("name")
-@url_option
-@click.pass_obj
-def show_dataset(outer: str, name: str, url: str) -> None:
+@with_client
+def show_dataset(client: Client, name: str) -> None:
     """Its columns, how many rows it has, what it was trained for."""
-    with told():
-        tell(client(url or outer).dataset(name))
+    tell(client.dataset(name))
 
 
 @datasets.command("add")
 @click.argument("name")
 @click.argument("table", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@url_option
+@submission_options
+@with_client
 @wait_option
 @timeout_option
-@click.pass_obj
-def add_rows(outer: str, name: str, table: Path, url: str, wait: bool, timeout: float | None) -> None:
+def add_rows(client: Client, name: str, table: Path, wait: bool, timeout: float | None, **options: Any) -> None:
     """Add the rows of TABLE (.csv, .parquet, .ndjson) to NAME; those that it has already are skipped."""
-    with told():
-        show(client(url or outer).add_rows(name, table), wait, timeout)
+    show(client.add_rows(name, table, **options), wait, timeout)
 
 
 on_the_server(datasets, "delete", "Delete a data set, or rows of it, for good, on the server.", "delete-data")

@@ -1,98 +1,78 @@
-"""`mldeploy predict`, `train`, `result` and `cancel`."""
+"""`mldeploy result`, `watch`, `cancel` and `jobs`."""
 
-import json
 import sys
-from pathlib import Path
-from typing import Any
 
 import click
 
-from mldeploy.cli.telling import client, show, tell, timeout_option, told, url_option, wait_option
+from mldeploy.cli.listing import tell_jobs
+from mldeploy.cli.options import timeout_option, wait_option, with_client
+from mldeploy.cli.telling import follow, show, tell, waited
+from mldeploy.client import Client, Job, Problem
 
-
-@click.command()
-@click.argument("measurements")
-@click.option("--model", default="", help="The model's name.  [default: the service's own]")
-@click.option("--version", default="", help="A number or an alias.  [default: champion]")
-@click.option("--proba", is_flag=True, help="Give each class's probability too.")
-@click.option("--drop-extra", is_flag=True, help="Drop fields that the model does not take.")
-@url_option
-@wait_option
-@timeout_option
-def predict(measurements: str, url: str, wait: bool, timeout: float | None, **options: Any) -> None:
-    """Predict MEASUREMENTS: JSON (an object or an array of them), a file that holds it, or - for standard input."""
-    with told():
-        rows = _read_json(measurements)
-        show(client(url).predict(rows, **options), wait, timeout)
-
-
-@click.command()
-@click.argument("table", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--model", default="", help="The model's name.  [default: the service's own]")
-@click.option("--dataset", default="", help="Train on the rows of this data set.  [default: the model's own]")
-@click.option("--target", default="", help="The column to predict.  [default: the model's own, or the last one]")
-@click.option("--weight", default="", help="A column of sample weights.")
-@click.option("--task", type=click.Choice(["classification", "regression"]), help="[default: told from the target]")
-@click.option("--estimator", default="", help="A scikit-learn class, or auto.  [default: the champion's, or auto]")
-@click.option("--params", default="", help="Its parameters, as JSON: '{\"max_depth\": 3}'")
-@click.option("--search", type=click.FloatRange(min=0), help="Look for better parameters, for so many seconds.")
-@click.option("--unknown", type=click.Choice(["refuse", "ignore"]), help="Categories not seen in training.  [default: refuse]")
-@click.option("--promote", type=click.Choice(["if_better", "always", "never"]), default="if_better", show_default=True)
-@click.option("--metric", help="What the gate compares.  [default: accuracy, or rmse]")
-@click.option("--min-improvement", type=click.FloatRange(min=0), help="By more than so much it must be better.  [default: 0]")
-@click.option("--confidence", type=float, help="Such as 0.95: all of the improvement's interval must be better.")
-@click.option("--test-share", type=float, help="Of the rows; fixed by the first training.  [default: 0.2]")
-@url_option
-@wait_option
-@timeout_option
-def train(table: Path | None, url: str, wait: bool, timeout: float | None, params: str, **options: Any) -> None:
-    """Train on TABLE (.csv, .parquet, .ndjson), or, without one, on the rows that the model has.
-
-    One row in five is kept for testing. The new version serves if it is better on those rows than the one in service.
-    """
-    with told():
-        options["params"] = _params(params)
-        show(client(url).train(table, **options), wait, timeout)
+STATES = ["queued", "running", "succeeded", "failed", "canceled", "expired"]
+KINDS = ["predict", "train", "dataset"]
 
 
 @click.command()
 @click.argument("job_id")
-@url_option
+@with_client
 @wait_option
 @timeout_option
-def result(job_id: str, url: str, wait: bool, timeout: float | None) -> None:
+def result(client: Client, job_id: str, wait: bool, timeout: float | None) -> None:
     """Show a job, by default when it has ended."""
-    with told():
-        show(client(url).result(job_id), wait, timeout)
+    show(client.result(job_id), wait, timeout)
 
 
 @click.command()
 @click.argument("job_id")
-@url_option
-def cancel(job_id: str, url: str) -> None:
-    """Cancel a job that is queued."""
-    with told():
-        tell(client(url).result(job_id).cancel().answer)
+@with_client
+def watch(client: Client, job_id: str) -> None:
+    """Follow a job to its end: its place in the line, how far it is, its result.
+
+    Piped, each event is a line of JSON as it comes. The exit status is that of `result`.
+    """
+    follow(client.result(job_id))
 
 
-def _params(given: str) -> dict[str, Any]:
+@click.command()
+@click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
+@click.option("--wait", is_flag=True, help="Wait until those that run have been stopped.")
+@timeout_option
+@with_client
+def cancel(client: Client, job_ids: tuple[str, ...], wait: bool, timeout: float | None) -> None:
+    """Cancel jobs: queued ones at once, running ones are stopped. The exit status is 1 if one has ended otherwise."""
+    canceled = [_cancel(client, job_id, wait, timeout) for job_id in job_ids]
+    if not all(canceled):
+        sys.exit(1)
+
+
+@click.command()
+@click.option("--status", type=click.Choice(STATES))
+@click.option("--kind", type=click.Choice(KINDS))
+@click.option("--model", default="", help="Of this model, or data set.")
+@click.option("--label", default="", help="With this label.")
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="At most so many.")
+@with_client
+def jobs(client: Client, status: str | None, kind: str | None, model: str, label: str, limit: int) -> None:
+    """List jobs, newest first: a table on a terminal, a line of JSON each when piped."""
+    tell_jobs(client.jobs(status=status or "", kind=kind or "", model=model, label=label, limit=limit))
+
+
+def _cancel(client: Client, job_id: str, wait: bool, timeout: float | None) -> bool:
     try:
-        params = json.loads(given or "{}")
-    except ValueError as error:
-        raise click.UsageError(f"--params takes JSON, and this is not: {error}") from None
-    if not isinstance(params, dict):
-        raise click.UsageError("--params takes a JSON object")
-    return params
+        job = client.cancel(job_id)
+        if wait:
+            with waited(job):
+                job.wait(timeout)
+    except Problem as problem:
+        click.echo(f"Error: {job_id}: {problem}", err=True)
+        return False
+    _tell_canceled(job)
+    return job.canceling or job.status == "canceled"
 
 
-def _read_json(given: str) -> Any:
-    text = sys.stdin.read() if given == "-" else given
-    if not text.lstrip().startswith(("{", "[")):
-        path = Path(given)
-        if not path.is_file():
-            raise click.UsageError(f"{given!r} is neither JSON nor a file")
-        text = path.read_text(errors="replace")
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise click.UsageError(f"predict takes JSON, and this is not: {error}") from None
+def _tell_canceled(job: Job) -> None:
+    if sys.stdout.isatty():
+        click.echo(f"{job.id} {'is being stopped' if job.canceling else job.status}")
+    else:
+        tell(job.answer)

@@ -5,37 +5,32 @@ import getpass
 import click
 
 from mldeploy.cli.groups import Named, on_the_server
-from mldeploy.cli.telling import client, tell, told, url_option
+from mldeploy.cli.options import with_client
+from mldeploy.cli.telling import tell
+from mldeploy.client import Client
 
 
 @click.group(cls=Named, invoke_without_command=True)
-@url_option
-@click.pass_context
-def models(context: click.Context, url: str) -> None:
+@with_client
+def models(client: Client) -> None:
     """List the models; `models NAME` shows one: what it takes, its versions, how they were judged, who moved them."""
-    context.obj = url
-    if context.invoked_subcommand is None:
-        with told():
-            tell(client(url).models())
+    if click.get_current_context().invoked_subcommand is None:
+        tell(client.models())
 
 
 @models.command("list")
-@url_option
-@click.pass_obj
-def list_models(outer: str, url: str) -> None:
+@with_client
+def list_models(client: Client) -> None:
     """All of them."""
-    with told():
-        tell(client(url or outer).models())
+    tell(client.models())
 
 
 @models.command("show")
 @click.argument("name")
-@url_option
-@click.pass_obj
-def show_model(outer: str, name: str, url: str) -> None:
+@with_client
+def show_model(client: Client, name: str) -> None:
     """What it takes, its versions, how they were judged."""
-    with told():
-        tell(client(url or outer).model(name))
+    tell(client.model(name))
 
 
 @models.command()
@@ -43,23 +38,19 @@ def show_model(outer: str, name: str, url: str) -> None:
 @click.argument("version", type=click.IntRange(1))
 @click.option("--alias", default="champion", show_default=True, help="champion serves.")
 @click.option("--why", default="", help="Logged with the move.")
-@url_option
-@click.pass_obj
-def promote(outer: str, name: str, version: int, alias: str, why: str, url: str) -> None:
+@with_client
+def promote(client: Client, name: str, version: int, alias: str, why: str) -> None:
     """Make VERSION serve, or give it another alias."""
-    with told():
-        tell(client(url or outer).promote(name, version, alias=alias, who=getpass.getuser(), why=why))
+    tell(client.promote(name, version, alias=alias, who=getpass.getuser(), why=why))
 
 
 @models.command()
 @click.argument("name")
 @click.option("--why", default="", help="Logged with the move.")
-@url_option
-@click.pass_obj
-def rollback(outer: str, name: str, why: str, url: str) -> None:
+@with_client
+def rollback(client: Client, name: str, why: str) -> None:
     """Back to the version that served before; again, and it goes one further back."""
-    with told():
-        tell(client(url or outer).rollback(name, who=getpass.getuser(), why=why))
+    tell(client.rollback(name, who=getpass.getuser(), why=why))
 
 
 on_the_server(models, "import", "Bring in a model of yours, on the server.", "import")

@@ -20,6 +20,7 @@ def place_options(command: Any) -> Any:
             click.option("--port", type=int, help="Port to listen on.  [default: 5000]"),
             click.option("--predict-workers", type=int, help="Processes that predict.  [default: 2]"),
             click.option("--train-workers", type=int, help="Processes that train.  [default: 1]"),
+            click.option("--insecure", is_flag=True, default=None, help="Serve other machines without keys."),
         ]
     ):
         command = option(command)

@@ -9,38 +9,57 @@ from typing import Any, NoReturn
 import click
 import requests
 
-from mldeploy.client import Client, Job, JobFailed, Problem
+from mldeploy.client import Job, JobFailed, Problem
 from mldeploy.stack.redis_server import NoRedis
 from mldeploy.stack.up import CannotStart
 from mldeploy.waiting import spinner
-from settings import BadSettings, load
+from settings import BadSettings
 
 POLL = 2.0  # seconds between looks at how far a job is
 BAR = 20  # characters
 
-url_option = click.option("--url", default="", help="Where the service is.  [default: MLDEPLOY_URL, or http://127.0.0.1:5000]")
-wait_option = click.option("--wait/--no-wait", default=True, show_default=True, help="Wait for the result, or print the job.")
-timeout_option = click.option("--timeout", type=click.FloatRange(min=0), help="Give up waiting after so many seconds.")
-
-
-def client(url: str) -> Client:
-    return Client(url or load().url)
-
 
 def show(job: Job, wait: bool, timeout: float | None) -> None:
-    """The job on standard output. The exit status is 1 if it failed, 2 if it was not waited for to the end, 130 on Ctrl-C."""
-    goes_on = f"the job goes on: `mldeploy result {job.id}` reads it, `mldeploy cancel {job.id}` takes it back while it is queued"
+    """The job on standard output, at its end or as it is."""
+    if wait:
+        with waited(job):
+            job.wait(timeout, poll=POLL)
+    tell(job.answer)
+    tell_end(job)
+
+
+def follow(job: Job) -> None:
+    """Each event on standard output as it comes, one line each; on a terminal the job at its end."""
+    piped = not sys.stdout.isatty()
+    with waited(job):
+        for event in job.events():
+            if piped:
+                tell({"event": event.name, "id": event.id, "data": event.data})
+    if not piped:
+        tell(job.answer)
+    tell_end(job)
+
+
+@contextmanager
+def waited(job: Job) -> Iterator[None]:
+    """How far the job is, while it is waited for. The exit status is 2 if that was not to the end, 130 on Ctrl-C."""
+    goes_on = (
+        f"the job goes on: `mldeploy watch {job.id}` follows it, `mldeploy result {job.id}` reads it, "
+        f"`mldeploy cancel {job.id}` stops it"
+    )
     try:
-        if wait:
-            with spinner(lambda: _how_far(job)):
-                job.wait(timeout, poll=POLL)
+        with spinner(lambda: _how_far(job)):
+            yield
     except KeyboardInterrupt:
         _end(goes_on, 130)
     except TimeoutError as error:
         _end(f"{error}; {goes_on}", 2)
     except JobFailed:
-        pass  # its answer says why, below
-    tell(job.answer)
+        pass  # its answer says why
+
+
+def tell_end(job: Job) -> None:
+    """What a person wants to know of a job that has ended. The exit status is 1 if it did without a result."""
     if sys.stdout.isatty() and isinstance(job.result, dict) and "promoted" in job.result:
         version, serves = job.result["model"]["version"], "serves" if job.result["promoted"] else "does not serve"
         click.echo(f"version {version} {serves}: {job.result['reason']}", err=True)
@@ -49,8 +68,12 @@ def show(job: Job, wait: bool, timeout: float | None) -> None:
 
 
 def _how_far(job: Job) -> str:
-    """The job with its stage and, where there is a total, a bar."""
+    """The job with its place in the line, or its stage and, where there is a total, a bar."""
     at = job.progress
+    if job.canceling:
+        return f"job {job.id} is being stopped"
+    if job.position:
+        return f"job {job.id} {job.status}, " + (f"{job.position - 1} before it" if job.position > 1 else "the next")
     if not at:
         return f"job {job.id} {job.status}"
     filled = BAR * at["done"] // max(1, at["total"])

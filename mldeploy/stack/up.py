@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,14 +13,18 @@ from pathlib import Path
 
 import redis
 
+from access.keys import Keys
+from access.places import is_loopback
 from jobs.connection import UNREACHABLE, check_server, connect
 from jobs.errors import LedgerUnavailable, UnsafeRedis
 from jobs.job import Kind
 from jobs.ledger import Ledger
+from jobs.stopping import Stop
 from mldeploy.client import Client, Problem
 from mldeploy.stack import redis_server
 from mldeploy.stack.child import Child
 from settings import Settings
+from webhooks.networks import parse_networks
 
 TICK = 0.1
 START_REDIS = 600.0  # seconds; it may have a large file to read
@@ -43,7 +46,7 @@ class Up:
             settings.replace(redis_url=f"unix://{redis_server.socket_path(settings.home_path)}") if self._embedded else settings
         )
         self._say = say
-        self._stop = threading.Event()
+        self._stop = Stop()
         self._redis: Child | None = None
         self._others: list[Child] = []
 
@@ -56,10 +59,10 @@ class Up:
     def run(self) -> None:
         """Until SIGINT, SIGTERM or SIGHUP. Raises CannotStart. Must be called in the main thread."""
         self._settings.home_path.mkdir(parents=True, exist_ok=True)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, lambda *_: self._stop.set())
+        self._stop.on(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         with _only_one(self._settings.home_path):
             _check_port(self._settings.host, self._settings.port)
+            _check_networks(self._settings.webhook_networks)
             try:
                 self._start()
                 self._watch()
@@ -73,10 +76,12 @@ class Up:
             self._redis.start()
         self._until(self._redis_answers, since + START_REDIS, "Redis")
         python = [sys.executable, "-P", "-m"]  # -P: the current folder plays no part
+        self._check_is_safe()
         self._others = [
             self._child("reconciler", [*python, "jobs.reconciler"]),
             self._child("predict", [*python, "worker", Kind.PREDICT]),
             self._child("train", [*python, "worker", Kind.TRAIN]),
+            self._child("webhook", [*python, "worker.webhooks"]),
             self._child("api", [*python, "api"]),
         ]
         for child in self._others:
@@ -84,6 +89,18 @@ class Up:
         self._until(self._all_ready, time.monotonic() + START, "the service")
         if not self._stop.is_set():
             self._say(self._ready_line(time.monotonic() - since))
+
+    def _check_is_safe(self) -> None:
+        """Raises CannotStart: without keys others than this machine are served only if that is wanted."""
+        s, ledger = self._settings, Ledger(self._settings)
+        if s.insecure or is_loopback(s.host) or self._stop.is_set():
+            return
+        if not Keys(ledger.redis, ledger.prefix, ledger.guard).ring().closed:
+            raise CannotStart(
+                f"without keys this is served to this machine alone, not on {s.host}: start it on 127.0.0.1, make a key with "
+                "`mldeploy keys create --name me --scopes admin`, and start again; or give --insecure, and everybody who "
+                "reaches it may do everything"
+            )
 
     def _ready_line(self, seconds: float) -> str:
         s = self._settings
@@ -146,7 +163,8 @@ class Up:
             Client(self.url, timeout=2).ready()
             ledger = Ledger(self._settings)
             since = ledger.since_reconciled()
-            enough = {Kind.PREDICT: self._settings.predict_workers, Kind.TRAIN: self._settings.train_workers}
+            s = self._settings
+            enough = {Kind.PREDICT: s.predict_workers, Kind.TRAIN: s.train_workers, Kind.WEBHOOK: s.webhook_workers}
             return since is not None and since < FRESH and all(self._here(ledger, kind) >= many for kind, many in enough.items())
         except (Problem, LedgerUnavailable, OSError):
             return False
@@ -178,6 +196,14 @@ def _only_one(home: Path) -> Iterator[None]:
         lock.write(f"{os.getpid()}\n")
         lock.flush()
         yield
+
+
+def _check_networks(text: str) -> None:
+    """Raises CannotStart."""
+    try:
+        parse_networks(text)
+    except ValueError as error:
+        raise CannotStart(f"MLDEPLOY_WEBHOOK_NETWORKS: {error}") from None
 
 
 def _check_port(host: str, port: int) -> None:

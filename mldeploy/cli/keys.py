@@ -1,0 +1,144 @@
+"""`mldeploy keys`: who may call. Works on the server, beside a service that runs."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from access.keys import SCOPES, BadKey, Key, Keys, NameTaken, TooManyKeys, UnknownKey, check_name, check_scopes, parse_rate
+from jobs.errors import LedgerFull, LedgerUnavailable
+from jobs.ledger import Ledger
+from mldeploy.cli.telling import tell, told
+from mldeploy.stack import redis_server
+from settings import Settings, load
+
+home_option = click.option("--home", type=click.Path(file_okay=False), help="Of the service.  [default: ~/.mldeploy]")
+
+COLUMNS = ("id", "name", "scopes", "rate", "created_at", "revoked_at")
+FIRST = (
+    "This is the service's first key: from now on every request but those to /health needs one "
+    "(Authorization: Bearer mld_…), also when all keys are revoked."
+)
+
+
+def checked(check: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, str], str]:
+    """An option's callback that says what to give instead."""
+
+    def callback(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+        try:
+            check(value)
+        except BadKey as error:
+            raise click.BadParameter(str(error)) from None
+        return value
+
+    return callback
+
+
+def _split(scopes: str) -> list[str]:
+    return [scope.strip() for scope in scopes.split(",")]
+
+
+def _rated(rate: str) -> str:
+    return parse_rate(rate) if rate else ""
+
+
+@click.group()
+def keys() -> None:
+    """Keys of callers: make, list and revoke them, on the server.
+
+    Without any key the service answers everybody who reaches it. As soon as one is made, every request but those to /health
+    needs one: `Authorization: Bearer mld_…`, `X-API-Key: mld_…`, or as a browser's password. What is changed here counts at once.
+    """
+
+
+@keys.command()
+@click.option("--name", required=True, callback=checked(check_name), help="Whose it is: 1 to 64 characters.")
+@click.option(
+    "--scopes",
+    default="predict",
+    show_default=True,
+    callback=checked(lambda value: check_scopes(_split(value))),
+    help=f"What it may do, of {','.join(SCOPES)}. admin may all: aliases, rollback, the jobs of others too.",
+)
+@click.option("--rate", default="", callback=checked(_rated), help="How often: 100/m, 5/s, 1000/h, 100/30s.  [default: no limit]")
+@home_option
+def create(name: str, scopes: str, rate: str, home: str | None) -> None:
+    """Make a key, and print it on the last line: it is shown this once, and kept only as a hash."""
+    with _keys(home) as known:
+        first = not known.ring().closed
+        try:
+            key, token = known.create(name, _split(scopes), rate)
+        except NameTaken as error:
+            raise click.BadParameter(str(error), param_hint="'--name'") from None
+    click.echo(
+        f"Key {key.id} of {key.name}: {', '.join(key.scopes)}; {_rate(key) or 'no limit'}. It is shown this once:", err=True
+    )
+    if first:
+        click.echo(FIRST, err=True)
+    click.echo(token)
+
+
+@keys.command("list")
+@home_option
+def list_keys(home: str | None) -> None:
+    """All keys, also revoked ones. A table on a terminal, one line of JSON for a pipe."""
+    with _keys(home) as known:
+        rows = [key.shown() | {"rate": _rate(key)} for key in known.all()]
+    if sys.stdout.isatty():
+        click.echo("\n".join(table(rows)) if rows else "There is no key: the service answers everybody who reaches it.")
+    else:
+        tell({"keys": rows})
+
+
+@keys.command()
+@click.argument("name_or_id")
+@home_option
+def revoke(name_or_id: str, home: str | None) -> None:
+    """Make a key worthless, at once and for good. After the last one the service answers nobody until a new one is made."""
+    with _keys(home) as known:
+        try:
+            key = known.revoke(name_or_id)
+        except UnknownKey as error:
+            raise click.BadParameter(str(error), param_hint="NAME_OR_ID") from None
+    click.echo(f"revoked {key.id} of {key.name}")
+
+
+def table(rows: list[dict[str, Any]]) -> list[str]:
+    """A line for each, under a head."""
+    texts = [[",".join(row["scopes"]) if name == "scopes" else str(row[name] or "-") for name in COLUMNS] for row in rows]
+    texts.insert(0, [name.removesuffix("_at").upper() for name in COLUMNS])
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    return ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in texts]
+
+
+def _rate(key: Key) -> str | None:
+    """As `--rate` takes it."""
+    return f"{key.rate}s" if key.rate else None
+
+
+@contextmanager
+def _keys(home: str | None) -> Iterator[Keys]:
+    """Errors that a person can do something about, as one message and exit status 1."""
+    with told():
+        settings = load().replace(home=home) if home else load()
+        ledger = Ledger(_with_redis(settings))
+        try:
+            yield Keys(ledger.redis, ledger.prefix, ledger.guard)
+        except LedgerUnavailable as error:
+            raise click.ClickException(f"{_nobody(settings)} ({error})") from None
+        except (LedgerFull, TooManyKeys) as error:
+            raise click.ClickException(str(error)) from None
+
+
+def _with_redis(settings: Settings) -> Settings:
+    if settings.redis_url:
+        return settings
+    return settings.replace(redis_url=f"unix://{redis_server.socket_path(settings.home_path)}")
+
+
+def _nobody(settings: Settings) -> str:
+    if settings.redis_url:
+        return "the Redis at MLDEPLOY_REDIS_URL does not answer: start it, or set the URL that the service has"
+    return f"no service runs on {settings.home}: start it with `mldeploy up --home {settings.home}`, or give its own --home"

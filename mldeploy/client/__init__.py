@@ -1,0 +1,8 @@
+"""The client: submit, wait, read. It speaks HTTP and imports nothing else of mldeploy."""
+
+from mldeploy.client.client import Client
+from mldeploy.client.events import Event
+from mldeploy.client.job import Job, JobFailed
+from mldeploy.client.problems import Problem, Unavailable
+
+__all__ = ["Client", "Event", "Job", "JobFailed", "Problem", "Unavailable"]

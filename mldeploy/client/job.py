@@ -1,0 +1,121 @@
+"""A job: wait for it, follow it, cancel it."""
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import requests
+
+from mldeploy.client.calls import Calls, never, passing
+from mldeploy.client.events import Event, EventReader, chunks_of
+from mldeploy.client.problems import Problem, Unavailable
+
+LONGEST_POLL = 20.0  # seconds that one request is held
+PAUSE = 0.2  # seconds before a read is tried again while the service is away
+
+
+class Job:
+    """A job as the service last told of it."""
+
+    def __init__(self, calls: Calls, answer: dict[str, Any]) -> None:
+        self._calls = calls
+        self.answer = answer
+
+    @property
+    def id(self) -> str:
+        return str(self.answer["id"])
+
+    @property
+    def status(self) -> str:
+        return str(self.answer["status"])
+
+    @property
+    def done(self) -> bool:
+        return self.status not in ("queued", "running")
+
+    @property
+    def label(self) -> str:
+        return str(self.answer.get("label") or "")
+
+    @property
+    def position(self) -> int | None:
+        """In its lane while it is queued; 1 is next."""
+        return self.answer.get("position")
+
+    @property
+    def canceling(self) -> bool:
+        """It runs, and is being stopped."""
+        return bool(self.answer.get("canceling"))
+
+    @property
+    def result(self) -> Any:
+        return self.answer.get("result")
+
+    @property
+    def progress(self) -> dict[str, Any]:
+        """Of a training that runs: done, total, stage."""
+        return dict(self.answer.get("progress") or {})
+
+    @property
+    def error(self) -> dict[str, Any] | None:
+        return self.answer.get("error")
+
+    def reload(self) -> "Job":
+        self.answer = self._calls.json("GET", self.answer["result_url"])
+        return self
+
+    def wait(self, timeout: float | None = None, poll: float = LONGEST_POLL) -> Any:
+        """The job's result. Raises JobFailed, or TimeoutError after ``timeout`` seconds; an outage in between is waited out.
+        ``poll``: seconds after which it is asked anew, and ``progress`` is of that moment."""
+        deadline = time.monotonic() + (timeout if timeout is not None else float("inf"))
+        while not self.done:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"job {self.id} is still {self.status} after {timeout:g} s")
+            self._poll(min(left, poll))
+        if self.status != "succeeded":
+            raise JobFailed(self)
+        return self.result
+
+    def events(self) -> Iterator[Event]:
+        """What happens to the job, up to its end. A stream that was cut goes on where it was."""
+        reader = EventReader()
+        while True:
+            with closing(self._calls.stream(self.answer["result_url"], reader.last_id)) as stream:
+                for event in reader.read(chunks_of(stream)):
+                    self.answer = event.data
+                    yield event
+                    if self.done:
+                        return
+                if stream.status_code == 204:  # there is nothing after what was seen
+                    return
+            time.sleep(reader.retry)
+
+    def cancel(self) -> "Job":
+        """Cancels the job: at once while it is queued; one that runs is then ``canceling``, and ``wait`` tells when it has
+        stopped. Raises Problem if it has ended otherwise."""
+        self.answer = self._calls.json("DELETE", self.answer["result_url"])
+        return self
+
+    def _poll(self, seconds: float) -> None:
+        try:
+            self.answer = self._calls.json(
+                "GET", self.answer["result_url"], params={"wait": f"{seconds:.3f}"}, held=seconds, again=never
+            )
+        except (Problem, requests.RequestException) as error:
+            if not passing(error):
+                raise
+            asked = error.retry_after if isinstance(error, Unavailable) else 0.0
+            time.sleep(min(max(asked, PAUSE), seconds))
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id} {self.status}>"
+
+
+class JobFailed(Problem):
+    """The job ended without a result."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        super().__init__(200, job.error or {"title": f"the job was {job.status}"})
