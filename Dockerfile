@@ -10,11 +10,13 @@ WORKDIR /opt/mldeploy
 COPY requirements.lock ./
 RUN python -m pip install --no-cache-dir --require-hashes -r requirements.lock
 
-COPY pyproject.toml README.md LICENSE settings.py tether.py ./
+COPY pyproject.toml README.md LICENSE logs.py settings.py tether.py ./
+COPY access access
 COPY api api
 COPY jobs jobs
 COPY mldeploy mldeploy
 COPY models models
+COPY webhooks webhooks
 COPY worker worker
 RUN python -m pip install --no-cache-dir --no-deps --no-build-isolation .
 

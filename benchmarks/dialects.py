@@ -33,6 +33,7 @@ class Plan(Struct):
     model: str = "iris"
     rows_each: int = 1
     warm: float = 1.0
+    key: str = ""  # an API key, sent with every request
     probe: str = ""  # path of an unfinished job, which one more connection reads all the time
 
 

@@ -34,16 +34,17 @@ class Report(Struct):
 
 
 class Connection:
-    def __init__(self, port: int, client: Client) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=60)
+    def __init__(self, plan: Plan, client: Client) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", plan.port), timeout=60)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.client = client
         self.received = b""
         self.since = 0.0
+        self._line_end = f"\r\nAuthorization: Bearer {plan.key}\r\n".encode() if plan.key else b"\r\n"
 
     def send(self, request: bytes) -> None:
         self.received, self.since = b"", time.perf_counter()
-        self.socket.sendall(request)
+        self.socket.sendall(request.replace(b"\r\n", self._line_end, 1))
 
     def receive(self) -> Answer | None:
         """The answer once it is here whole. Raises ConnectionError when the server has closed the connection."""
@@ -83,7 +84,7 @@ def drive(plan: Plan, clients: list[Client]) -> None:
             connection.send(request)
 
     for client in clients:
-        connection = Connection(plan.port, client)
+        connection = Connection(plan, client)
         connections[connection.socket.fileno()] = connection
         poll.register(connection.socket.fileno(), select.EPOLLIN)
         go_on(connection, next(client))

@@ -20,7 +20,7 @@ from models.artifact import Shelf, open_shelf
 from settings import Settings
 from tests.processes import ROOT, free_port
 
-SCALE = {"api": 2, "predict": 2, "train": 1, "reconciler": 1, "redis": 1}
+SCALE = {"api": 2, "predict": 2, "train": 1, "webhook": 1, "reconciler": 1, "redis": 1}
 READY = 240.0  # seconds until all containers are healthy
 RATE = 30.0
 
@@ -35,6 +35,7 @@ class Compose:
         settings = {"REDIS_PASSWORD": secrets.token_hex(16), "SIGNING_KEY": self._key, "API_PORTS": f"{first}-{first + 5}"}
         self._environment = Settings().environment() | settings
         self._command = _compose_command()
+        self.key = ""
 
     def __call__(self, *arguments: str) -> str:
         told = subprocess.run(
@@ -75,7 +76,8 @@ def main() -> None:
         compose("up", "-d", *(part for name, count in SCALE.items() if count > 1 for part in ("--scale", f"{name}={count}")))
         say(f"all containers healthy after {_until(lambda: _healthy(compose), READY, 'all healthy'):.0f} s")
         _check_hardening(compose)
-        walk(compose.urls()[0], compose.models, say)
+        compose.key = _make_a_key(compose)
+        walk(compose.urls()[0], compose.models, say, compose.key)
         _kill_a_worker_under_load(compose)
     except BaseException:
         print(compose("logs", "--tail", "30")[-8000:], file=sys.stderr)
@@ -105,6 +107,21 @@ def _check_hardening(compose: Compose) -> None:
     say("every container: not root, read-only, no capabilities; the API published on loopback alone, nothing else published")
 
 
+def _make_a_key(compose: Compose) -> str:
+    """Nobody is served before there is one."""
+    url = compose.urls()[0] + "/models"
+    assert requests.get(url, timeout=10).status_code == 401
+    token = compose("exec", "-T", "api", "mldeploy", "keys", "create", "--name", "test", "--scopes", "admin").splitlines()[-1]
+    assert requests.get(url, timeout=10).status_code == 401
+    assert requests.get(url, headers=_with(token), timeout=10).status_code == 200
+    say("without a key: 401; with the one that `mldeploy keys create` made: 200")
+    return token
+
+
+def _with(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
 def _kill_a_worker_under_load(compose: Compose) -> None:
     urls, accepted, over = compose.urls(), list[str](), threading.Event()
 
@@ -113,7 +130,7 @@ def _kill_a_worker_under_load(compose: Compose) -> None:
             if over.wait(1 / RATE):
                 return
             url = urls[number % len(urls)]
-            answer = requests.post(f"{url}/predict", json=FLOWER, timeout=10)
+            answer = requests.post(f"{url}/predict", json=FLOWER, headers=_with(compose.key), timeout=10)
             if answer.status_code == 202:
                 accepted.append(url + answer.json()["result_url"])
 
@@ -126,7 +143,7 @@ def _kill_a_worker_under_load(compose: Compose) -> None:
     took = _until(lambda: _restarted(victim) and _healthy(compose), 120, "the container runs again and is healthy")
     over.set()
     load.join()
-    settled = _until(lambda: all(_succeeded(url) for url in accepted), 60, "every accepted job has succeeded")
+    settled = _until(lambda: all(_succeeded(url, compose.key) for url in accepted), 60, "every accepted job has succeeded")
     say(f"{len(accepted)} accepted, 0 lost, each setosa, the last {settled:.1f} s after the load")
     say(f"the container was healthy again after {took:.0f} s")
 
@@ -136,8 +153,8 @@ def _restarted(victim: dict[str, Any]) -> bool:
     return bool(now["RestartCount"] > victim["RestartCount"] and now["State"]["Running"])
 
 
-def _succeeded(url: str) -> bool:
-    answer = requests.get(url, timeout=10).json()
+def _succeeded(url: str, key: str) -> bool:
+    answer = requests.get(url, headers=_with(key), timeout=10).json()
     assert answer["status"] in ("queued", "running", "succeeded"), answer
     return bool(answer["status"] == "succeeded" and answer["result"]["prediction"] == "setosa")
 

@@ -15,7 +15,7 @@ import redis
 
 import tether
 from jobs.connection import connect
-from jobs.job import WORKERS, Kind
+from jobs.job import Kind
 from jobs.ledger import Ledger
 from mldeploy.stack import redis_server
 from settings import Settings
@@ -126,17 +126,25 @@ class Pieces:
 
     def worker(self, kind: Kind = Kind.PREDICT, name: str = "", environment: Mapping[str, str] | None = None) -> Running:
         """A worker group, started when it holds its leases."""
-        running = self._python(name or kind, "worker", kind, environment=environment)
-        until(lambda: self.is_ready(running, kind), 40, f"worker {running.name} is ready")
+        running = self._start_worker(kind, name, environment)
+        self._await_worker(running, kind)
         return running
 
     def all(self) -> None:
-        """One of each."""
+        """One of each but the webhooks' worker."""
         self.redis()
         self.reconciler()
+        starting = {kind: self._start_worker(kind) for kind in (Kind.PREDICT, Kind.TRAIN)}
         self.api()
-        for kind in WORKERS:
-            self.worker(kind)
+        for kind, running in starting.items():
+            self._await_worker(running, kind)
+
+    def _start_worker(self, kind: Kind, name: str = "", environment: Mapping[str, str] | None = None) -> Running:
+        module = ("worker.webhooks",) if kind is Kind.WEBHOOK else ("worker", kind)
+        return self._python(name or kind, *module, environment=environment)
+
+    def _await_worker(self, running: Running, kind: Kind) -> None:
+        until(lambda: self.is_ready(running, kind), 40, f"worker {running.name} is ready")
 
     def is_ready(self, running: Running, kind: Kind = Kind.PREDICT) -> bool:
         return any(f"-{running.popen.pid}-" in owner for owner in self.ledger.live_owners(kind))

@@ -15,7 +15,15 @@ from mldeploy.stack import redis_server
 from settings import Settings
 from tests.processes import ROOT, free_port
 
-NAMES = ("redis", "reconciler", "predict", "train", "api")
+MARKS = {  # of the command line of each part
+    "redis": "redis-server",
+    "reconciler": "jobs.reconciler",
+    "predict": "worker predict",
+    "train": "worker train",
+    "webhook": "worker.webhooks",
+    "api": "-m api",
+}
+NAMES = tuple(MARKS)
 
 
 class Service:
@@ -45,9 +53,7 @@ class Service:
                 line = " ".join(child.cmdline())
             except psutil.NoSuchProcess:  # or a zombie
                 continue
-            for name, mark in zip(
-                NAMES, ("redis-server", "jobs.reconciler", "worker predict", "worker train", "-m api"), strict=True
-            ):
+            for name, mark in MARKS.items():
                 if mark in line and "tether.py" not in line:
                     found[name] = child
         return found

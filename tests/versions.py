@@ -1,6 +1,7 @@
 """The versions that some pieces have, in their store and by their API."""
 
 from pathlib import Path
+from typing import Any
 
 from mldeploy.client import Client
 from models import artifact
@@ -8,7 +9,7 @@ from models.artifact import Shelf
 from tests.crowd import key_of
 from tests.processes import Pieces
 
-BIG = {"estimator": "MLPClassifier", "params": {"hidden_layer_sizes": [500, 500], "max_iter": 5}}  # 8 MB
+BIG: dict[str, Any] = {"estimator": "MLPClassifier", "params": {"hidden_layer_sizes": [500, 500], "max_iter": 5}}  # 8 MB
 
 
 def store_of(pieces: Pieces) -> Path:

@@ -1,10 +1,6 @@
 """The command line and the client, as people use them."""
 
 import json
-import os
-import pty
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -12,15 +8,11 @@ import pytest
 import requests
 
 from mldeploy import Client, JobFailed, Problem
-from tests.processes import ROOT, free_port
+from tests.commands import mldeploy, nobody_trains, on_a_terminal
+from tests.processes import free_port
 from tests.service import Service
 
 FLOWER = {"sepal_length": 5.0, "sepal_width": 3.2, "petal_length": 1.5, "petal_width": 0.3}
-
-
-def mldeploy(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mldeploy", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, input=stdin, timeout=120, check=False)
 
 
 def test_predict_takes_json_a_file_or_standard_input(service: Service, tmp_path: Path) -> None:
@@ -40,20 +32,10 @@ def test_piped_output_is_one_line_of_json(service: Service) -> None:
 
 
 def test_on_a_terminal_it_is_laid_out_with_a_spinner_while_waiting(service: Service) -> None:
-    ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "mldeploy", "train", "--estimator", "RandomForestClassifier", "--url", service.url]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=theirs, stderr=theirs)
-    os.close(theirs)
-    seen = b""
-    while True:
-        try:
-            seen += os.read(ours, 65536)
-        except OSError:  # the terminal is closed at the other end
-            break
-    os.close(ours)
-    assert process.wait(60) == 0
-    assert "⠋ job" in seen.decode()
-    assert '\r\n  "status": "succeeded"' in seen.decode()
+    status, seen = on_a_terminal("train", "--estimator", "RandomForestClassifier", "--url", service.url)
+    assert status == 0
+    assert "⠋ job" in seen
+    assert '\r\n  "status": "succeeded"' in seen
 
 
 def test_no_wait_prints_the_job_and_result_shows_it(service: Service) -> None:
@@ -120,6 +102,7 @@ def test_no_service_and_bad_settings_are_told_in_a_line() -> None:
 
 
 COMMANDS = ["", "up", "demo", "predict", "train", "result", "cancel", "models", "datasets", "models show", "models promote"]
+COMMANDS += ["jobs", "watch", "webhook-secret", "datasets add"]
 ON_THE_SERVER = ["models rollback", "models import", "models export", "models refit", "models delete", "datasets delete"]
 
 
@@ -142,15 +125,8 @@ def test_the_client_tells_problems_failures_and_timeouts_apart(service: Service)
     with pytest.raises(JobFailed) as failed:
         failing.wait(60)
     assert failed.value.job is failing
-    trainers = service.children()["train"].children()
-    for process in trainers:
-        process.suspend()
-    try:
-        with pytest.raises(TimeoutError, match="after 1 s"):
-            client.train().wait(1)
-    finally:
-        for process in trainers:
-            process.resume()
+    with nobody_trains(service), pytest.raises(TimeoutError, match="after 1 s"):
+        client.train().wait(1)
     job = client.predict([FLOWER, FLOWER])
     assert [each["prediction"] for each in job.wait(30)["predictions"]] == ["setosa", "setosa"]
     assert job.done

@@ -12,6 +12,7 @@ import requests
 
 from jobs import replies
 from tests.poison import expected, row
+from tests.processes import Pieces
 
 RATE = 30.0  # jobs a second
 SLOWEST_REFUSAL = 3.0  # seconds
@@ -124,6 +125,13 @@ def check(job: Submitted, body: dict[str, Any], poisoned: bool) -> None:
     else:
         assert poisoned
         assert body["status"] == "failed", body
+
+
+def executed(pieces: Pieces) -> Counter[int]:
+    """How often each number was worked on; 0 is what a worker asks a model before it serves."""
+    done = Counter(map(int, (pieces.folder / "poison-executions.log").read_text().split()))
+    del done[0]
+    return done
 
 
 class Announcements:

@@ -108,7 +108,7 @@ def test_f3_trainings_killed_in_the_middle(assemble: Assemble, chaos: bool, tell
     trainer_of_first = pieces.worker(Kind.TRAIN)
     Client(pieces.url).train(model="iris").wait(60)
     trainer_of_first.terminate()
-    moments, torn, kills = (fitting, saving, saved), Counter[str](), 60 if chaos else 20
+    moments, torn, kills = (fitting, saving, saved), Counter[str](), 60 if chaos else 8
     with Crowd(pieces.url, questions_of(pieces, 1), connections=1) as crowd:
         trainer = Trainer(pieces)
         for turn in range(kills):

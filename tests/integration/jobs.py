@@ -1,6 +1,10 @@
 """Jobs and workers' hands for the ledger's tests."""
 
-from jobs.job import Appetite, Claim, Job, Kind, Outcome, Rest, State
+from dataclasses import replace
+from typing import Any
+
+from jobs.errors import LedgerError
+from jobs.job import Appetite, Claim, Job, Kind, Outcome, Record, Rest, State, Terms
 from jobs.ledger import Ledger
 from jobs.replies import Accepted
 
@@ -22,6 +26,20 @@ def added(ledger: Ledger, count: int, **given: int | str) -> list[Job]:
     return jobs
 
 
+def on_terms(ledger: Ledger, kind: Kind = Kind.PREDICT, after: str = "", rows: int = 1, **terms: Any) -> Job:
+    return replace(job(ledger, kind=kind, after=after, rows=rows), terms=Terms(**terms))
+
+
+def accepted(ledger: Ledger, **given: Any) -> Job:
+    one = on_terms(ledger, **given)
+    add(ledger, one)
+    return one
+
+
+def outcome_of(ledger: Ledger, one: Job) -> Accepted | LedgerError:
+    return ledger.add([one])[0][0]
+
+
 def claim(
     ledger: Ledger, owner: str = "w:1", token: str = "t1", kind: str = "predict", unloadable: tuple[str, ...] = ()
 ) -> Claim:
@@ -41,6 +59,12 @@ def succeeded(claimed: Claim, body: bytes = b'{"prediction":1}') -> list[Outcome
 def state(ledger: Ledger, job_id: str) -> State | None:
     record = ledger.get(job_id)
     return record.state if record else None
+
+
+def record_of(ledger: Ledger, job_id: str) -> Record:
+    record = ledger.get(job_id)
+    assert record is not None
+    return record
 
 
 def reconcile(ledger: Ledger, outage: float = 5.0) -> tuple[int, int, list[tuple[str, str]]]:

@@ -128,7 +128,7 @@ CASES = [
     Case("passengers", ensemble.GradientBoostingClassifier, mixed_imputed),
     Case("passengers", ensemble.HistGradientBoostingClassifier, given=(("categorical_features", "from_dtype"),)),
 ]
-OPTIONS = {"target": "survived", "estimator": "LogisticRegression"}
+OPTIONS: dict[str, Any] = {"target": "survived", "estimator": "LogisticRegression"}
 
 
 # By hand

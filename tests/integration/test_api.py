@@ -235,23 +235,9 @@ def test_a_queued_job_can_be_canceled_and_a_final_one_cannot(service: Service, c
     assert client.result(job.id).status == "canceled"
 
 
-def test_a_training_that_runs_cannot_be_canceled_yet(service: Service, client: Client) -> None:
-    process = psutil.Process(service.children()["train"].pid).children()[0]
-    job = client.train(estimator="RandomForestClassifier")
-    until(lambda: client.result(job.id).status == "running", 20, "the training runs")
-    process.suspend()
-    try:
-        if client.result(job.id).status == "running":
-            answer = requests.delete(service.url + job.answer["result_url"], timeout=10)
-            assert (answer.status_code, problem(answer)["type"].split(":")[-1]) == (409, "job-running")
-    finally:
-        process.resume()
-    assert job.wait(60)
-
-
 @pytest.mark.parametrize(
     ("query", "says"),
-    [("probs=1", "there are: model, version, proba"), ("proba=maybe", "true or false"), ("version=-1", "a number or an alias")],
+    [("probs=1", "model, version, proba, extra"), ("proba=maybe", "true or false"), ("version=-1", "a number or an alias")],
 )
 def test_a_query_that_is_not_taken_says_what_is(service: Service, query: str, says: str) -> None:
     assert says in problem(post(service, f"/predict?{query}", json=FLOWER))["errors"][0]["detail"]
@@ -272,7 +258,7 @@ def test_models_are_listed_and_shown(service: Service, client: Client) -> None:
 def test_health(service: Service) -> None:
     assert get(service, "/health/live").json() == {"status": "live"}
     ready = get(service, "/health/ready").json()
-    assert ready["workers"] == {"predict": 2, "train": 1}
+    assert ready["workers"] == {"predict": 2, "train": 1, "webhook": 1}
     assert ready["reconciled_seconds_ago"] < 5
 
 

@@ -34,7 +34,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pieces]:
 
 
 def train_aside(client: Client) -> dict[str, Any]:
-    stump = {"estimator": "DecisionTreeClassifier", "params": {"max_depth": 1}}
+    stump: dict[str, Any] = {"estimator": "DecisionTreeClassifier", "params": {"max_depth": 1}}
     trained: dict[str, Any] = client.train(model="iris", **stump, promote="never").wait(60)
     return trained
 

@@ -1,0 +1,52 @@
+"""The command line in tests: a process of its own, piped or on a terminal."""
+
+import os
+import pty
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tests.processes import ROOT
+from tests.service import Service
+
+TIMEOUT = 120.0  # seconds
+
+
+def mldeploy(*arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mldeploy", *arguments]
+    env = os.environ | environment
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, input=stdin, timeout=TIMEOUT, check=False, env=env)
+
+
+def on_a_terminal(*arguments: str, shown: Callable[[str], object] = lambda _: None) -> tuple[int, str]:
+    """The exit status, and all that was shown. ``shown`` is called with what there is so far, each time that more comes."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([sys.executable, "-m", "mldeploy", *arguments], cwd=ROOT, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    bound = threading.Timer(TIMEOUT, process.kill)
+    bound.start()
+    seen = b""
+    while True:
+        try:
+            seen += os.read(ours, 65536)
+        except OSError:  # the terminal is closed at the other end
+            break
+        shown(seen.decode(errors="replace"))
+    os.close(ours)
+    bound.cancel()
+    return process.wait(TIMEOUT), seen.decode()
+
+
+@contextmanager
+def nobody_trains(service: Service) -> Iterator[None]:
+    """What is submitted to be trained waits."""
+    trainers = service.children()["train"].children()
+    for process in trainers:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in trainers:
+            process.resume()

@@ -1,0 +1,130 @@
+"""F14 and F20 of the faults to survive: knocks that come too often or not at all, and reconcilers that are killed or are two."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+from jobs.bell import Bell, make_celery
+from jobs.job import Kind
+from settings import Settings
+from tests.faults.load import SLOWEST_REFUSAL, Announcements, Load, executed, settle
+from tests.faults.test_faults import alive
+from tests.processes import Pieces, Running, until
+
+Assemble = Callable[..., Pieces]
+Tell = list[str]
+RESTLESS = {"time_slice": 0.2, "linger": 0.0}  # nobody listens for long: nearly all work needs a knock
+AT_ONCE = 4
+
+
+class Echo:
+    """Each knock that is on its way is delivered twice more, and every second one twice more at the same moment as these."""
+
+    def __init__(self, pieces: Pieces) -> None:
+        self.knocks = 0
+        self._ledger = pieces.ledger
+        self._bell = Bell(make_celery(pieces.settings))
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._echo, daemon=True)
+
+    def __enter__(self) -> "Echo":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join(10)
+
+    def _echo(self) -> None:
+        known = set[bytes]()
+        while not self._over.wait(0.002):
+            on_their_way = cast("list[bytes]", self._ledger.redis.zrange(f"{self._ledger.prefix}bells:predict", 0, -1))
+            for bell in set(on_their_way) - known:
+                known.add(bell)
+                more = AT_ONCE if len(known) % 2 else 2
+                self._bell.ring([(str(Kind.PREDICT), bell.decode())] * more)
+                self.knocks += 1
+
+
+def done_once(pieces: Pieces, announced: Announcements, load: Load) -> None:
+    """Each accepted job was done once and became final once, and so did nothing else."""
+    assert executed(pieces) == Counter(job.number for job in load.accepted)
+    ended_once(announced, load)
+
+
+def ended_once(announced: Announcements, load: Load) -> None:
+    assert announced.drain() == Counter(job.job_id for job in load.accepted)
+    announced.close()
+
+
+def test_f14_each_knock_comes_three_times_and_four_at_once(assemble: Assemble, chaos: bool, tell: Tell) -> None:
+    pieces = assemble(**RESTLESS)
+    for name in "AB":
+        pieces.worker(name=name)
+    announced = Announcements(pieces.ledger)
+    with Echo(pieces) as echo, Load(pieces.url, seconds=0.005).backlog(30) as load:
+        many = 10_000 if chaos else 100
+        until(lambda: len(load.accepted) >= many, 600, "the load is sent")
+    took = settle(load, within=20)
+    done_once(pieces, announced, load)
+    assert echo.knocks >= 10
+    tell.append(f"F14: {echo.knocks} knocks, each three or five times; {len(load.accepted)} jobs, settled after {took:.1f} s")
+
+
+def test_f14_every_knock_is_lost_for_a_while(assemble: Assemble, chaos: bool, tell: Tell, tmp_path: Path) -> None:
+    """The broker is killed, and forgets all."""
+    broker = Pieces(Settings(), tmp_path / "broker")
+    running = broker.redis()
+    try:
+        pieces = assemble(broker_url=broker.settings.broker, **RESTLESS)
+        workers = [pieces.worker()]
+        announced = Announcements(pieces.ledger)
+        with Load(pieces.url).backlog(20) as load:
+            for _ in range(20 if chaos else 1):
+                running = without_broker(broker, running, load, 10 if chaos else 1.5)
+                many = len(load.accepted)
+                until(lambda: alive(pieces, workers) and executed(pieces).total() >= many, 40, "what waited is done")  # noqa: B023
+        took = settle(load, within=20)
+        done_once(pieces, announced, load)
+        assert (load.slowest < SLOWEST_REFUSAL, load.refused) == (True, Counter())
+        tell.append(f"F14: every knock lost for a while; {len(load.accepted)} accepted, 0 lost, settled after {took:.1f} s")
+    finally:
+        broker.stop()
+
+
+def without_broker(broker: Pieces, running: Running, load: Load, seconds: float) -> Running:
+    running.kill()
+    for kept in (broker.folder / "redis").rglob("*.aof"):
+        kept.unlink()
+    before = len(load.accepted)
+    time.sleep(seconds)  # down for this long
+    assert len(load.accepted) > before  # whoever submits notices nothing
+    return broker.redis()
+
+
+def test_f20_reconcilers_killed_in_turn_and_two_at_once(assemble: Assemble, chaos: bool, tell: Tell) -> None:
+    pieces = assemble(lease=2.0)
+    reconcilers = [next(piece for piece in pieces._running if piece.name == "reconciler"), pieces.reconciler()]
+    groups = [pieces.worker(name=name) for name in "AB"]
+    announced = Announcements(pieces.ledger)
+    with Load(pieces.url, seconds=0.05).backlog(100) as load:
+        for turn in range(50 if chaos else 2):
+            until(lambda: pieces.ledger.redis.keys(pieces.ledger.prefix + "held:*"), 20, "work is in hand")
+            if turn % 2:
+                groups[turn // 2 % 2].kill()  # whose work only a reconciler gives back
+            reconcilers[turn % 2].kill()
+            reconcilers[turn % 2] = pieces.reconciler()
+            if turn % 2:
+                groups[turn // 2 % 2] = pieces.worker(name="AB"[turn // 2 % 2])
+    took = settle(load, within=pieces.settings.lease + 10)
+    ended_once(announced, load)
+    records = pieces.ledger.get_many([job.job_id for job in load.accepted])
+    attempts = Counter(record.attempts for record in records if record)
+    assert set(attempts) > {1}  # something was given back
+    tell.append(
+        f"F20: {len(load.accepted)} accepted, 0 lost, settled {took:.1f} s after the load; "
+        f"{len(load.accepted) - attempts[1]} jobs given back by one of two reconcilers, each once"
+    )

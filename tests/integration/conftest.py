@@ -1,0 +1,50 @@
+"""What several files about the contract share."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from models.feature import Feature
+from models.schema import Schema
+from tests.callers import Caller, caller_with
+from tests.poison import FEATURES, Poison, register
+from tests.service import Service
+
+
+@pytest.fixture(scope="session")
+def anybody(service: Service) -> Caller:
+    """Who calls a service without keys that has the model which does what its rows say."""
+    with_poison(service)
+    return Caller(service.url)
+
+
+@pytest.fixture(scope="session")
+def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service with two API processes whose webhooks may go to this machine. Nobody comes in without a key."""
+    running = Service(
+        tmp_path_factory.mktemp("closed"), api_workers=2, predict_workers=1, webhook_networks="127.0.0.1", lease=4.0, bell=1.0
+    )
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def alice(closed: Service) -> Caller:
+    with_poison(closed)
+    return caller_with(closed.url, closed.ledger, "alice", ["predict", "train"])
+
+
+@pytest.fixture(scope="session")
+def bob(closed: Service) -> Caller:
+    return caller_with(closed.url, closed.ledger, "bob", ["predict", "train"])
+
+
+@pytest.fixture(scope="session")
+def root(closed: Service) -> Caller:
+    return caller_with(closed.url, closed.ledger, "root", ["admin"])
+
+
+def with_poison(service: Service) -> None:
+    """Register the model that does what its rows say."""
+    schema = Schema(tuple(Feature(feature, "number", 0.0) for feature in FEATURES), "answer", (0,))
+    register(service.settings, service.ledger, "poison", 1, Poison(str(service.home / "executions.log")), schema)

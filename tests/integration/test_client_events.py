@@ -1,0 +1,85 @@
+"""A job followed by its events, also where the stream is cut."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from jobs.job import Kind
+from mldeploy.client import Client, Event, Problem, calls
+from tests.poison import expected, row
+from tests.processes import Pieces, until
+from tests.proxy import Proxy
+
+Assemble = Callable[..., Pieces]
+FINAL = {"succeeded", "failed", "canceled", "expired"}
+TABLE = "a,b,level\n" + "".join(f"{n % 7},{n % 5},{'high' if n % 7 > 3 else 'low'}\n" for n in range(100))
+
+
+@pytest.fixture
+def queue(assemble: Assemble) -> Pieces:
+    """Nobody works: what is submitted waits."""
+    return assemble()
+
+
+def test_events_tell_a_job_from_the_line_to_its_end(queue: Pieces) -> None:
+    service = Client(queue.url)
+    first, second = (service.predict(row(n), model="poison") for n in range(2))
+    events = second.events()
+    seen = [next(events)]
+    assert (seen[0].name, second.position) == ("queued", 2)
+    first.cancel()
+    seen.append(next(events))
+    assert (seen[1].name, second.position) == ("queued", 1)
+    queue.worker()
+    seen += events
+    assert [event.name for event in seen[2:]] in (["running", "succeeded"], ["succeeded"])
+    assert second.result["prediction"] == expected(1)
+    assert len({event.id for event in seen}) == len(seen)
+    assert [event.name for event in second.events()] == ["succeeded"]
+
+
+def test_events_of_a_training_tell_how_far_it_is(queue: Pieces) -> None:
+    queue.worker(Kind.TRAIN)
+    queue.worker()
+    job = Client(queue.url).train(TABLE, model="levels", target="level", search=2)
+    events = list(job.events())
+    assert "progress" in {event.name for event in events}
+    assert all(event.data["progress"]["stage"] for event in events if event.name == "progress")
+    assert job.wait(0)["promoted"]
+
+
+def test_a_stream_that_is_cut_goes_on_where_it_was(queue: Pieces) -> None:
+    with Proxy(queue.settings.port) as proxy:
+        job = Client(proxy.url).predict(row(5), model="poison")
+        events = job.events()
+        seen = [next(events)]
+        proxy.cut()
+        queue.worker()
+        seen += events
+        asked = [reply.header("Last-Event-ID") for reply in proxy.replies if reply.line.startswith("GET")]
+    assert asked == ["", seen[0].id]
+    check_stream(seen)
+
+
+def test_a_stream_that_falls_silent_is_opened_again(queue: Pieces, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "SILENCE", 0.5)  # shorter than a heart beats
+    with ThreadPoolExecutor(1) as aside, Proxy(queue.settings.port) as proxy:
+        job = Client(proxy.url).predict(row(5), model="poison")
+        seen = aside.submit(list, job.events())
+        until(lambda: sum("Last-Event-ID" in reply.request for reply in proxy.replies) >= 2, 20, "it was opened again, twice")
+        queue.worker()
+        check_stream(seen.result(30))
+
+
+def check_stream(events: list[Event]) -> None:
+    """Nothing came twice, and one end came last."""
+    assert len({event.id for event in events}) == len(events)
+    assert [event.name for event in events if event.name in FINAL] == [events[-1].name] == ["succeeded"]
+
+
+def test_an_answer_that_is_no_stream_is_told(shared: Pieces) -> None:
+    job = Client(shared.url).predict(row(1), model="poison")
+    job.answer["result_url"] = "/models"  # as when something between takes the header away
+    with pytest.raises(Problem, match="where events were asked for"):
+        next(job.events())

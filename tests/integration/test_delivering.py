@@ -1,0 +1,199 @@
+"""The end of a job, told to a receiver: signed, again if need be, and listed with the job."""
+
+import json
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from standardwebhooks import Webhook
+
+from jobs.bell import Bell, make_celery
+from jobs.job import Effect, Job, Kind, More, Outcome, State, Terms
+from jobs.ledger import Ledger
+from settings import Settings
+from tests.integration.jobs import add, claim, reconcile
+from tests.integration.test_webhook_sending import HERE, receiver_that, say_nothing
+from tests.processes import until
+from tests.receiver import Receiver
+from webhooks.keyring import Secrets
+from webhooks.networks import Networks
+from webhooks.schedule import DELAYS
+from worker.delivering import Delivering
+from worker.message import MOST_BYTES
+
+CALLER = "k1"
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+@pytest.fixture
+def bell(settings: Settings) -> Bell:
+    return Bell(make_celery(settings))
+
+
+@pytest.fixture
+def secrets(ledger: Ledger) -> Secrets:
+    return Secrets(ledger.redis, ledger.prefix, ledger.guard)
+
+
+@pytest.fixture
+def delivering(ledger: Ledger, bell: Bell, secrets: Secrets) -> Delivering:
+    return Delivering("w:1", ledger, bell, secrets, HERE)
+
+
+def ended(ledger: Ledger, url: str, body: bytes = b'{"prediction":"setosa"}', state: State = State.SUCCEEDED) -> str:
+    """The id of a job that asks for its end to be told."""
+    terms = Terms(CALLER, host="127.0.0.1", more=More("mine", url, TRACE))
+    job = Job(ledger.new_id(CALLER), Kind.PREDICT, "iris", 1, 1, b"payload", terms=terms)
+    add(ledger, job)
+    claimed = claim(ledger)
+    ledger.finish("w:1", [Outcome(each, state, body) for each in claimed.jobs])
+    return job.id
+
+
+def deliver(ledger: Ledger, delivering: Delivering) -> None:
+    delivering.do(claim(ledger, kind="webhook"), no_more)
+
+
+def no_more(outcomes: Sequence[Outcome], effects: Sequence[Effect]) -> None:
+    """Deliveries are ended one by one."""
+    assert (outcomes, effects) == ((), ())
+
+
+def attempts(ledger: Ledger, job_id: str) -> list[Any]:
+    """Status and error of each, as the job's record has them."""
+    record = ledger.get(job_id)
+    assert record is not None
+    return [(each.get("status"), each.get("error", "")) for each in json.loads(record.deliveries)]
+
+
+def due_in(ledger: Ledger, job_id: str) -> float | None:
+    """Seconds until the next attempt."""
+    due = ledger.redis.zscore(f"{ledger.prefix}delayed", f"wh-{job_id}")
+    return None if due is None else due / 1000 - ledger.redis.time()[0]
+
+
+def let_it_be_due(ledger: Ledger, job_id: str) -> None:
+    assert ledger.redis.zadd(f"{ledger.prefix}delayed", {f"wh-{job_id}": 1}, xx=True, ch=True) == 1
+    reconcile(ledger)
+
+
+def left(ledger: Ledger) -> list[bytes | str]:
+    return ledger.redis.keys(f"{ledger.prefix}job:wh-*")
+
+
+def test_the_end_of_a_job_is_told_signed_and_listed(ledger: Ledger, delivering: Delivering, secrets: Secrets) -> None:
+    with Receiver(204) as receiver:
+        job_id = ended(ledger, receiver.url)
+        deliver(ledger, delivering)
+        (came,) = receiver.received
+    told = Webhook(secrets.current(CALLER)).verify(came.body, came.headers)
+    assert (came.headers["webhook-id"], came.headers["traceparent"]) == (job_id, TRACE)
+    assert told["type"] == "job.succeeded"
+    assert told["timestamp"] == told["data"]["finished_at"]
+    assert told["data"]["id"] == job_id
+    assert told["data"]["label"] == "mine"
+    assert told["data"]["result"] == {"prediction": "setosa"}
+    assert attempts(ledger, job_id) == [(204, "")]
+    assert left(ledger) == []
+
+
+def test_a_failed_job_is_told_as_such(ledger: Ledger, delivering: Delivering) -> None:
+    with Receiver() as receiver:
+        ended(ledger, receiver.url, b'{"type":"prediction-failed","detail":"no"}', State.FAILED)
+        deliver(ledger, delivering)
+        told = json.loads(receiver.received[0].body)
+    assert told["type"] == "job.failed"
+    assert told["data"]["error"]["detail"] == "no"
+
+
+@pytest.mark.parametrize("status", [301, 400, 500])
+def test_a_delivery_that_failed_is_repeated_to_the_letter(ledger: Ledger, delivering: Delivering, status: int) -> None:
+    """Also when the job's record is gone meanwhile."""
+    with Receiver(status, status, 200) as receiver:
+        job_id = ended(ledger, receiver.url)
+        deliver(ledger, delivering)
+        assert attempts(ledger, job_id) == [(status, "")]
+        let_it_be_due(ledger, job_id)
+        deliver(ledger, delivering)
+        assert attempts(ledger, job_id) == [(status, ""), (status, "")]
+        ledger.redis.delete(f"{ledger.prefix}job:{job_id}")
+        let_it_be_due(ledger, job_id)
+        deliver(ledger, delivering)
+        assert len(receiver.received) == 3
+        assert len({(came.headers["webhook-id"], came.body) for came in receiver.received}) == 1
+    assert left(ledger) == []
+
+
+def test_the_last_attempt_is_the_tenth(ledger: Ledger, delivering: Delivering) -> None:
+    with Receiver(503) as receiver:
+        job_id = ended(ledger, receiver.url)
+        for delay in DELAYS[1:]:
+            deliver(ledger, delivering)
+            assert due_in(ledger, job_id) == pytest.approx(delay, abs=3)
+            let_it_be_due(ledger, job_id)
+        deliver(ledger, delivering)
+        assert due_in(ledger, job_id) is None
+        assert len(receiver.received) == len(attempts(ledger, job_id)) == 10
+    assert left(ledger) == []
+
+
+def test_a_receiver_that_is_gone_is_told_no_more(ledger: Ledger, delivering: Delivering) -> None:
+    with Receiver(410) as receiver:
+        job_id = ended(ledger, receiver.url)
+        deliver(ledger, delivering)
+    assert attempts(ledger, job_id) == [(410, "")]
+    assert left(ledger) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "networks", "error"),
+    [
+        ("http://127.0.0.1:1/", HERE, "Connection refused"),
+        ("https://127.0.0.1/", Networks(), "127.0.0.1 is not a public address"),
+        ("https://nowhere.invalid/", HERE, "nowhere.invalid c"),
+    ],
+)
+def test_no_answer_is_an_attempt_too(
+    ledger: Ledger, bell: Bell, secrets: Secrets, url: str, networks: Networks, error: str
+) -> None:
+    job_id = ended(ledger, url)
+    deliver(ledger, Delivering("w:1", ledger, bell, secrets, networks))
+    ((status, told),) = attempts(ledger, job_id)
+    assert status is None
+    assert told.startswith(error)
+    assert due_in(ledger, job_id) is not None
+
+
+def test_a_large_result_is_left_out(ledger: Ledger, delivering: Delivering) -> None:
+    """It can be read where ``result_url`` says."""
+    with Receiver() as receiver:
+        job_id = ended(ledger, receiver.url, b'"%s"' % (b"x" * MOST_BYTES))
+        deliver(ledger, delivering)
+        body = receiver.received[0].body
+    assert len(body) < MOST_BYTES
+    assert json.loads(body)["data"]["result_url"] == f"/result/{job_id}"
+    assert "result" not in json.loads(body)["data"]
+
+
+def test_a_job_that_was_forgotten_before_it_could_be_told_is_let_go(ledger: Ledger, delivering: Delivering) -> None:
+    with Receiver() as receiver:
+        ledger.redis.delete(f"{ledger.prefix}job:{ended(ledger, receiver.url)}")
+        deliver(ledger, delivering)
+        assert receiver.received == []
+    assert left(ledger) == []
+
+
+def test_a_receiver_that_says_nothing_holds_up_none_of_the_others(ledger: Ledger, bell: Bell, secrets: Secrets) -> None:
+    delivering = Delivering("w:1", ledger, bell, secrets, HERE, timeout=2.0)
+    with Receiver() as receiver, receiver_that(say_nothing) as port:
+        slow = ended(ledger, f"http://127.0.0.1:{port}/")
+        quick = ended(ledger, receiver.url)
+        claimed = claim(ledger, kind="webhook")
+        assert len(claimed.jobs) == 2
+        working = threading.Thread(target=delivering.do, args=(claimed, no_more))
+        working.start()
+        until(lambda: attempts(ledger, quick), 10, "the quick one is told")
+        assert attempts(ledger, slow) == []
+        working.join()
+    assert attempts(ledger, slow) == [(None, "no answer within 2 s")]

@@ -1,0 +1,220 @@
+"""A job as Server-Sent Events, as they go over the wire."""
+
+import json
+import time
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import requests
+
+from access.keys import Keys
+from settings import Settings
+from tests.callers import Caller, caller_with, code, keys_of
+from tests.http_proxy import HttpProxy
+from tests.poison import expected, publish, row
+from tests.processes import Pieces, until
+from tests.service import Service
+
+POISON = "/predict?model=poison"
+STREAM = {"Accept": "text/event-stream"}
+PLACES = 3
+
+
+@dataclass
+class Told:
+    """One event, or a comment, with the names of its lines in the order they came."""
+
+    id: str = ""
+    event: str = ""
+    data: dict[str, Any] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+
+
+def follow(url: str, **headers: str) -> Generator[Told, None, None]:
+    """All blocks of one stream until it ends."""
+    with closing(requests.get(url, headers={**STREAM, **headers}, stream=True, timeout=40)) as answer:
+        assert answer.status_code == 200, answer.text
+        yield from blocks(answer)
+
+
+def blocks(answer: requests.Response) -> Iterator[Told]:
+    told = Told()
+    for line in answer.iter_lines(chunk_size=1):
+        name, _, value = line.decode().partition(": ")
+        if not line:
+            yield told
+            told = Told()
+            continue
+        told.lines.append(name)
+        if name == "data":
+            told.data = json.loads(value)
+        elif name in ("id", "event"):
+            setattr(told, name, value)
+
+
+def events(stream: Iterator[Told]) -> Iterator[Told]:
+    return (told for told in stream if told.event)
+
+
+@pytest.fixture(scope="module")
+def queue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pieces]:
+    """Nobody works here, and few clients may wait."""
+    pieces = Pieces(Settings(api_waiters=PLACES), tmp_path_factory.mktemp("queue"))
+    try:
+        pieces.redis()
+        publish(pieces)
+        pieces.reconciler()
+        pieces.api()
+        yield pieces
+    finally:
+        pieces.stop()
+
+
+@pytest.fixture(scope="module")
+def waiting(queue: Pieces) -> Caller:
+    return Caller(queue.url)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quiet(waiting: Caller) -> Iterator[requests.Response]:
+    """A stream on which nothing happens, opened before all others of this file: hearts beat every ten seconds."""
+    job = waiting.post("/predict?model=poison&label=quiet", json=row(0)).json()
+    with closing(waiting.get(job["result_url"], headers=STREAM, stream=True)) as answer:
+        yield answer
+
+
+def submit(caller: Caller, number: int = 1, seconds: float = 0.0, query: str = "") -> tuple[dict[str, Any], str]:
+    """The job, and its URL."""
+    job = caller.post(POISON + query, json=row(number, seconds=seconds)).json()
+    return job, caller.url + job["result_url"]
+
+
+def test_from_the_first_event_to_the_final_one_in_order(anybody: Caller) -> None:
+    job, url = submit(anybody, 7, 1.0)
+    told = list(follow(url))
+    assert told[0].lines == ["retry"]
+    assert all(each.lines == ["id", "event", "data"] for each in told[1:])
+    assert [each.event for each in told[1:]] in (["queued", "running", "succeeded"], ["running", "succeeded"])
+    assert all(each.data["status"] == each.event for each in told[1:])
+    assert told[-1].data == anybody.get(job["result_url"]).json()
+    assert told[-1].data["result"]["prediction"] == expected(7)
+
+
+def test_the_headers_let_it_through_caches_and_proxies(waiting: Caller) -> None:
+    job, url = submit(waiting)
+    with closing(requests.get(url, headers=STREAM, stream=True, timeout=10)) as answer:
+        assert answer.headers["Content-Type"] == "text/event-stream"
+        assert answer.headers["Cache-Control"] == "no-cache"
+        assert answer.headers["X-Accel-Buffering"] == "no"
+    assert requests.head(url, headers=STREAM, timeout=10).headers["Content-Type"] == "text/event-stream"
+    assert waiting.get(job["result_url"], headers={"Accept": "application/json"}).json()["id"] == job["id"]
+    waiting.delete(job["result_url"])
+
+
+def test_through_a_proxy_the_place_in_the_line_is_told_each_time_that_it_changes(queue: Pieces, waiting: Caller) -> None:
+    jobs = [submit(waiting, n)[0] for n in range(3)]
+    first = waiting.get(jobs[0]["result_url"]).json()["position"]
+    with HttpProxy(queue.settings.port) as proxy:
+        stream = events(follow(proxy.url + jobs[2]["result_url"]))
+        assert (told := next(stream)).data["position"] == first + 2, "before anything else has happened"
+        waiting.delete(jobs[0]["result_url"])
+        assert ((again := next(stream)).event, again.data["position"]) == ("queued", first + 1)
+        assert told.id != again.id
+        waiting.delete(jobs[2]["result_url"])
+        (end,) = stream
+        assert (end.event, end.data["status"], end.data["error"]["type"].rpartition(":")[2]) == ("canceled",) * 3
+    waiting.delete(jobs[1]["result_url"])
+
+
+def test_a_deadline_ends_the_stream_too(waiting: Caller) -> None:
+    _, url = submit(waiting, query="&expires_in=0.7")
+    assert [told.event for told in events(follow(url))] == ["queued", "expired"]
+
+
+def test_a_training_tells_how_far_it_is_and_that_it_was_canceled(anybody: Caller) -> None:
+    job = anybody.post("/train", json={"search": 60, "promote": "never"}).json()
+    seen: list[Told] = []
+    for told in events(follow(anybody.url + job["result_url"])):
+        seen.append(told)
+        if told.event == "progress" and told.data["progress"]["stage"] == "search":
+            assert anybody.delete(job["result_url"]).status_code in (200, 202)
+    names = [told.event for told in seen]
+    assert names[0] in ("queued", "running")
+    assert names[-1] == "canceled"
+    assert set(names[:-1]) <= {"queued", "running", "progress"}
+    assert names.index("running") < names.index("progress") if "running" in names else True
+    assert len({told.id for told in seen}) == len(seen)
+
+
+def test_what_was_seen_is_not_sent_again(waiting: Caller) -> None:
+    job, url = submit(waiting)
+    with closing(follow(url)) as cut:
+        seen = next(events(cut))
+    with closing(follow(url, **{"Last-Event-ID": seen.id})) as stream:
+        assert next(stream).lines == ["retry"]
+        waiting.delete(job["result_url"])
+        (end,) = events(stream)
+    assert end.event == "canceled"
+    over = requests.get(url, headers={**STREAM, "Last-Event-ID": end.id}, timeout=10)
+    assert (over.status_code, over.content) == (204, b"")
+    assert [told.id for told in events(follow(url, **{"Last-Event-ID": seen.id}))] == [end.id]
+    assert [told.id for told in events(follow(url, **{"Last-Event-ID": "of another stream"}))] == [end.id]
+
+
+def test_a_job_that_is_not_there_is_a_problem_and_no_stream(queue: Pieces, waiting: Caller) -> None:
+    never, gone = waiting.get("/result/" + "0" * 40, headers=STREAM), queue.ledger.new_id()
+    assert (never.status_code, code(never)) == (404, "unknown-job")
+    assert code(waiting.get(f"/result/{gone}", headers=STREAM)) == "forgotten-job"
+
+
+def test_a_client_that_goes_away_leaves_its_place_at_once(waiting: Caller) -> None:
+    """One is taken by the quiet stream."""
+    job, url = submit(waiting)
+    streams = [requests.get(url, headers=STREAM, stream=True, timeout=10) for _ in range(PLACES - 1)]
+    told = [events(blocks(stream)) for stream in streams]
+    assert {next(each).event for each in told} == {"queued"}
+    full = requests.get(url, headers=STREAM, timeout=10)
+    assert (full.status_code, code(full), "Retry-After" in full.headers) == (503, "too-many-waiting", True)
+    assert requests.get(url, timeout=10).status_code == 202
+    for stream in streams:
+        stream.close()
+
+    def has_room() -> bool:
+        with closing(requests.get(url, headers=STREAM, stream=True, timeout=10)) as answer:
+            return answer.status_code == 200
+
+    took = until(has_room, 5, "their places are free")
+    assert took < 5
+    waiting.delete(job["result_url"])
+
+
+def test_another_callers_rate_is_not_told(closed: Service) -> None:
+    """The headers of one stream are its own."""
+    keys: Keys = keys_of(closed.ledger)
+    rated = caller_with(closed.url, closed.ledger, "rated-stream", ["predict"], "1000/m")
+    free = caller_with(closed.url, closed.ledger, "free-stream", ["predict"])
+    for caller, told in ((rated, True), (free, False)) * 3:
+        job = caller.post(
+            "/predict", json=dict.fromkeys(("sepal_length", "sepal_width", "petal_length", "petal_width"), 1)
+        ).json()
+        with closing(caller.get(job["result_url"], headers=STREAM, stream=True)) as answer:
+            given = [name for name, _ in answer.raw.headers.items() if name.lower() == "ratelimit"]
+            assert len(given) == int(told)
+    for caller in (rated, free):
+        keys.revoke(caller.id)
+
+
+def test_a_heart_beats_while_nothing_happens(quiet: requests.Response) -> None:
+    """The last of this file: the stream was opened with the first."""
+    since = time.monotonic()
+    beats = 0
+    for told in blocks(quiet):
+        assert told.lines in (["retry"], ["id", "event", "data"], [""])
+        beats += told.lines == [""]
+        if beats:
+            break
+    assert time.monotonic() - since < 15
+    assert beats

@@ -1,0 +1,76 @@
+"""The client's own reckoning: how it reads events, and when it tries again."""
+
+import json
+
+import pytest
+import requests
+
+from mldeploy.client.calls import LONGEST_PAUSE, Calls, _pause, passing, refused
+from mldeploy.client.events import Event, EventReader
+from mldeploy.client.problems import Problem, Unavailable
+from tests.processes import free_port
+
+JOB = {"id": "a", "status": "queued", "label": "größer"}
+DATA = json.dumps(JOB, ensure_ascii=False)
+STREAM = f"retry: 250\n\nid: 1\nevent: queued\ndata: {DATA}\n\n: still here\n\nid: 2\nevent: running\ndata: {DATA}\n\n"
+READ = [Event("queued", JOB, "1"), Event("running", JOB, "2")]
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+def test_events_are_the_same_however_they_are_cut_into_chunks(ending: str, size: int) -> None:
+    sent = STREAM.replace("\n", ending).encode()
+    reader = EventReader()
+    assert list(reader.read([sent[at : at + size] for at in range(0, len(sent), size)])) == READ
+    assert (reader.last_id, reader.retry) == ("2", 0.25)
+
+
+@pytest.mark.parametrize(
+    ("sent", "events"),
+    [
+        ("\ufeffdata:{}\n\n", [Event("message", {}, "")]),  # a byte order mark, and no space
+        ('data: {"id":\ndata:  "a"}\n\n', [Event("message", {"id": "a"}, "")]),  # lines are joined
+        ("event: queued\n\ndata: {}\n\n", [Event("message", {}, "")]),  # without data there is no event
+        ("data: {}\n", []),  # cut before the end
+        ("data: {}\r\rdata: {}\n\n", [Event("message", {}, ""), Event("message", {}, "")]),
+        ("id: 1\ndata: {}\n\ndata: {}\n\n", [Event("message", {}, "1"), Event("message", {}, "1")]),
+        ("id: 1\nid: 2\0\nretry: soon\nunheard: of\nretry\ndata: {}\n\n", [Event("message", {}, "1")]),
+    ],
+)
+def test_events_are_read_as_the_standard_says(sent: str, events: list[Event]) -> None:
+    assert list(EventReader().read([sent.encode()])) == events
+
+
+def test_what_was_cut_has_not_been_seen_and_the_next_stream_goes_on_after_what_was() -> None:
+    reader = EventReader()
+    assert list(reader.read([STREAM.encode()[:-1]])) == READ[:1]
+    assert reader.last_id == "1"
+    assert list(reader.read([b"data: {}\n\n"])) == [Event("message", {}, "1")]
+
+
+def test_a_pause_is_what_was_asked_for_and_grows_up_to_a_bound() -> None:
+    asked = Unavailable(429, {}, retry_after=7.0)
+    assert all(7.0 <= _pause(asked, attempt) <= 7.0 + LONGEST_PAUSE for attempt in range(100))
+    cut = [[_pause(requests.ConnectionError(), attempt) for _ in range(200)] for attempt in (0, 3, 100)]
+    assert max(cut[0]) < max(cut[1]) < max(cut[2]) <= LONGEST_PAUSE
+    assert all(len(set(pauses)) > 100 for pauses in cut)
+
+
+def test_what_is_tried_again() -> None:
+    with pytest.raises(requests.ConnectionError) as nobody:
+        Calls(f"127.0.0.1:{free_port()}", 5.0, "", 0.0).json("GET", "models")
+    assert passing(nobody.value)
+    assert refused(nobody.value)
+    for cut in (requests.ConnectionError("cut"), requests.ReadTimeout(), Unavailable(503, {})):
+        assert passing(cut)
+        assert not refused(cut)
+    for final in (requests.exceptions.SSLError(), Problem(422, {}), Problem(409, {})):
+        assert not passing(final)
+
+
+def test_a_refusal_says_where_keys_come_from() -> None:
+    unauthorized = Problem(401, {"type": "urn:problem-type:mldeploy:unauthorized", "title": "A key is needed"})
+    assert "mldeploy keys create" in str(unauthorized)
+    assert "MLDEPLOY_API_KEY" in str(unauthorized)
+    assert "--scopes" in str(Problem(403, {"type": "urn:problem-type:mldeploy:forbidden"}))
+    assert "keys" not in str(Problem(403, {"type": "urn:problem-type:mldeploy:foreign-host"}))
