@@ -78,7 +78,8 @@ def _named(options: TrainOptions) -> TrainOptions:
 async def _job(options: TrainOptions, sent: Upload | None, terms: Terms) -> Job:
     check_estimator(options, service().settings.estimators)
     version = await aside(service().registry.next_version, options.model)
-    task = msgspec.json.encode(TrainTask(options, sent.format if sent else None, exchange().caller))
+    place = await aside(own.place, options.dataset) if options.dataset else ""
+    task = msgspec.json.encode(TrainTask(options, sent.format if sent else None, exchange().caller, place))
     rows, body = (sent.rows, sent.body) if sent else (0, b"")
     return Job(await new_id(), Kind.TRAIN, options.model, version, rows, body, task, terms=terms)
 

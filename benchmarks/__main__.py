@@ -5,20 +5,28 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
 
-from benchmarks import systems
+from benchmarks import doors, lanes, swaps, systems
 from benchmarks.backlog import Backlog, measure_backlog
 from benchmarks.measure import measure
 from benchmarks.models import ROWS, Model, make_all
 from benchmarks.report import Ratio, Results, cpu_table, picture, ratio_table, table, write
-from benchmarks.swaps import Swaps, measure_swaps, ratios, told
 
 POLLED, WAITED, ARRAY = "submit and poll", "Prefer: wait", "array of 10,000 rows"
 CONNECTIONS = (1, 32, 128)
+
+
+class Beside(NamedTuple):
+    """What is measured of mldeploy alone."""
+
+    backlogs: list[Backlog]
+    swaps: list[swaps.Swaps]
+    lanes: list[lanes.Lanes]
+    doors: list[doors.Door]
 
 
 @click.command()
@@ -26,11 +34,11 @@ CONNECTIONS = (1, 32, 128)
 @click.option("--rounds", default=2, show_default=True, help="of everything; figures are medians")
 def main(seconds: float, rounds: int) -> None:
     """Measure, print, and write docs/performance.md."""
-    results, limits, backlogs, swaps = Results(), list[dict[str, float]](), list[Backlog](), list[Swaps]()
+    results, limits, beside = Results(), list[dict[str, float]](), Beside([], [], [], [])
     for number in range(rounds):
         with tempfile.TemporaryDirectory() as name:
             print(f"round {number + 1} of {rounds}", flush=True)
-            models = measure_mldeploy(results, folder_in(name, "always"), seconds, backlogs, swaps)
+            models = measure_mldeploy(results, folder_in(name, "always"), seconds, beside)
             measure_everysec(results, folder_in(name, "everysec"), seconds)
             tree = models["iris"]
             for name_of in ("iris", "forest", "pipeline"):
@@ -41,7 +49,9 @@ def main(seconds: float, rounds: int) -> None:
                         measure(running, "bare Flask", "predict in the view", "flask", connections, **load_of(tree, seconds))
                     )
             limits.append(measure_limits(models))
-    report(results, {what: float(np.median([each[what] for each in limits])) for what in limits[0]}, backlogs, swaps)
+    with tempfile.TemporaryDirectory() as name:
+        beside.doors.extend(doors.measure_doors(Path(name), seconds))
+    report(results, {what: float(np.median([each[what] for each in limits])) for what in limits[0]}, beside)
 
 
 def folder_in(base: str, name: str) -> Path:
@@ -54,9 +64,7 @@ def load_of(model: Model, seconds: float) -> dict[str, Any]:
     return {"seconds": seconds, "rows": ROWS, "labels": model.labels}
 
 
-def measure_mldeploy(
-    results: Results, folder: Path, seconds: float, backlogs: list[Backlog], swaps: list[Swaps]
-) -> dict[str, Model]:
+def measure_mldeploy(results: Results, folder: Path, seconds: float, beside: Beside) -> dict[str, Model]:
     """As it comes: two predict processes, append-only file, appendfsync always."""
     with systems.mldeploy(folder) as running:
         models = make_all(running, folder)
@@ -72,8 +80,9 @@ def measure_mldeploy(
                 plan = {**load_of(models[name], seconds), "model": name}
                 results.add(measure(running, "mldeploy", f"{WAITED}, {name}", "mldeploy-waited", connections, **plan))
                 results.add(measure(running, "mldeploy", f"{POLLED}, {name}", "mldeploy-polled", connections, **plan))
-        swaps += measure_swaps(running)
-        backlogs.append(measure_backlog(running, models["iris"]))
+        beside.swaps.extend(swaps.measure_swaps(running))
+        beside.lanes.append(lanes.measure_lanes(running, models["iris"]))
+        beside.backlogs.append(measure_backlog(running, models["iris"]))
         return models
 
 
@@ -118,7 +127,9 @@ def _rate(function: Callable[[], object], rows: int) -> float:
     return times * rows / (time.perf_counter() - since)
 
 
-def report(results: Results, limits: dict[str, float], backlogs: list[Backlog], swaps: list[Swaps]) -> None:
+def report(results: Results, limits: dict[str, float], beside: Beside) -> None:
+    backlogs = beside.backlogs
+
     def of(field: str) -> float:
         return float(np.median([getattr(each, field) for each in backlogs]))
 
@@ -139,13 +150,15 @@ def report(results: Results, limits: dict[str, float], backlogs: list[Backlog], 
         Ratio("Redis memory per finished single prediction", of("bytes_per_job") / 1000, 1.2, 0.8, "KB", most=True),
         Ratio("singles while 100,000 others wait, jobs/s against an empty queue", float(np.median(slower)), 0.7, 0.9),
         Ratio("the same, p95 (empty / behind)", float(np.median(later)), 0.7, 0.9),
-        *ratios(swaps),
+        *swaps.ratios(beside.swaps),
+        *lanes.ratios(beside.lanes),
+        *doors.ratios(beside.doors),
     ]
     bare = "\n".join(f"- {what}: {rate:,.0f} rows/s" for what, rate in limits.items())
     left = f"{of('waited'):,.0f} of the 100,000 still waited at the end of that measurement."
     parts = [
         ratio_table(found),
-        f"{left}\n\n{told(swaps)}",
+        f"{left}\n\n{swaps.told(beside.swaps)}\n\n{lanes.told(beside.lanes)}",
         table(results),
         "One process, nothing around it:",
         bare,

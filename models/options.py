@@ -60,11 +60,12 @@ class TrainOptions(Struct, frozen=True, forbid_unknown_fields=True, omit_default
 
 class TrainTask(Struct, frozen=True, omit_defaults=True, tag="train"):
     """A training as the worker gets it. ``format`` is that of the payload; none: there is no payload. ``caller``: whose data sets
-    it is about."""
+    it is about; ``dataset``: the name under which the one that was asked for is kept."""
 
     options: TrainOptions
     format: Format | None = None
     caller: str = ""
+    dataset: str = ""
 
 
 class AddTask(Struct, frozen=True, omit_defaults=True, tag="add"):

@@ -59,8 +59,10 @@ def rows_of(task: TrainTask, payload: bytes, champion: Card | None, datasets: Da
 
 def _name(task: TrainTask, champion: Card | None) -> str:
     options = task.options
-    if options.dataset or task.format or champion is None:
-        return scoped(task.caller, options.dataset or options.model)
+    if options.dataset:
+        return task.dataset or options.dataset
+    if task.format or champion is None:
+        return scoped(task.caller, options.model)
     return champion.data.dataset or scoped(task.caller, options.model)
 
 

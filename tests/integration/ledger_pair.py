@@ -53,6 +53,7 @@ class Pair:
         self.ledger = ledger
         self.model = Model(ledger.settings)
         self._redis = client
+        client.watches = True
         self.claims: list[tuple[str, Claim]] = []
         self._tokens: dict[str, str] = {}
         self._changes = 0
@@ -225,6 +226,7 @@ class Pair:
         for kind in (Kind.TRAIN, Kind.PREDICT, Kind.WEBHOOK):
             self.agree()
             self._do_all(kind)
+            self._redis.look()
         self.agree()
         assert not self.model.of("queued", "running", "delayed")
         told = pushes.until_now(self.ledger.finals_channel)
@@ -235,7 +237,8 @@ class Pair:
         nothing_is_left(self._view())
 
     def _do_all(self, kind: Kind) -> None:
-        owner, turn = f"{kind}-9", 0
+        """Looked at only afterwards, for it takes a while."""
+        owner, turn, self._redis.watches = f"{kind}-9", 0, False
         while claim := self.claim(owner, f"last{turn}", Appetite(kind)):
             turn += 1
             if kind is Kind.WEBHOOK:
@@ -243,6 +246,7 @@ class Pair:
                     self.deliver(owner, delivery, again=False)
             else:
                 self.finish(owner, claim.jobs, State.SUCCEEDED)
+        self._redis.watches = True
 
 
 def _pushed(told: tuple[str, Record | None]) -> tuple[str, str, bytes]:

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import redis
@@ -32,11 +32,12 @@ _decoder = msgspec.msgpack.Decoder(list[tuple[str, Any]])
 class Watched(redis.Redis):
     """Sees all there is right after each script that changes anything, in the same round trip."""
 
+    watches = True
     seen = b""
-    reads: frozenset[str] = frozenset()  # scripts that don't
+    reads: frozenset[str] = frozenset()  # scripts that change nothing
 
     def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:
-        if sha in self.reads:
+        if sha in self.reads or not self.watches:
             return super().evalsha(sha, numkeys, *keys_and_args)
         pipe = self.pipeline(transaction=False)
         pipe.evalsha(sha, numkeys, *keys_and_args)
@@ -45,6 +46,9 @@ class Watched(redis.Redis):
         if isinstance(reply, Exception):
             raise reply
         return reply
+
+    def look(self) -> None:
+        self.seen = cast("bytes", self.eval(LOOK, 0))
 
 
 def watched(settings: Settings) -> tuple[Ledger, Watched]:

@@ -147,6 +147,15 @@ def test_data_sets_of_one_name_never_meet(bob: Caller, alice: Caller, name: str)
     assert alice.get(f"/datasets/{name}").json() == before
 
 
+def test_what_is_from_before_the_keys_is_the_admins(alice: Caller, root: Caller) -> None:
+    assert root.get("/datasets/before-keys").json()["rows"] == 35
+    trained = root.post("/train", json={"model": "since", "dataset": "before-keys"}, headers={"Prefer": "wait=30"}).json()
+    assert trained["status"] == "succeeded", trained
+    assert alice.get("/datasets/before-keys").status_code == 404
+    asked = alice.post("/train", json={"model": "since", "dataset": "before-keys"})
+    assert code(asked) == "unknown-dataset"
+
+
 def test_another_callers_model_can_be_used_and_trained_and_her_rows_stay_hers(bob: Caller, alice: Caller, name: str) -> None:
     assert bob.post(f"/predict?model={name}", json={"a": 6, "b": 1}, headers={"Prefer": "wait=30"}).json()["result"]
     before = alice.get(f"/datasets/{name}").json()

@@ -226,7 +226,7 @@ def test_b2_the_ledger_is_what_its_model_says(own_redis: Settings, chaos: bool, 
     client.flushdb()
     settings = hypothesis.settings(
         max_examples=many,
-        stateful_step_count=24 if chaos else 12,
+        stateful_step_count=24 if chaos else 14,
         derandomize=not chaos,
         database=None,
         deadline=None,
