@@ -22,7 +22,7 @@ up: install  ## the whole service on this machine
 	@$(BIN)/mldeploy up $(if $(PORT),--port $(PORT)) $(ARGS)
 
 test: install-dev  ## every test, against a real Redis and real workers
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 chaos: install-dev  ## the fault tests, longer: more jobs, more faults
 	@$(BIN)/pytest tests/faults --chaos -s $(ARGS)

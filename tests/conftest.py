@@ -34,6 +34,17 @@ def tell() -> list[str]:
     return TOLD
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Of one of several processes: the first tells of all."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["told"] = TOLD
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    TOLD.extend(getattr(node, "workeroutput", {}).get("told", ()))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if TOLD:
         terminalreporter.section("measured")

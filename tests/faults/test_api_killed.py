@@ -46,7 +46,7 @@ class Senders:
 
 def test_f13_the_api_killed_in_mid_request(assemble: Assemble, chaos: bool, tell: Tell) -> None:
     """One key is one job, and each 202 ends."""
-    pieces, kills = assemble(), 200 if chaos else 5
+    pieces, kills = assemble(), 200 if chaos else 4
     pieces.worker()
     senders, api = Senders(pieces.url), next(running for running in pieces._running if running.name == "api")
     with ThreadPoolExecutor(SENDERS) as pool:
