@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from tests.processes import ROOT
+from tests.processes import ROOT, until
 from tests.service import Service
 
 TIMEOUT = 120.0  # seconds
@@ -42,6 +42,7 @@ def on_a_terminal(*arguments: str, shown: Callable[[str], object] = lambda _: No
 @contextmanager
 def nobody_trains(service: Service) -> Iterator[None]:
     """What is submitted to be trained waits."""
+    until(lambda: _settled(service), 20, "those who train are there, and none is being replaced")
     trainers = service.children()["train"].children()
     for process in trainers:
         process.suspend()
@@ -50,3 +51,11 @@ def nobody_trains(service: Service) -> Iterator[None]:
     finally:
         for process in trainers:
             process.resume()
+
+
+def _settled(service: Service) -> bool:
+    """Each process that trains has its lease, and is not about to be ended for a job that was canceled."""
+    ledger, here = service.ledger, {process.pid for process in service.children()["train"].children()}
+    owners = ledger.live_owners("train")
+    stopped = any(ledger.redis.exists(f"{ledger.prefix}stopped:{owner}") for owner in owners)
+    return bool(here) and not stopped and here == {int(owner.rpartition(":")[2]) for owner in owners}

@@ -73,10 +73,13 @@ def ledger(settings: Settings) -> Ledger:
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """`mldeploy up`, once."""
+    """`mldeploy up`, once, with a first version of iris."""
     running = Service(tmp_path_factory.mktemp("home"))
-    yield running
-    running.stop()
+    try:
+        Client(running.url).train(model="iris").wait(60)
+        yield running
+    finally:
+        running.stop()
 
 
 @pytest.fixture

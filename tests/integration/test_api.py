@@ -4,6 +4,7 @@ import json
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -16,6 +17,7 @@ from models.artifact import open_shelf
 from models.card import from_json
 from models.packaged import packaged_csv
 from models.signing import signing_key
+from tests.commands import nobody_trains
 from tests.processes import until
 from tests.service import Service
 
@@ -287,23 +289,19 @@ def test_128_clients_at_once_are_all_answered_and_none_refused(service: Service,
     assert answers == [(200, {**FLOWER, "sepal_length": float(number)}) for number in range(512)]
 
 
-def test_an_api_process_stays_small_with_128_clients_waiting(service: Service, client: Client, tell: list[str]) -> None:
-    """Must show 4: at most 80 MB resident."""
-    train = psutil.Process(service.children()["train"].pid)
-    for process in train.children():
-        process.suspend()
+def test_an_api_process_stays_small_with_128_clients_waiting(tmp_path: Path, tell: list[str]) -> None:
+    """Must show 4: at most 80 MB resident. Of a service that nobody has called before."""
+    service = Service(tmp_path)
     try:
-        job = client.train()
-        with ThreadPoolExecutor(128) as clients:
-            answers = [clients.submit(get, service, job.answer["result_url"] + "?wait=6") for _ in range(128)]
+        with nobody_trains(service), ThreadPoolExecutor(128) as clients:
+            waits = Client(service.url).train().answer["result_url"] + "?wait=6"
+            answers = [clients.submit(get, service, waits) for _ in range(128)]
             api = psutil.Process(service.children()["api"].pid)
             until(lambda: sum(len(p.net_connections("tcp")) for p in api.children()) >= 128, 5, "128 clients wait")
             resident = [process.memory_info().rss / 1e6 for process in [api, *api.children()]]
             assert get(service, "/health/live").status_code == 200
             assert {answer.result().status_code for answer in answers} == {202}
     finally:
-        for process in train.children():
-            process.resume()
+        service.stop()
     tell.append(f"API processes with 128 clients waiting: {', '.join(f'{size:.0f} MB' for size in resident)} resident")
     assert max(resident) <= 80
-    job.wait(60)
