@@ -55,8 +55,8 @@ predict_query = query_of(PredictQuery)
     problems=("unknown-model", "unknown-version", "too-many-rows", "too-many-models"),
 )
 async def predict() -> Answer:
-    asked, body, terms = predict_query(), json_body(), terms_of(predict_query())
-    return await with_version(asked, lambda _: body, lambda jobs: submit(*jobs), terms)
+    asked, body = predict_query(), json_body()
+    return await with_version(asked, lambda _: body, lambda jobs: submit(*jobs), terms_of(asked))
 
 
 Jobs = tuple[Job, ...]

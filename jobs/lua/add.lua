@@ -14,7 +14,7 @@ if full then return {now, 'full', {full}} end
 local many = (#ARGV - 5) / PER_JOB
 local place = next_in_sequence(many) - many
 local lanes, expected, opened, listed = {}, {}, {}, {}
-local NO_TERMS = {'', 0, '', '', '', ''}
+local NO_TERMS, NOTHING = {'', 0, '', '', '', ''}, {}
 
 -- What waits in the lane, those of this script included.
 local function load_of(lane)
@@ -43,10 +43,11 @@ local function repeated(terms)
   return {'repeated', tonumber(found[1]), found[2], id, 1}
 end
 
-local function keep_terms(id, terms)
+-- What the record has of its terms, as fields and values.
+local function kept(id, terms)
   local caller, expires_in, key, fingerprint, host, more = unpack(terms)
-  local kept = {}
-  local function keep(field, value) kept[#kept + 1], kept[#kept + 2] = field, value end
+  local fields = {}
+  local function keep(field, value) fields[#fields + 1], fields[#fields + 2] = field, value end
   if caller ~= '' then keep('caller', caller) end
   if more ~= '' then keep('more', more) end
   if host ~= '' then keep('deliver_to', host) end
@@ -58,7 +59,7 @@ local function keep_terms(id, terms)
     keep('key', key)
     redis.call('SET', P .. 'key:' .. caller .. ':' .. key, id .. ' ' .. fingerprint)
   end
-  if #kept > 0 then redis.call('HSET', job_key(id), unpack(kept)) end
+  return fields
 end
 
 local function add(at)
@@ -90,10 +91,10 @@ local function add(at)
   place = place + 1
   local group = model .. '/' .. version
   redis.call('HSET', job, 'kind', kind, 'state', 'queued', 'lane', lane, 'group', group,
-    'rows', rows, 'bytes', #payload, 'created_at', now, 'place', place, 'options', options, 'payload', payload)
+    'rows', rows, 'bytes', #payload, 'created_at', now, 'place', place, 'options', options, 'payload', payload,
+    unpack(terms == NO_TERMS and NOTHING or kept(id, terms)))
   redis.call('ZADD', lane_key(lane) .. ':waiting:' .. group, place, id)
   count_waiting(lane, 1, rows, #payload)
-  if terms ~= NO_TERMS then keep_terms(id, terms) end
   local caller = listed[terms[1]] or {}
   caller[#caller + 1], caller[#caller + 2] = place, id
   listed[terms[1]] = caller

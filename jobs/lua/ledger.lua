@@ -161,13 +161,21 @@ local function settle()
   finals, finished, counts, done = {}, {}, {}, {}
 end
 
--- Seconds until the job at this place in its lane is likely to be done, by what its owners have done lately.
+-- Jobs a second that a lane's owners do together by what they have done lately; 0: nobody is there. Not known: as fast as can be.
+local paces = {}
+local function pace_of(lane)
+  if not paces[lane] then
+    local owners = redis.call('ZCOUNT', P .. 'owners:' .. kind_of(lane), now, '+inf')
+    paces[lane] = owners * (tonumber(redis.call('GET', P .. 'speed:' .. lane)) or math.huge)
+    if owners == 0 then paces[lane] = 0 end
+  end
+  return paces[lane]
+end
+
+-- Seconds until the job at this place in its lane is likely to be done.
 local function retry_after(lane, position)
-  local speed = tonumber(redis.call('GET', P .. 'speed:' .. lane))
-  local owners = redis.call('ZCOUNT', P .. 'owners:' .. kind_of(lane), now, '+inf')
-  if owners == 0 then return NOBODY_RETRY end
-  if not speed then return 1 end
-  return math.max(1, math.min(LONGEST_RETRY, math.ceil(position / (speed * owners))))
+  if pace_of(lane) == 0 then return NOBODY_RETRY end
+  return math.max(1, math.min(LONGEST_RETRY, math.ceil(position / pace_of(lane))))
 end
 
 -- How many of its lane were accepted before it and still wait, and itself.

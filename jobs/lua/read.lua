@@ -5,7 +5,8 @@ local most, records = tonumber(ARGV[1]), {}
 for at = 2, #ARGV do
   local id = ARGV[at]
   local job = redis.call('HMGET', job_key(id), 'kind', 'state', 'group', 'rows', 'attempts', 'created_at', 'started_at',
-    'finished_at', 'worker', 'result', 'error', 'progress', 'caller', 'more', 'expires_at', 'canceling', 'deliveries')
+    'finished_at', 'worker', 'result', 'error', 'progress', 'caller', 'more', 'expires_at', 'canceling', 'deliveries', 'lane',
+    'place')
   if not job[1] then
     records[#records + 1] = {id}
   elseif most < 0 then
@@ -15,9 +16,8 @@ for at = 2, #ARGV do
     for field = 1, 17 do record[field + 1] = job[field] or '' end
     record[19], record[20] = '', ''
     if job[2] == 'queued' then
-      local waits = redis.call('HMGET', job_key(id), 'lane', 'place')
-      local position = position_of(waits[1], job[3], waits[2])
-      record[19], record[20] = tostring(position), tostring(retry_after(waits[1], position))
+      local position = position_of(job[18], job[3], job[19])
+      record[19], record[20] = tostring(position), tostring(retry_after(job[18], position))
     end
     most = most - #record[11]
     records[#records + 1] = record
