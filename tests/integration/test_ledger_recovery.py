@@ -169,13 +169,21 @@ def test_one_that_was_woken_and_died_is_not_waited_for(settings: Settings) -> No
     until(lambda: reconcile(ledger)[2], 5, "another is knocked for")
 
 
-def test_no_second_worker_beside_one_that_will_soon_take_all(ledger: Ledger) -> None:
-    ledger.renew("predict", ["w:1", "w:2"])
-    ledger.claim("w:2", "t0", Appetite("predict", linger=5))
-    added(ledger, 1)  # which wakes w:2
-    assert ledger.await_wake("w:2", 0.5)
-    ledger.claim("w:2", "t1", Appetite("predict", usual=0.005))
-    assert ledger.add([job(ledger)])[1] == []  # w:2 will be back in 5 ms
+def test_no_second_worker_beside_one_that_will_soon_take_all(settings: Settings) -> None:
+    for attempt in range(100):
+        ledger = Ledger(settings.replace(key_prefix=f"{settings.key_prefix}-{attempt}"))
+        ledger.renew("predict", ["w:1", "w:2"])
+        ledger.claim("w:2", "t0", Appetite("predict", linger=5))
+        added(ledger, 1)  # which wakes w:2
+        assert ledger.await_wake("w:2", 0.5)
+        began = time.monotonic()
+        ledger.claim("w:2", "t1", Appetite("predict", usual=0.005))  # it will be back in 5 ms
+        rings = ledger.add([job(ledger)])[1]
+        if time.monotonic() - began < 0.005:
+            break  # else this machine was elsewhere meanwhile, and w:2 is late by right
+    else:
+        pytest.fail("no claim and addition within 5 ms")
+    assert rings == []
     time.sleep(0.02)  # longer than it said
     assert len(ledger.add([job(ledger)])[1]) == 1
 
