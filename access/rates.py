@@ -20,6 +20,7 @@ from throttled.exceptions import BaseThrottledError
 
 PACE = 0.1  # seconds that a handful should last, and between two looks at an empty bucket
 STALE = 1.0  # seconds after which what is left of a handful is dropped
+MANY = 20  # tokens; a handful as large is followed by the next when half of it is gone, before anybody waits for it
 AWAY = 0.5  # seconds that Redis is left alone after it failed to answer
 CONNECTIONS = 8
 
@@ -81,14 +82,22 @@ class Share:
             return self._verdict(False, math.ceil(self._empty_until - now))
         return None
 
+    @property
+    def is_low(self) -> bool:
+        """Whether to fill it now, though there are tokens yet."""
+        return self._size >= MANY and self._tokens <= self._size // 2 and monotonic() >= self._empty_until
+
     async def fill(self) -> None:
         """Raises what the store raises."""
         size = self._next_size()
+        if monotonic() >= self._asked + STALE:
+            self._tokens = 0
         result = await self._bucket.limit(self._key, size)
         state, self._asked = result.state, monotonic()
-        self._taken = self._tokens = 0 if result.limited else size
+        granted = 0 if result.limited else size
+        self._taken = self._tokens = self._tokens + granted
         self._left = max(0, state.remaining)
-        if not self._left or 0 < self._taken < self._size:  # that was all there was, but for what has come in since
+        if not self._left or 0 < granted < self._size:  # that was all there was, but for what has come in since
             next_token = state.reset_after - (self.quota - 1) * self.window / self.quota
             self._empty_until = self._asked + max(PACE, next_token)
 
@@ -121,7 +130,10 @@ class Rates:
         share = self._shares.get(key_id)
         if share is None:
             share = self._shares[key_id] = Share(key_id, rate, self._store, self._prefix)
-        return share.spend(monotonic()) or await self._ask(share)
+        verdict = share.spend(now := monotonic())
+        if share.is_low and now >= self._away_until:
+            self._start_filling(share)
+        return verdict or await self._ask(share)
 
     async def close(self) -> None:
         await self._store.close()
@@ -132,10 +144,13 @@ class Rates:
         while (verdict := share.spend(now := monotonic())) is None:
             if now < self._away_until or now >= until:
                 raise RatesUnavailable("Redis does not say how often this key may call")
-            if share.task is None or share.task.done():
-                share.task = asyncio.create_task(self._fill(share))
-            await asyncio.wait({share.task}, timeout=until - now)
+            await asyncio.wait({self._start_filling(share)}, timeout=until - now)
         return verdict
+
+    def _start_filling(self, share: Share) -> asyncio.Task[None]:
+        if share.task is None or share.task.done():
+            share.task = asyncio.create_task(self._fill(share))
+        return share.task
 
     async def _fill(self, share: Share) -> None:
         try:

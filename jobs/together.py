@@ -49,7 +49,7 @@ class Together(Generic[T, R]):
         if len(self._asked) >= MOST_WAITING:
             raise LedgerUnavailable("too many are asking at once")
         loop = asyncio.get_running_loop()
-        ticket = _Ticket[T, R](item, weight, loop.create_future())
+        ticket: _Ticket[T, R] = _Ticket(item, weight, loop.create_future())
         self._asked.append(ticket)
         if self._doing is None:  # it begins in the next turn of the loop, with all that were asked in this one
             self._doing = loop.create_task(self._do_all())

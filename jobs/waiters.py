@@ -15,12 +15,14 @@ from jobs.async_ledger import AsyncLedger
 from jobs.connection import UNREACHABLE
 from jobs.errors import LedgerUnavailable
 from jobs.job import Record
+from jobs.together import Together
 
 log = logging.getLogger("mldeploy.waiters")
 
 PAUSE = 0.2  # seconds before a channel that was cut is made anew
 KEPT_FOR = 5.0  # seconds that a pushed record is kept …
 MOST_KEPT = 4_000_000  # … and bytes
+MOST_READ = 100  # records in one call
 RECORD_SIZE = 1000  # of a record without its result
 
 Final = asyncio.Future[Record | None]
@@ -37,6 +39,7 @@ class Waiters:
         self._kept: OrderedDict[str, tuple[float, Record]] = OrderedDict()
         self._kept_bytes = 0
         self._kept_for = min(KEPT_FOR, keep)
+        self._reads = Together(ledger.get_many, MOST_READ, MOST_READ)
         self._readers: set[asyncio.Task[None]] = set()
         self._listener: asyncio.Task[None] | None = None
 
@@ -45,7 +48,7 @@ class Waiters:
         kept = self._kept.get(job_id)
         if kept and time.monotonic() - kept[0] < self._kept_for:
             return kept[1]
-        return (await self._ledger.get_many([job_id]))[0]
+        return await self._reads.ask(job_id)
 
     async def wait(self, job_id: str, seconds: float) -> Record | None:
         """The job's record, final if it ended within ``seconds``. Registers first and then reads, so no end is missed.

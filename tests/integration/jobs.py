@@ -1,7 +1,8 @@
 """Jobs and workers' hands for the ledger's tests."""
 
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from jobs.errors import LedgerError
 from jobs.job import Appetite, Claim, Job, Kind, Outcome, Record, Rest, State, Terms

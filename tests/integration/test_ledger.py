@@ -1,9 +1,9 @@
 """The ledger's rules, each on a real Redis. A test per rule."""
 
 import time
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from jobs.errors import AfterFailed, EffectConflict, LaneFull, LedgerFull, LedgerUnavailable, Moved
 from jobs.job import Appetite, Claim, Effect, Expectation, Kind, Outcome, Rest, State

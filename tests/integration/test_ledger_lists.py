@@ -1,6 +1,6 @@
 """The ledger's rules for those who look: lists, the place in the queue, and when to ask again."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from jobs.errors import LaneFull
 from jobs.job import Kind, More
