@@ -83,6 +83,11 @@ class Ring:
         """Whether a request needs a key: as soon as one was ever made."""
         return bool(self._keys)
 
+    def has(self, key: Key) -> bool:
+        """Whether it is one of these, and active."""
+        known = self._keys.get(key.id)
+        return known is not None and known.revoked_at is None
+
     def find(self, token: str) -> Key | None:
         """The active key of this token; takes as long for an id that is not there as for one that is."""
         found = _TOKEN.fullmatch(token)

@@ -23,7 +23,7 @@ from settings import Settings
 log = logging.getLogger("mldeploy.api")
 
 PAUSE = 0.2  # seconds before a channel that was cut is made anew
-CHALLENGE = ("WWW-Authenticate", 'Bearer, Basic realm="mldeploy", charset="UTF-8"')
+CHALLENGE = ("WWW-Authenticate", 'Bearer realm="mldeploy", Basic realm="mldeploy", charset="UTF-8"')
 HOW = "send it as 'Authorization: Bearer mld_…'; on the server `mldeploy keys create` makes one"
 
 
@@ -43,6 +43,7 @@ class Admission:
         self._loading: asyncio.Task[Ring] | None = None
         self._heard = False
         self._listener: asyncio.Task[None] | None = None
+        self._refreshing: asyncio.Task[None] | None = None
 
     async def enter(self, exchange: Exchange, access: Access) -> None:
         """Sets the exchange's key. Raises Refusal or LedgerUnavailable."""
@@ -68,18 +69,27 @@ class Admission:
                 detail = f"{verdict.quota} requests in {verdict.window} s may be made with this key."
                 raise RateLimited(detail, verdict.retry_after)
 
+    def is_valid(self, exchange: Exchange) -> bool:
+        """Whether the key it came with is one as far as is known now."""
+        ring = self._ring or self._last
+        return exchange.key is None or ring is None or ring.has(exchange.key)
+
+    def check_is_valid(self, exchange: Exchange) -> None:
+        """Raises Refusal."""
+        if not self.is_valid(exchange):
+            raise _unauthorized("This key was revoked meanwhile")
+
     async def close(self) -> None:
-        if self._listener:
-            self._listener.cancel()
-            await asyncio.wait([self._listener])
+        for task in filter(None, (self._listener, self._refreshing)):
+            task.cancel()
+            await asyncio.wait([task])
         await self._rates.close()
 
     def _key(self, ring: Ring, exchange: Exchange) -> Key:
         token, basic = _token(exchange)
         key = ring.find(token) if token else None
         if key is None:
-            what = "This key is not known, or was revoked" if token else "A key is needed"
-            raise Refusal("unauthorized", f"{what}: {HOW}.", CHALLENGE)
+            raise _unauthorized("This key is not known, or was revoked" if token else "A key is needed")
         if basic:  # a browser sends it by itself, also when another site asks it to
             _check_origin(exchange, {_host(exchange.headers.get("host") or "")})
         return key
@@ -89,7 +99,7 @@ class Admission:
         if self._insecure:
             _check_origin(exchange, {host})
         elif not is_loopback(self._own_host):
-            raise Refusal("unauthorized", f"No key was made yet, and this is not served to this machine alone: {HOW}.", CHALLENGE)
+            raise _unauthorized("No key was made yet, and this is not served to this machine alone")
         elif "host" in exchange.headers and not is_loopback(host):
             detail = f"Without keys this is served to this machine alone, and not as {host[:100]}: {HOW}."
             raise Refusal("foreign-host", detail)
@@ -117,6 +127,13 @@ class Admission:
                 self._loading = None
         return ring
 
+    async def _refresh(self) -> None:
+        """Also while nobody comes in: there may be some who were let in before."""
+        try:
+            await self._load()
+        except LedgerUnavailable as error:
+            log.warning("the keys could not be read: %s", error)
+
     async def _read(self) -> Ring:
         me = asyncio.current_task()
         self._last = ring = await asyncio.get_running_loop().run_in_executor(self._threads, self._keys.ring)
@@ -129,12 +146,17 @@ class Admission:
             try:
                 async for _ in self._ledger.pushes(self._channel):
                     self._heard, self._ring, self._loading = True, None, None
+                    self._refreshing = asyncio.get_running_loop().create_task(self._refresh())
             except UNREACHABLE as error:
                 log.warning("the channel of keys was cut: %s", error)
             except Exception:
                 log.exception("the channel of keys failed")
             self._heard, self._ring = False, None
             await asyncio.sleep(PAUSE)
+
+
+def _unauthorized(why: str) -> Refusal:
+    return Refusal("unauthorized", f"{why}: {HOW}.", CHALLENGE)
 
 
 def _token(exchange: Exchange) -> tuple[str, bool]:

@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from api.body import preferred_wait
 from api.exchange import service
+from api.given import Given
 from api.predict import Jobs, PredictQuery, with_version
+from api.preference import preferred
 from api.problem import Refusal
 from api.submit import submit_and_wait
 from api.terms import SubmitQuery, terms_of
@@ -26,33 +27,35 @@ _predictions = msgspec.json.Decoder(Predictions)
 
 
 class Answered(NamedTuple):
-    """``predictions`` in the order of the measurements."""
+    """``predictions`` in the order of the measurements; ``headers`` for the answer."""
 
     record: Record
     predictions: list[Prediction]
+    headers: list[tuple[str, str]]
 
 
-async def answered(asked: PredictQuery, body_for: Callable[[Schema], bytes]) -> Answered:
-    """``body_for`` makes an array of measurements for a schema. Raises Refusal if there is no prediction within the seconds of
+async def answered(asked: PredictQuery, given_for: Callable[[Schema], Given]) -> Answered:
+    """``given_for`` makes measurements for a schema. Raises Refusal if there is no prediction within the seconds of
     `Prefer: wait`, or as long as this server lets anyone wait; the job goes on then."""
     if service().waiters.is_full:
         raise Refusal(
             "too-many-waiting", "As many clients wait as may: send it again, or submit it to /predict, which need not wait."
         )
-    return await with_version(asked, body_for, _end_of, terms_of(SubmitQuery()))
+    return await with_version(asked, given_for, _end_of, terms_of(SubmitQuery()))
 
 
 async def _end_of(jobs: Jobs) -> Answered:
-    most, url = service().settings.max_wait, f"/result/{jobs[-1].id}"
-    seconds = preferred_wait(most) or most
+    most, preference, url = service().settings.max_wait, preferred(), f"/result/{jobs[-1].id}"
+    seconds = most if preference.wait is None else preference.seconds(most)
     record, _ = await submit_and_wait(jobs, seconds)
+    headers = [] if preference.wait is None else preference.applied(seconds, final=True)
     if record is None or not record.state.final:
         detail = f"The job was accepted, did not end within {seconds:g} s and goes on: GET {url} tells its end."
-        raise Refusal("not-in-time", detail, ("Location", url))
+        raise Refusal("not-in-time", detail, ("Location", url), *headers)
     if record.state is not State.SUCCEEDED:
-        raise Refusal("prediction-failed", f"{_why(record)} (GET {url})", ("Location", url))
+        raise Refusal("prediction-failed", f"{_why(record)} (GET {url})", ("Location", url), *headers)
     assert record.result is not None
-    return Answered(record, _predictions.decode(record.result).predictions)
+    return Answered(record, _predictions.decode(record.result).predictions, headers)
 
 
 def _why(record: Record) -> str:

@@ -1,4 +1,4 @@
-"""What a request brings: its body, its query and its preferences, each checked and bounded."""
+"""What a request brings: its body and its query, each checked and bounded."""
 
 import re
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 from urllib.parse import parse_qsl
 
 import msgspec
-from werkzeug.http import parse_dict_header, parse_options_header
+from werkzeug.http import parse_options_header
 
 from api.exchange import exchange
 from api.problem import Refusal
@@ -127,23 +127,6 @@ def _from_json(name: str, text: str) -> Any:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
         raise InvalidInput([Fault(f"/{name[:80]}", f"this is no JSON: {error}")]) from None
-
-
-def preferred_wait(most: float) -> float:
-    """Seconds of `Prefer: wait` (RFC 7240); 0 without one. A preference that cannot be met is no error."""
-    prefer = exchange().headers.get("prefer")
-    return min(_wait(prefer), most) if prefer else 0.0
-
-
-def prefers_async() -> bool:
-    prefer = exchange().headers.get("prefer")
-    return prefer is not None and "respond-async" in parse_dict_header(prefer)
-
-
-@remembered
-def _wait(prefer: str) -> float:
-    value = parse_dict_header(prefer).get("wait") or ""
-    return float(value) if value.isdecimal() and len(value) < 10 else 0.0
 
 
 def _fault(error: msgspec.ValidationError, type_: type[msgspec.Struct]) -> Fault:

@@ -77,14 +77,17 @@ async def add_rows(name: DatasetName) -> Answer:
     if not is_table():
         raise Refusal("unsupported-media-type", f"send {TAKEN}")
     sent = await aside(upload)
+    if sent.options:
+        detail = "a form for a data set has its file alone: give this in the query"
+        raise InvalidInput([Fault(f"/{next(iter(sent.options))[:80]}", detail)])
     record = (await aside(own.find, name)).record
     others = set(sent.columns) ^ set(record.types) if record and sent.columns else set()
     if record and others and sent.format == "csv":
         differ = f"{', '.join(sorted(others))[:300]} differ"
         raise Refusal("bad-table", f"the columns are not those of {name} ({', '.join(record.types)[:500]}): {differ}")
-    if record is None and len(await aside(service().datasets.names)) >= service().settings.max_models:
-        raise Refusal("too-many-datasets", "There are as many data sets as may be.")
     place = await aside(own.place, name)
+    if record is None and not await aside(service().datasets.has_room, place, service().settings.max_models):
+        raise Refusal("too-many-datasets", "There are as many data sets as may be.")
     task = msgspec.json.encode(AddTask(place, sent.format))
     return await submit(Job(await new_id(), Kind.DATASET, place, 0, sent.rows, sent.body, task, terms=terms))
 

@@ -16,6 +16,7 @@ from jobs.waiters import Final, Waiters
 
 LOOK = 0.5  # seconds between looks at a job that is not final
 HEARTBEAT = 10.0  # seconds of silence
+AWAY = 2.0  # seconds between looks while Redis is away
 LONGEST = 3600.0  # seconds; then the client asks anew
 HEADERS = [
     ("Content-Type", "text/event-stream"),
@@ -58,8 +59,10 @@ async def _events(waiters: Waiters, job_id: str, seen: str) -> AsyncGenerator[by
         while loop.time() < end:
             try:
                 record = await waiters.read(job_id)
-            except LedgerUnavailable:
-                return  # the client asks anew
+            except LedgerUnavailable:  # a browser that asked anew and got an error would give up for good
+                yield b": the queue does not answer\n\n"
+                await asyncio.sleep(AWAY)
+                continue
             if record is None:
                 return
             for name, event_id in _news(record, seen):

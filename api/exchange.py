@@ -1,10 +1,10 @@
 """One request, as every view finds it: ``exchange()``. Set by the server, in the context of the request's own task."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextvars import ContextVar, copy_context
 from functools import partial
-from typing import NamedTuple, ParamSpec, TypeVar
+from typing import NamedTuple, ParamSpec, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -32,15 +32,25 @@ class Stream(NamedTuple):
     status: int = 200
 
 
+class Headers(Protocol):
+    """Names are in lower case. What is not ASCII has a name and no value."""
+
+    def get(self, name: str) -> str | None: ...
+    def get_all(self, name: str) -> list[str]: ...
+    def __contains__(self, name: object) -> bool: ...
+
+
 class Exchange(Struct):
-    """``headers`` have lower-case names; ``body`` is whole. ``key`` is the caller's, none while no key was ever made; ``notes``
-    are headers for whatever is answered. ``repeatable``: the hash of the Idempotency-Key, ``fingerprint`` that of the request."""
+    """``body`` is whole; ``gone`` ends when the client has hung up. ``key`` is the caller's, none while no key was ever made;
+    ``notes`` are headers for whatever is answered. ``repeatable``: the hash of the Idempotency-Key, ``fingerprint`` that of the
+    request."""
 
     service: Service
     method: str
     path: str
     query: str
-    headers: Mapping[str, str]
+    headers: Headers
+    gone: Callable[[], Awaitable[object]]
     body: bytes = b""
     turn: Turn | None = None
     key: Key | None = None

@@ -6,6 +6,7 @@ from msgspec import Meta
 
 from api.exchange import aside, exchange, service
 from api.problem import Refusal
+from jobs.identity import has_form
 from jobs.ledger import Ledger
 
 JobId = Annotated[str, Meta(pattern="^[0-9a-f]{40}$", description="the id of a job")]
@@ -32,7 +33,7 @@ async def is_known(job_id: str) -> bool:
     ledger = await _ledger()
     if ledger.verifies(job_id, exchange().caller):
         return True
-    if not exchange().caller or not exchange().is_admin:
+    if not exchange().caller or not exchange().is_admin or not has_form(job_id):
         return False
     record = await service().waiters.read(job_id)
     return record is not None and ledger.verifies(job_id, record.caller)

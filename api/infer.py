@@ -11,12 +11,14 @@ from api import answers
 from api.answered import PROBLEMS, answered
 from api.body import json_body, read_json
 from api.exchange import Answer, exchange, service
+from api.given import Given
 from api.operation import operation
 from api.problem import Refusal
 from api.tensors import Name, OutputTensor, Parameters, Tensor, outputs_of, rows_of
 from api.v2 import asked_of
 from models.card import CHAMPION
 from models.checker import refuse_duplicates
+from models.faults import Fault, InvalidInput
 from models.options import ModelName, VersionName
 from models.schema import Schema
 
@@ -91,12 +93,15 @@ async def _infer(name: str, version: str) -> Answer:
     body, asked = json_body(), asked_of(name, version)
     request = read_json(body, V2Request)
 
-    def rows(schema: Schema) -> bytes:
+    def rows(schema: Schema) -> Given:
         made = rows_of(request.inputs, schema, service().settings.max_rows)
         refuse_duplicates(body)  # now that it is known to be flat
         return made
 
-    record, predictions = await answered(replace(asked, proba="predict_proba" in request.wanted), rows)
+    try:
+        record, predictions, headers = await answered(replace(asked, proba="predict_proba" in request.wanted), rows)
+    except InvalidInput as error:  # the query's proba is an output here
+        raise InvalidInput([Fault("/outputs" if f.pointer == "/proba" else f.pointer, f.detail) for f in error.faults]) from None
     told = {"job_id": record.id, "result_url": f"/result/{record.id}"}
     outputs = outputs_of(predictions, request.wanted)
-    return answers.json(V2Response(record.model, str(record.version), outputs, told, request.id))
+    return answers.json(V2Response(record.model, str(record.version), outputs, told, request.id), 200, *headers)

@@ -10,12 +10,13 @@ from api import answers, health
 from api.answered import PROBLEMS, answered
 from api.body import json_body, mimetype, query_of, read_json
 from api.exchange import Answer, exchange, service
+from api.given import Given
 from api.operation import Media, operation
 from api.predict import PredictQuery
-from api.rows import Cell, check_rows, from_columns, from_csv, from_lists, measurements
+from api.rows import Cell, check_rows, from_columns, from_csv, from_lists, from_rows
 from api.version import version as own_version
 from models.card import CHAMPION
-from models.checker import fault_of, refuse_duplicates
+from models.checker import escape, fault_of, refuse_duplicates
 from models.faults import Fault, InvalidInput
 from models.options import ColumnName, ModelName, VersionName
 from models.results import Label
@@ -101,8 +102,8 @@ async def invocations() -> Answer:
     then goes on, and a 504 names it. An Idempotency-Key is not heeded here: /predict does."""
     asked = invocations_query()
     query = PredictQuery(model=asked.model, version=asked.version, extra=asked.extra)
-    _, predictions = await answered(query, _from_csv if mimetype() in CSV else _from_json)
-    return answers.json(InvocationAnswer([each.prediction for each in predictions]))
+    _, predictions, headers = await answered(query, _from_csv if mimetype() in CSV else _from_json)
+    return answers.json(InvocationAnswer([each.prediction for each in predictions]), 200, *headers)
 
 
 @blueprint.get("/ping")
@@ -122,11 +123,11 @@ def _text(said: str) -> Answer:
     return Answer(said.encode(), 200, [("Content-Type", "text/plain; charset=utf-8")])
 
 
-def _from_csv(schema: Schema) -> bytes:
+def _from_csv(schema: Schema) -> Given:
     return from_csv(exchange().body, schema, service().settings.max_rows)
 
 
-def _from_json(schema: Schema) -> bytes:
+def _from_json(schema: Schema) -> Given:
     body = json_body(also=", or text/csv with a header line")
     sent = read_json(body, Invocation)
     given = [name for name in FORMS if getattr(sent, name) is not UNSET]
@@ -139,7 +140,7 @@ def _from_json(schema: Schema) -> bytes:
     return made
 
 
-def _measurements(name: str, sent: Any, schema: Schema) -> bytes:
+def _measurements(name: str, sent: Any, schema: Schema) -> Given:
     most = service().settings.max_rows
     if isinstance(sent, Split):
         return _from_split(sent, most)
@@ -147,16 +148,16 @@ def _measurements(name: str, sent: Any, schema: Schema) -> bytes:
     if text[:1] == b"{" and name != "dataframe_records":
         columns = read_json(text, dict[ColumnName, list[Cell]], lambda error: fault_of(error, f"/{name}"))
         check_rows(max(map(len, columns.values()), default=0), most)
-        return from_columns(columns, f"/{name}")
+        return from_columns(columns, {column: f"/{name}/{escape(column)}" for column in columns}, f"/{name}")
     if ROWS_OF_VALUES.match(text) and name != "dataframe_records":
         return from_lists(text, schema, most, f"/{name}")
     if text[:1] != b"[":
         raise InvalidInput([Fault(f"/{name}", "expected an array of measurements")])
-    return text
+    return Given(text, f"/{name}")
 
 
-def _from_split(sent: Split, most: int) -> bytes:
+def _from_split(sent: Split, most: int) -> Given:
     if len(set(sent.columns)) < len(sent.columns):
         raise InvalidInput([Fault("/dataframe_split/columns", "each column needs a name of its own")])
     check_rows(len(sent.data), most)
-    return measurements(sent.columns, sent.data, "/dataframe_split/data")
+    return from_rows(sent.columns, sent.data, "/dataframe_split/data")

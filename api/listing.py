@@ -14,7 +14,7 @@ from api.ids import is_known
 from api.operation import operation
 from jobs import answer
 from jobs.answer import JobAnswer
-from jobs.job import Record, State
+from jobs.job import State
 from jobs.ledger import Listed
 from models.faults import Fault, InvalidInput
 
@@ -32,7 +32,7 @@ class JobsQuery(Struct, frozen=True, forbid_unknown_fields=True):
     kind: Literal["predict", "train", "dataset"] | None = None
     model: Annotated[str, Meta(max_length=64, description="the name of a model or a data set")] = ""
     label: Annotated[str, Meta(max_length=100, description="text of at most 100 characters")] = ""
-    cursor: Annotated[int, Meta(ge=1, lt=1 << 53, description="the cursor of the page before")] | None = None
+    cursor: Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,15}$", description="the cursor of the page before")] | None = None
     limit: Annotated[int, Meta(ge=1, le=1000, description="a number from 1 to 1000")] = 100
     id: Annotated[str, Meta(max_length=MOST_IDS * 41, description="at most 100 ids, with commas between them")] = ""
 
@@ -64,19 +64,11 @@ async def _by_id(asked: JobsQuery) -> Answer:
     if len(ids) > MOST_IDS:
         raise InvalidInput([Fault("/id", f"{len(ids)} ids; at most {MOST_IDS} at once")])
     known = [job_id for job_id in ids if await is_known(job_id)]
-    records = dict(zip(known, await service().on_loop.get_many(known) if known else [], strict=True))
+    records = dict(zip(known, await service().on_loop.get_many(known, MOST_RESULTS), strict=True))
     found = [record for record in records.values() if record]
     forgotten = [job_id for job_id, record in records.items() if record is None]
-    return answers.json(JobList(_within(found), None, [job_id for job_id in ids if job_id not in records], forgotten))
-
-
-def _within(records: list[Record]) -> list[JobAnswer]:
-    """With results, as far as they go into one answer."""
-    room, told = MOST_RESULTS, []
-    for record in records:
-        room -= len(record.result or b"")
-        told.append(answer.of_record(record, result=room >= 0))
-    return told
+    told = [answer.of_record(record) for record in found]
+    return answers.json(JobList(told, None, [job_id for job_id in ids if job_id not in records], forgotten))
 
 
 def _page(asked: JobsQuery) -> Answer:
@@ -84,12 +76,11 @@ def _page(asked: JobsQuery) -> Answer:
     here = service()
     callers = ["", *(key.id for key in here.keys.all())] if exchange().is_admin else [exchange().caller]
     filters = [asked.status or "", asked.kind or "", asked.model, asked.label]
-    pages = [here.ledger.listed(caller, asked.cursor, asked.limit, LOOK_AT, filters) for caller in callers]
+    below = int(asked.cursor) if asked.cursor else None
+    pages = [here.ledger.listed(caller, below, asked.limit, LOOK_AT, filters) for caller in callers]
     stopped = max((end for _, end in pages if end is not None), default=0)
     found: list[Listed] = [each for each in heapq.merge(*(page for page, _ in pages), reverse=True) if each[0] >= stopped]
     shown = found[: asked.limit]
     cursor = shown[-1][0] if len(found) > asked.limit else stopped
-    records = here.ledger.get_many([job_id for _, job_id in shown]) if shown else []
-    return answers.json(
-        JobList([answer.of_record(each, result=False) for each in records if each], str(cursor) if cursor else None)
-    )
+    records = here.ledger.get_many([job_id for _, job_id in shown], room=0)
+    return answers.json(JobList([answer.of_record(each) for each in records if each], str(cursor) if cursor else None))

@@ -8,6 +8,7 @@ from flask import Blueprint
 
 from api.body import json_body, query_of
 from api.exchange import Answer, aside, exchange, service
+from api.given import Given
 from api.ids import common_id, new_id
 from api.operation import operation
 from api.submit import submit
@@ -55,26 +56,26 @@ predict_query = query_of(PredictQuery)
     problems=("unknown-model", "unknown-version", "too-many-rows", "too-many-models"),
 )
 async def predict() -> Answer:
-    asked, body = predict_query(), json_body()
-    return await with_version(asked, lambda _: body, lambda jobs: submit(*jobs), terms_of(asked))
+    asked, given = predict_query(), Given(json_body())
+    return await with_version(asked, lambda _: given, lambda jobs: submit(*jobs), terms_of(asked))
 
 
 Jobs = tuple[Job, ...]
 
 
 async def with_version(
-    asked: PredictQuery, body_for: Callable[[Schema], bytes], then: Callable[[Jobs], Awaitable[T]], terms: Terms
+    asked: PredictQuery, given_for: Callable[[Schema], Given], then: Callable[[Jobs], Awaitable[T]], terms: Terms
 ) -> T:
-    """What ``then`` makes of the jobs that predict a body with the version that serves, or is asked for; again, with what serves
-    now, if that has moved meanwhile. ``body_for`` makes the body for a schema."""
+    """What ``then`` makes of the jobs that predict what is given with the version that serves, or is asked for; again, with what
+    serves now, if that has moved meanwhile. ``given_for`` makes measurements for a schema."""
     name, registry = asked.model or service().settings.default_model, service().registry
     recalled = registry.recall(name, asked.version)
     card = recalled or await aside(registry.look_up, name, asked.version)
     for _ in range(MOVES):
         if card is None:
-            return await _train_first(name, asked, body_for, then, terms)
+            return await _train_first(name, asked, given_for, then, terms)
         try:
-            measured = await _check(card.schema, body_for, asked)
+            measured = await _check(card.schema, given_for, asked)
             _check_probabilities(card, asked)
         except InvalidInput:
             now = await aside(registry.look_up, name, asked.version) if card is recalled else card
@@ -91,11 +92,11 @@ async def with_version(
     raise LedgerUnavailable(f"{asked.version} of {name} keeps moving")
 
 
-async def _check(schema: Schema, body_for: Callable[[Schema], bytes], asked: PredictQuery) -> Measurements:
+async def _check(schema: Schema, given_for: Callable[[Schema], Given], asked: PredictQuery) -> Measurements:
     most, drop = service().settings.max_rows, asked.extra == "drop"
 
     def check() -> Measurements:
-        return schema.check(body_for(schema), most, drop)
+        return given_for(schema).check(schema, most, drop)
 
     return check() if len(exchange().body) < LARGE else await aside(check)
 
@@ -111,13 +112,13 @@ def _check_size(measured: Measurements, schema: Schema, proba: bool) -> None:
 
 
 async def _train_first(
-    name: str, asked: PredictQuery, body_for: Callable[[Schema], bytes], then: Callable[[Jobs], Awaitable[T]], terms: Terms
+    name: str, asked: PredictQuery, given_for: Callable[[Schema], Given], then: Callable[[Jobs], Awaitable[T]], terms: Terms
 ) -> T:
     """There is no model yet: the first request reserves a version and a training for it, and all wait for that one."""
     schema, registry = packaged_schema(name), service().registry
     if asked.version != CHAMPION or schema is None:
         raise await aside(unknown, name, asked.version)
-    measured = await _check(schema, body_for, asked)
+    measured = await _check(schema, given_for, asked)
     for _ in range(RESERVATIONS):
         reserved = await aside(registry.reserve, name, await common_id())
         options = msgspec.json.encode(TrainTask(TrainOptions(model=name)))

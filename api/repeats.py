@@ -4,8 +4,9 @@ import re
 from hashlib import blake2b
 
 from api import answers
-from api.body import preferred_wait
-from api.exchange import Answer, Exchange, aside, exchange, service
+from api.body import mimetype
+from api.exchange import Answer, Exchange, aside, exchange
+from api.preference import preferred
 from api.problem import Refusal
 from jobs import answer
 from jobs.errors import KeyReused
@@ -36,20 +37,25 @@ async def accepted_before() -> Answer | None:
 
 async def replay(job_id: str) -> Answer:
     """As the first answer was: 202, or 200 if the client waits for the end and it has come."""
-    waiters, seconds = service().waiters, preferred_wait(service().settings.max_wait)
-    record = await (waiters.wait(job_id, seconds) if seconds else waiters.read(job_id))
+    here, preference = exchange(), preferred()
+    here.body = b""  # nothing is left to be done with it, and the wait may be long
+    if here.turn:
+        here.turn.end()
+    waiters, seconds = here.service.waiters, preference.seconds(here.service.settings.max_wait)
+    record = await (waiters.wait(job_id, seconds, here.gone) if seconds else waiters.read(job_id))
     if record is None:
         raise Refusal("forgotten-job", "The job that this Idempotency-Key was for has been forgotten: take a new key.")
     if seconds and record.state.final:
-        return answers.of_record(record, REPLAYED, ("Preference-Applied", f"wait={seconds:.0f}"))
-    return answers.unfinished(answer.of_record(record), record.retry_after, REPLAYED)
+        return answers.of_record(record, REPLAYED, *preference.applied(seconds, final=True))
+    told = preference.applied(seconds, final=False)
+    return answers.unfinished(answer.of_record(record), record.retry_after, REPLAYED, *told)
 
 
 def _fingerprint(here: Exchange) -> str:
     """Of all that makes the job. The boundary of a form, which a client draws anew for each try, is left out."""
     content_type = here.headers.get("content-type") or ""
     body, boundary = here.body, re.search(r"boundary=\"?([^\";]+)", content_type)
-    if boundary:
+    if boundary and mimetype() == "multipart/form-data":
         body = body.replace(boundary[1].encode(), b"")
         content_type = content_type.partition(";")[0]
     digest = blake2b(digest_size=16)

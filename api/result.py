@@ -45,7 +45,7 @@ async def result(job_id: JobId) -> Answer | Stream:
     waiters = service().waiters
     if "text/event-stream" in (exchange().headers.get("accept") or ""):
         return await _stream(job_id)
-    return answers.of_record(_found(await (waiters.wait(job_id, seconds) if seconds else waiters.read(job_id))))
+    return answers.of_record(_found(await (waiters.wait(job_id, seconds, exchange().gone) if seconds else waiters.read(job_id))))
 
 
 @blueprint.delete("/result/<job_id>")

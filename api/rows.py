@@ -2,13 +2,14 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from math import isfinite
 
 import msgspec
 
 from api.body import read_json
+from api.given import Given, in_columns, in_rows
 from api.problem import Refusal
 from api.table import csv_header, csv_text
 from models.checker import fault_of
@@ -27,28 +28,33 @@ MISSING = frozenset(
 BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
 
 
-def measurements(names: Sequence[str], rows: Iterable[Sequence[Cell]], at: str) -> bytes:
+def from_rows(names: Sequence[str], rows: Iterable[Sequence[Cell]], at: str) -> Given:
     """``at`` points to the rows. Raises InvalidInput if one has not a value per name."""
+    return Given(measurements(names, rows, at), at, in_rows(names, at))
+
+
+def measurements(names: Sequence[str], rows: Iterable[Sequence[Cell]], at: str) -> bytes:
+    """Raises InvalidInput if one has not a value per name."""
     return msgspec.json.encode([_measurement(names, row, f"{at}/{place}") for place, row in enumerate(rows)])
 
 
-def from_columns(columns: dict[str, list[Cell]], at: str) -> bytes:
-    """Raises InvalidInput if they are not of one length."""
+def from_columns(columns: dict[str, list[Cell]], places: Mapping[str, str], at: str) -> Given:
+    """``places`` point to the columns, ``at`` to all of them. Raises InvalidInput if they are not of one length."""
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1:
         told = listed([f"{name[:80]} {length}" for name, length in lengths.items()])
         raise InvalidInput([Fault(at, f"the columns are not of one length: {told}")])
-    return measurements(list(columns), zip(*columns.values(), strict=True), at)
+    return Given(measurements(list(columns), zip(*columns.values(), strict=True), at), at, in_columns(places))
 
 
-def from_lists(body: msgspec.Raw | bytes, schema: Schema, most: int, at: str) -> bytes:
+def from_lists(body: msgspec.Raw | bytes, schema: Schema, most: int, at: str) -> Given:
     """Of lists of values in the order of the schema's features."""
     rows = read_json(body, list[list[Cell]], partial(fault_of, at=at))
     check_rows(len(rows), most)
-    return measurements(schema.names, rows, at)
+    return from_rows(schema.names, rows, at)
 
 
-def from_csv(body: bytes, schema: Schema, most: int) -> bytes:
+def from_csv(body: bytes, schema: Schema, most: int) -> Given:
     """With a header. A text is read as its feature's type, and is no value where a training sees none. Raises Refusal,
     InvalidInput or TooManyRows."""
     text = csv_text(body)
@@ -58,7 +64,8 @@ def from_csv(body: bytes, schema: Schema, most: int) -> bytes:
     types = {feature.name: feature for feature in schema.features}
     readers = [_reader(types.get(name)) for name in names]
     rows = _lines(text, len(names), most)
-    return measurements(names, [[read(cell) for read, cell in zip(readers, row, strict=True)] for row in rows], "")
+    read = [[read(cell) for read, cell in zip(readers, row, strict=True)] for row in rows]
+    return Given(measurements(names, read, ""))
 
 
 def check_rows(rows: int, most: int) -> None:

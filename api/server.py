@@ -6,7 +6,7 @@ holds nobody up. Flask's own context of a request is not made: it took half of t
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from typing import Any
 
@@ -70,7 +70,8 @@ class Server:
             protocol.response_bytes(answer.status, answer.headers, answer.body)
 
     async def _answer(self, scope: Any, protocol: Any) -> Answer | Stream:
-        exchange = Exchange(self._service, scope.method, scope.path, scope.query_string, scope.headers)
+        headers, gone = scope.headers, protocol.client_disconnect
+        exchange = Exchange(self._service, scope.method, scope.path, scope.query_string, headers, gone)
         begin(exchange)
         try:
             answer = await self._answer_well(exchange, scope, protocol)
@@ -85,19 +86,27 @@ class Server:
 
     async def _answer_well(self, exchange: Exchange, scope: Any, protocol: Any) -> Answer | Stream:
         view, operation, arguments = await self._admitted(exchange)
-        if exchange.method not in READS or "content-length" in exchange.headers:
-            exchange.body = await self._receive(scope, protocol)
-        if exchange.method in READS:
-            self._turns.note_read()
-        else:  # with the whole body here: one who sends slowly keeps nobody from a turn
-            exchange.turn = await self._turns.take()
+        await self._take_in(exchange, scope, protocol)
         before = await accepted_before() if operation.submits else None
         if before:
             return before
         await self._admission.spend(exchange)
         if exchange.method == "OPTIONS":
             return Answer(b"", 204, [("Allow", ", ".join(self._routes.allowed(exchange.path)))])
-        return await view(**arguments)
+        answer = await view(**arguments)
+        if exchange.method in READS:
+            self._admission.check_is_valid(exchange)  # still: it may have waited for a minute
+        if isinstance(answer, Stream):
+            return answer._replace(chunks=self._while_valid(exchange, answer.chunks))
+        return answer
+
+    async def _while_valid(self, exchange: Exchange, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        """A key that is revoked hears no more."""
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                if not self._admission.is_valid(exchange):
+                    return
+                yield chunk
 
     async def _admitted(self, exchange: Exchange) -> tuple[View, Operation, dict[str, Any]]:
         """Whom nobody knows is not told either what there is."""
@@ -117,29 +126,48 @@ class Server:
         methods = error.valid_methods or () if isinstance(error, MethodNotAllowed) else ()
         return any(operation_of(self._views[self._routes.match(method, path)[0]]).access == "open" for method in methods)
 
-    async def _receive(self, scope: Any, protocol: Any) -> bytes:
-        """The whole body. Raises RequestEntityTooLarge, TooManyUploads, SlowBody, or MalformedInput if it was cut short."""
-        declared = scope.headers.get("content-length")
-        if declared is None and "transfer-encoding" not in scope.headers and scope.http_version[0] == "1":
-            return b""
+    async def _take_in(self, exchange: Exchange, scope: Any, protocol: Any) -> None:
+        """The whole body and then the turn: one who sends slowly keeps nobody from his. There is room for so many bytes of those
+        that are on their way or wait for their turn. Raises RequestEntityTooLarge, TooManyUploads, SlowBody, or MalformedInput if
+        the body was cut short."""
+        reads = exchange.method in READS
+        if reads:
+            self._turns.note_read()
+        most = 0 if reads and "content-length" not in exchange.headers else self._most_of(exchange, scope)
+        if most > self._room:
+            raise TooManyUploads("Too much is being received already; send it again.")
+        self._room -= most
+        try:
+            if most:
+                exchange.body = await self._receive(exchange, protocol)
+            if not reads:
+                exchange.turn = await self._turns.take()
+        finally:
+            self._room += most
+
+    def _most_of(self, exchange: Exchange, scope: Any) -> int:
+        """Bytes of the body at most. Raises RequestEntityTooLarge."""
+        declared = exchange.headers.get("content-length")
+        if declared is None and "transfer-encoding" not in exchange.headers and scope.http_version[0] == "1":
+            return 0
         most = int(declared) if declared else self._max_body
         if most > self._max_body:
             raise RequestEntityTooLarge
-        if most > self._room:
-            raise TooManyUploads("Too much is being received already; send it again.")
+        return most
+
+    async def _receive(self, exchange: Exchange, protocol: Any) -> bytes:
+        declared = exchange.headers.get("content-length")
         task = asyncio.current_task()
         assert task is not None
-        self._room -= most
         self._receiving[task] = time.monotonic() + BODY_PATIENCE
         try:
             body: bytes = await protocol() if declared else await self._chunks(protocol)
         except asyncio.CancelledError:
             raise SlowBody(f"the body did not arrive within {BODY_PATIENCE:g} s") from None
         finally:
-            self._room += most
             del self._receiving[task]
-        if declared and len(body) != most:
-            raise MalformedInput(f"{len(body)} of {most} bytes arrived")
+        if declared and len(body) != int(declared):
+            raise MalformedInput(f"{len(body)} of {declared} bytes arrived")
         return body
 
     async def _chunks(self, protocol: Any) -> bytes:

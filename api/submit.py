@@ -4,8 +4,8 @@ import asyncio
 from contextlib import nullcontext, suppress
 
 from api import answers
-from api.body import preferred_wait, prefers_async
 from api.exchange import Answer, exchange, service
+from api.preference import preferred
 from api.repeats import replay
 from jobs.errors import LedgerUnavailable
 from jobs.job import Job, Record
@@ -15,21 +15,21 @@ from jobs.waiters import Final
 
 async def submit(*jobs: Job) -> Answer:
     """Accept the jobs and answer for the last one. Raises what the ledger says of any of them."""
-    seconds = preferred_wait(service().settings.max_wait)
+    preference = preferred()
+    seconds = preference.seconds(service().settings.max_wait)
     record, accepted = await submit_and_wait(jobs, seconds)
     if accepted and accepted.repeats:
         return await replay(accepted.repeats)
     if record:
-        return answers.of_record(record, ("Preference-Applied", f"wait={seconds:.0f}"))
+        return answers.of_record(record, *preference.applied(seconds, record.state.final))
     assert accepted is not None
-    headers = [("Preference-Applied", "respond-async")] if prefers_async() else []
-    return answers.accepted(jobs[-1], accepted, *headers)
+    return answers.accepted(jobs[-1], accepted, *preference.applied(0, final=False))
 
 
 async def submit_and_wait(jobs: tuple[Job, ...], seconds: float) -> tuple[Record | None, Accepted | None]:
     """The record of the last job if it is final within so many seconds or can be read then, and else how it was accepted."""
     here, job = service(), jobs[-1]
-    with here.waiters.registered(job.id, seconds) if seconds else nullcontext() as final:
+    with here.waiters.registered(job.id, seconds, exchange().gone) if seconds else nullcontext() as final:
         committed = here.committer.add(*jobs)
         turn = exchange().turn
         if turn:

@@ -14,7 +14,7 @@ from api.body import mimetype
 from api.exchange import exchange
 from api.operation import Media
 from api.problem import Refusal
-from models.faults import listed
+from models.faults import Fault, InvalidInput, listed
 from models.options import Format
 
 FORMATS: dict[str, Format] = {
@@ -28,12 +28,9 @@ FORMATS: dict[str, Format] = {
 }
 ENDINGS: dict[str, Format] = {"csv": "csv", "parquet": "parquet", "ndjson": "ndjson", "jsonl": "ndjson"}
 FILE = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
-TABLES = (
-    Media("text/csv", str),
-    Media("application/vnd.apache.parquet"),
-    Media("application/x-ndjson", str),
-    Media("multipart/form-data", {"type": "object", "properties": {"file": FILE}, "required": ["file"]}),
-)
+FILES = (Media("text/csv", str), Media("application/vnd.apache.parquet"), Media("application/x-ndjson", str))
+FORM = "multipart/form-data"
+TABLES = (*FILES, Media(FORM, {"type": "object", "properties": {"file": FILE}, "required": ["file"]}))
 MOST_COLUMNS = 1001
 TAKEN = "a table as text/csv, application/vnd.apache.parquet, application/x-ndjson, or a file as multipart/form-data"
 
@@ -50,12 +47,12 @@ class Upload(NamedTuple):
 
 
 def is_table() -> bool:
-    return mimetype() in FORMATS or mimetype() == "multipart/form-data"
+    return mimetype() in FORMATS or mimetype() == FORM
 
 
 def upload() -> Upload:
     """Raises Refusal."""
-    if mimetype() == "multipart/form-data":
+    if mimetype() == FORM:
         return _from_form()
     return _looked_at(exchange().body, FORMATS[mimetype()], {})
 
@@ -67,11 +64,12 @@ def _from_form() -> Upload:
     options = dict(part.strip().split("=", 1) for part in (found.headers.get("content-type") or "").split(";")[1:] if "=" in part)
     options = {name.lower(): value.strip('"') for name, value in options.items()}
     try:
-        _, form, files = parser.parse(io.BytesIO(found.body), "multipart/form-data", len(found.body), options)
+        _, form, files = parser.parse(io.BytesIO(found.body), FORM, len(found.body), options)
     except (ValueError, RequestEntityTooLarge) as error:
         raise Refusal("bad-table", f"the form cannot be read: {error}") from None
-    if len(files) != 1:
-        raise Refusal("bad-table", f"the form has {len(files)} files; it takes one")
+    many = sum(len(each) for _, each in files.lists())
+    if many != 1:
+        raise Refusal("bad-table", f"the form has {many} files; it takes one")
     file = next(iter(files.values()))
     format_ = FORMATS.get(file.mimetype) or ENDINGS.get((file.filename or "").rpartition(".")[2].lower())
     if format_ is None:
@@ -82,6 +80,10 @@ def _from_form() -> Upload:
 
 
 def _single(form: "MultiDict[str, str]") -> dict[str, str]:
+    """Raises InvalidInput for a field that comes twice."""
+    twice = next((name for name, values in form.lists() if len(values) > 1), None)
+    if twice is not None:
+        raise InvalidInput([Fault(f"/{twice[:80]}", "give this once")])
     return {name: value for name, value in form.items() if value}
 
 

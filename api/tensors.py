@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Raw, Struct
 
 from api.body import read_json
+from api.given import Given, in_flat, in_rows
 from api.rows import Cell, check_rows, from_columns, measurements
 from models.checker import fault_of
 from models.faults import Fault, InvalidInput, listed
@@ -79,7 +80,7 @@ class OutputTensor(Struct, frozen=True):
     parameters: NumPy = NumPy()
 
 
-def rows_of(inputs: Sequence[Tensor], schema: Schema, most: int) -> bytes:
+def rows_of(inputs: Sequence[Tensor], schema: Schema, most: int) -> Given:
     """The measurements in one tensor of (rows, features) or (features,), or in a tensor of (rows,) or (rows, 1) for each feature.
     Raises InvalidInput, MalformedInput or TooManyRows."""
     if len(inputs) == 1 and not _is_column(inputs[0], schema):
@@ -109,7 +110,7 @@ def _is_column(tensor: Tensor, schema: Schema) -> bool:
     return tensor.name in schema.names and tensor.shape[1:] in ([], [1])
 
 
-def _from_matrix(tensor: Tensor, schema: Schema, most: int) -> bytes:
+def _from_matrix(tensor: Tensor, schema: Schema, most: int) -> Given:
     width = len(schema.features)
     if tensor.shape[-1] != width:
         detail = f"expected [rows, {width}] or [{width}] ({listed(schema.names)}), got {tensor.shape}"
@@ -117,10 +118,13 @@ def _from_matrix(tensor: Tensor, schema: Schema, most: int) -> bytes:
     check_rows(tensor.shape[0] if len(tensor.shape) == 2 else 1, most)
     values = _values(tensor, 0)
     columns = [_as_told(values[place::width], feature) for place, feature in enumerate(schema.features)]
-    return measurements(schema.names, zip(*columns, strict=True), "/inputs/0/data")
+    names, at = schema.names, "/inputs/0/data"
+    is_nested = NESTED.match(tensor.data) is not None
+    place = (in_rows if is_nested else in_flat)(names, at)
+    return Given(measurements(names, zip(*columns, strict=True), at), at, place)
 
 
-def _from_columns(inputs: Sequence[Tensor], schema: Schema, most: int) -> bytes:
+def _from_columns(inputs: Sequence[Tensor], schema: Schema, most: int) -> Given:
     features = {feature.name: feature for feature in schema.features}
     columns: dict[str, list[Cell]] = {}
     for place, tensor in enumerate(inputs):
@@ -131,7 +135,8 @@ def _from_columns(inputs: Sequence[Tensor], schema: Schema, most: int) -> bytes:
         check_rows(tensor.shape[0], most)
         values = _values(tensor, place)
         columns[tensor.name] = _as_told(values, features[tensor.name]) if tensor.name in features else values
-    return from_columns(columns, "/inputs")
+    places = {tensor.name: f"/inputs/{place}/data" for place, tensor in enumerate(inputs)}
+    return from_columns(columns, places, "/inputs")
 
 
 def _values(tensor: Tensor, place: int) -> list[Cell]:

@@ -1,16 +1,19 @@
 """POST /train: options, or a table with the options in the query or beside it in a form; a job out."""
 
+from typing import Annotated
+
 import msgspec
 from flask import Blueprint
+from msgspec import Meta
 
 from api import own
 from api.body import decode, from_texts, json_body, queries_of
 from api.exchange import Answer, aside, exchange, service
 from api.ids import new_id
-from api.operation import operation
+from api.operation import Media, operation
 from api.problem import Refusal
 from api.submit import submit
-from api.table import TABLES, TAKEN, Upload, is_table, upload
+from api.table import FILE, FILES, FORM, TAKEN, Upload, is_table, upload
 from api.terms import SubmitQuery, terms_of
 from jobs.answer import JobAnswer
 from jobs.job import Job, Kind, Terms
@@ -24,12 +27,18 @@ blueprint = Blueprint("train", __name__)
 train_query = queries_of(TrainOptions, SubmitQuery)
 
 
+class TrainForm(TrainOptions, frozen=True, kw_only=True):
+    """A table with the options beside it."""
+
+    file: Annotated[str, Meta(extra_json_schema=FILE)]
+
+
 @blueprint.post("/train")
 @operation(
     "train",
     "Train a version",
     query=(TrainOptions, SubmitQuery),
-    takes=(TrainOptions, *TABLES),
+    takes=(TrainOptions, *FILES, Media(FORM, TrainForm)),
     bodiless=True,
     example={"model": "iris", "estimator": "RandomForestClassifier"},
     submits=True,

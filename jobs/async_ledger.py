@@ -16,6 +16,7 @@ from jobs.errors import LedgerError
 from jobs.job import Job, Record
 from jobs.ledger import Ledger
 from jobs.line import Line, settle
+from jobs.reading import WHATEVER, Reading
 from jobs.replies import Accepted, Rings
 
 HEARTBEAT = 3.0  # seconds; a channel silent for twice as long is cut and made anew
@@ -39,12 +40,12 @@ class AsyncLedger:
             self._ledger.note_time(int(seconds) * 1000 + int(micros) // 1000)
         return self._ledger.added(await self._run(*self._ledger.add_call(jobs)))
 
-    async def get_many(self, job_ids: Sequence[str]) -> list[Record | None]:
+    async def get_many(self, job_ids: Sequence[str], room: int = WHATEVER) -> list[Record | None]:
         """As Ledger.get_many."""
-        found: dict[str, Record | None] = {}
-        while left := [job_id for job_id in job_ids if job_id not in found]:
-            found |= dict(replies.records(await self._run(*self._ledger.read_call(left))))
-        return [found[job_id] for job_id in job_ids]
+        reading = Reading(job_ids, room)
+        while call := reading.next():
+            reading.take(await self._run("read", call))
+        return reading.records()
 
     async def accepted_before(self, caller: str, key: str) -> tuple[str, str] | None:
         """The id of the job that was accepted under this (hashed) Idempotency-Key, and the fingerprint of its request."""

@@ -19,8 +19,12 @@ def new_id(secret: bytes, caller: str = "") -> str:
     return stem + _hash(secret, stem, caller)
 
 
+def has_form(job_id: str) -> bool:
+    return _FORM.fullmatch(job_id) is not None
+
+
 def verifies(secret: bytes, job_id: str, caller: str = "") -> bool:
-    if not _FORM.fullmatch(job_id):
+    if not has_form(job_id):
         return False
     stem, given = job_id[:-HASH_DIGITS], job_id[-HASH_DIGITS:]
     return hmac.compare_digest(given, _hash(secret, stem, caller))

@@ -17,6 +17,7 @@ from jobs import identity, replies
 from jobs.connection import Breaker, connect
 from jobs.errors import EffectConflict, LedgerError, LedgerFull, LedgerUnavailable
 from jobs.job import LANES, Appetite, Claim, ClaimedJob, Effect, Job, Kind, Outcome, Record, Rest
+from jobs.reading import WHATEVER, Reading
 from jobs.replies import Accepted, Rings
 from settings import Settings
 
@@ -30,7 +31,6 @@ SCRIPTS = (
 )
 
 MOST_DELIVERIES = 32  # in one claim
-READ_AT_ONCE = 1_000_000  # bytes of results in one reply; the rest in another
 DIED = b'{"type":"worker-died","detail":"The worker process died each time it worked on this job."}'
 LAPSED = b'{"type":"worker-died","detail":"The worker fell silent again and again while it had this job alone."}'
 TIMED_OUT = b'{"type":"time-limit","detail":"The job ran over its time limit."}'
@@ -92,18 +92,15 @@ class Ledger:
             raise LedgerFull(rings[0].decode())
         return [replies.accepted(*outcome) for outcome in outcomes], replies.rings(rings)
 
-    def get(self, job_id: str) -> Record | None:
-        return self.get_many([job_id])[0]
+    def get(self, job_id: str, room: int = WHATEVER) -> Record | None:
+        return self.get_many([job_id], room)[0]
 
-    def get_many(self, job_ids: Sequence[str]) -> list[Record | None]:
-        """In one round trip unless they are large; without the payloads."""
-        found: dict[str, Record | None] = {}
-        while left := [job_id for job_id in job_ids if job_id not in found]:
-            found |= dict(replies.records(self._run(*self.read_call(left))))
-        return [found[job_id] for job_id in job_ids]
-
-    def read_call(self, job_ids: Sequence[str]) -> Call:
-        return "read", [READ_AT_ONCE, *job_ids]
+    def get_many(self, job_ids: Sequence[str], room: int = WHATEVER) -> list[Record | None]:
+        """``room``: bytes of results at most; one that goes beyond is left out."""
+        reading = Reading(job_ids, room)
+        while call := reading.next():
+            reading.take(self._run("read", call))
+        return reading.records()
 
     def key_of(self, caller: str, key: str) -> str:
         """Where it is kept which job was accepted under a (hashed) Idempotency-Key."""
@@ -194,9 +191,11 @@ class Ledger:
         return [owner.decode() for owner in stopped], replies.rings(rings)
 
     def deliver(self, owner: str, delivery: ClaimedJob, attempt: bytes, again_in: float | None, payload: bytes) -> Rings:
-        """How telling a job's end went (JSON), and after how many seconds to try again, with this payload; None: no more."""
+        """How telling a job's end went (JSON; empty if it was not tried), and after how many seconds to try again, with this
+        payload; None: no more. While too many bytes wait the payload is the job's id, as it was at first."""
         again = "" if again_in is None else int(again_in * 1000)
-        _, rings = self._run("deliver", [owner, delivery.id, delivery.fence, attempt, again, payload, self._bell])
+        most = self.settings.lane_bytes
+        _, rings = self._run("deliver", [owner, delivery.id, delivery.fence, attempt, again, payload, most, self._bell])
         return replies.rings(rings)
 
     # Those who look after it

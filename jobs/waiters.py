@@ -8,8 +8,9 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from jobs.async_ledger import AsyncLedger
 from jobs.connection import UNREACHABLE
@@ -25,7 +26,10 @@ MOST_KEPT = 4_000_000  # … and bytes
 MOST_READ = 100  # records in one call
 RECORD_SIZE = 1000  # of a record without its result
 
+UNWATCHED = 1.0  # seconds for which it does not matter whether the client is still there: most jobs end sooner
+
 Final = asyncio.Future[Record | None]
+Gone = Callable[[], Awaitable[object]]
 
 
 class Waiters:
@@ -40,7 +44,7 @@ class Waiters:
         self._kept_bytes = 0
         self._kept_for = min(KEPT_FOR, keep)
         self._reads = Together(ledger.get_many, MOST_READ, MOST_READ)
-        self._readers: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()  # that nobody awaits
         self._listener: asyncio.Task[None] | None = None
 
     async def read(self, job_id: str) -> Record | None:
@@ -50,33 +54,38 @@ class Waiters:
             return kept[1]
         return await self._reads.ask(job_id)
 
-    async def wait(self, job_id: str, seconds: float) -> Record | None:
+    async def wait(self, job_id: str, seconds: float, gone: Gone | None = None) -> Record | None:
         """The job's record, final if it ended within ``seconds``. Registers first and then reads, so no end is missed.
 
         Raises LedgerUnavailable if it cannot be read at the beginning or the end of the wait.
         """
-        with self.registered(job_id, seconds) as final:
+        with self.registered(job_id, seconds, gone) as final:
             record = await self.read(job_id)
             if record is None or record.state.final or final is None:
                 return record
             return await final or await self.read(job_id)
 
     @contextmanager
-    def registered(self, job_id: str, seconds: float) -> Iterator[Final | None]:
-        """What will be the final record, or None after so many seconds. No promise at all if too many wait already."""
+    def registered(self, job_id: str, seconds: float, gone: Gone | None = None) -> Iterator[Final | None]:
+        """What will be the final record, or None after so many seconds, or when the client is ``gone``. No promise at all if too
+        many wait already."""
         if self.is_full:
             yield None
             return
         loop = asyncio.get_running_loop()
         self._start_listening()
         final: Final = loop.create_future()
-        timer = loop.call_later(seconds, _resolve, final, None)
+        if gone and seconds > UNWATCHED:
+            timer = loop.call_later(UNWATCHED, self._watch, final, gone, seconds - UNWATCHED)
+        else:
+            timer = loop.call_later(seconds, _resolve, final, None)
         self._waiting.setdefault(job_id, set()).add(final)
         self._count += 1
         try:
             yield final
         finally:
             timer.cancel()
+            _resolve(final, None)
             self._count -= 1
             others = self._waiting[job_id]
             others.discard(final)
@@ -113,9 +122,15 @@ class Waiters:
 
     def _look_up(self, *job_ids: str) -> None:
         """Results too large to be pushed; or, after the channel was cut, all that are waited for."""
-        task = asyncio.get_running_loop().create_task(self._resolve_by_reading(job_ids))
-        self._readers.add(task)
-        task.add_done_callback(self._readers.discard)
+        self._start(self._resolve_by_reading(job_ids))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _watch(self, final: Final, gone: Gone, seconds: float) -> None:
+        self._start(_until_gone(final, gone, seconds))
 
     async def _resolve_by_reading(self, job_ids: Sequence[str]) -> None:
         try:
@@ -148,6 +163,16 @@ class Waiters:
             except Exception:
                 log.exception("the push channel failed")
             await asyncio.sleep(PAUSE)
+
+
+async def _until_gone(final: Final, gone: Gone, seconds: float) -> None:
+    leaving: asyncio.Future[Any] = asyncio.ensure_future(gone())
+    either: list[asyncio.Future[Any]] = [final, leaving]
+    try:
+        await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        leaving.cancel()
+    _resolve(final, None)
 
 
 def _resolve(final: Final, record: Record | None) -> None:

@@ -3,7 +3,6 @@
 ``python -m mldeploy.operate``, in a process of its own: it needs scikit-learn, which the command line does not.
 """
 
-import getpass
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from jobs.crew import Crew
 from jobs.errors import LedgerError
 from jobs.job import Kind
 from jobs.ledger import Ledger
+from mldeploy.account import account
 from mldeploy.stack import redis_server
 from models import artifact, rows, table
 from models.artifact import CorruptArtifact, open_shelf
@@ -101,7 +101,7 @@ class Operator:
         champion = self.registry.resolve(card.name)
         if promote:
             self.rollout.await_loaded(card, self.crew, self.settings.swap_patience)
-        changes = self.registry.publication(card, promote, champion, getpass.getuser(), why)
+        changes = self.registry.publication(card, promote, champion, account(), why)
         if not self.registry.apply(changes):
             raise CannotOperate(f"the champion of {card.name} moved meanwhile: try again")
         return promote

@@ -101,13 +101,13 @@ class Checker:
         if not isinstance(row, dict):
             return [Fault(at, f"expected an object with {listed(self._names)}, got {kind_of(row)}")]
         unknown = [] if drop_extra else [name for name in row if name not in self._places][:MOST_ERRORS]
-        faults = [Fault(f"{at}/{_escape(name)}", self._unknown(name, place)) for place, name in enumerate(unknown)]
+        faults = [Fault(f"{at}/{escape(name)}", self._unknown(name, place)) for place, name in enumerate(unknown)]
         for feature in self._features:
             if len(faults) >= MOST_ERRORS:
                 break
             detail = feature.fault(row.get(feature.name)) if feature.name in row or feature.may_be_missing else "missing"
             if detail:
-                faults.append(Fault(f"{at}/{_escape(feature.name)}", detail))
+                faults.append(Fault(f"{at}/{escape(feature.name)}", detail))
         return faults
 
     def _unknown(self, name: str, place: int) -> str:
@@ -137,8 +137,9 @@ def fault_of(error: msgspec.ValidationError, at: str = "") -> Fault:
     """In msgspec's words; ``at`` points to what was decoded."""
     detail, _, path = str(error).partition(" - at `$")
     steps = _PATH_STEP.findall(path.rstrip("`").partition("[...]")[0])  # a key of an object, which is not told
-    return Fault(at + "".join(f"/{index or _escape(name)}" for index, name in steps), detail[:1].lower() + detail[1:])
+    return Fault(at + "".join(f"/{index or escape(name)}" for index, name in steps), detail[:1].lower() + detail[1:])
 
 
-def _escape(name: str) -> str:
+def escape(name: str) -> str:
+    """As a part of a pointer (RFC 6901)."""
     return name[:LONGEST_NAME].replace("~", "~0").replace("/", "~1")

@@ -88,6 +88,10 @@ class Datasets:
         """As the caller gave them."""
         return [shown(name) for name in self.names() if scoped(caller, shown(name)) == name]
 
+    def has_room(self, name: str, most: int) -> bool:
+        """Whether another data set of the caller of this (scoped) name may be made."""
+        return len(self.names_of(name.removesuffix(shown(name)).removesuffix("."))) < most
+
     def change(self, found: Found, record: DatasetRecord) -> list[Change]:
         """The changes that put ``record`` where ``found`` was."""
         text = msgspec.json.encode(record).decode()

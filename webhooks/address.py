@@ -1,6 +1,7 @@
 """From a target to the one address that is connected to. It is looked up once: a name that answers otherwise the next time
 (DNS rebinding) gains nothing."""
 
+import logging
 import queue
 import socket
 import threading
@@ -10,6 +11,8 @@ from typing import Any
 
 from webhooks.networks import Networks
 from webhooks.url import Target
+
+log = logging.getLogger("mldeploy.webhooks")
 
 PATIENCE = 10.0  # seconds for the DNS
 
@@ -33,10 +36,16 @@ def resolve(target: Target, networks: Networks, look_up: LookUp = socket.getaddr
     found = [str(sockaddr[0]) for *_, sockaddr in _answers(target, look_up, patience)]
     for address in found:
         if not networks.allow(ip_address(address)):
-            raise Refused(f"{target.host} leads to {address}, which is not a public address")
+            log.warning("no webhook to %s: it leads to %s, which is not a public address", target.host, address)
+            raise Refused(_no_address(target))
     if not found:
-        raise Unresolvable(f"{target.host} has no address")
+        raise Unresolvable(_no_address(target))
     return found[0]
+
+
+def _no_address(target: Target) -> str:
+    """The same for all reasons: whoever gives the URL is not to learn what this network calls its own."""
+    return f"{target.host} has no public address"
 
 
 def _answers(target: Target, look_up: LookUp, patience: float) -> Sequence[Any]:
@@ -55,5 +64,6 @@ def _answers(target: Target, look_up: LookUp, patience: float) -> Sequence[Any]:
     except queue.Empty:
         raise Unresolvable(f"{target.host} could not be looked up within {patience:g} s") from None
     if isinstance(told, Exception):
-        raise Unresolvable(f"{target.host} cannot be looked up: {getattr(told, 'strerror', None) or told}") from told
+        log.info("%s cannot be looked up: %s", target.host, told)
+        raise Unresolvable(_no_address(target)) from told
     return told

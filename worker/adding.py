@@ -22,11 +22,17 @@ log = logging.getLogger("mldeploy.worker")
 TRIES = 50  # while others add too
 
 
+class TooManyDatasets(RuntimeError):
+    """The caller has as many as may be."""
+
+
 class Adding:
-    def __init__(self, datasets: Datasets, store: Store, limit: float) -> None:
+    def __init__(self, datasets: Datasets, store: Store, limit: float, most: int) -> None:
+        """``limit``: seconds for one job; ``most``: data sets of one caller."""
         self._datasets = datasets
         self._store = store
         self._limit = limit
+        self._most = most
 
     def do(self, claim: Claim, task: AddTask, finish: Finish) -> None:
         """If the data set changes meanwhile, what was sent is held against what it has become."""
@@ -56,6 +62,8 @@ class Adding:
         record = found.record
         sent = table.read(payload, task.format, record.types if record else None)
         if record is None:
+            if not self._datasets.has_room(task.dataset, self._most):  # others were made since this was accepted
+                raise TooManyDatasets(f"there are as many data sets as may be: {self._most}")
             return self._first(task, sent)
         known = rows.read(self._store, record.parts)
         fresh, duplicates = rows.new_rows(record, known, sent)
@@ -72,6 +80,8 @@ class Adding:
 def _failure(job: ClaimedJob, error: Exception) -> Outcome:
     if isinstance(error, BadTrainingData):
         return failed(job, "bad-training-data", str(error))
+    if isinstance(error, TooManyDatasets):
+        return failed(job, "adding-failed", str(error))
     if isinstance(error, MemoryError):
         return failed(job, "out-of-memory", "there was not enough memory")
     if isinstance(error, OSError | LostRows):

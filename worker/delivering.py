@@ -18,13 +18,15 @@ from webhooks.networks import Networks
 from webhooks.schedule import next_delay
 from webhooks.sending import TIMEOUT, Reply, failed, send
 from webhooks.signature import sign
+from webhooks.silence import Silence
 from webhooks.url import BadWebhook, check_url
-from worker.message import Message, encode, message_of, told_of
+from worker.message import MOST_BYTES, Message, encode, message_of
 from worker.process import Finish, patiently
 
 log = logging.getLogger("mldeploy.worker")
 
 THREADS = 32
+SLOW = 0.25  # share of the time-out after which no answer held others up
 GONE = 410  # the receiver wants no more
 
 
@@ -40,6 +42,7 @@ class Delivering:
         self._secrets = secrets
         self._networks = networks
         self._timeout = timeout
+        self._silence = Silence()
         self._tls = ssl.create_default_context()
         self._pool = ThreadPoolExecutor(THREADS, "deliver")
 
@@ -48,17 +51,26 @@ class Delivering:
 
     def do(self, claim: Claim, finish: Finish) -> None:
         """Each delivery is over as soon as its receiver has answered; nothing is left to finish."""
-        records = patiently(lambda: self._ledger.get_many([told_of(delivery) for delivery in claim.jobs]))
-        under_way = [self._pool.submit(self._deliver, *each) for each in zip(claim.jobs, records, strict=True)]
+        under_way = [self._pool.submit(self._deliver, delivery) for delivery in claim.jobs]
         for done in as_completed(under_way):
             self._bell.ring(done.result())
         finish((), ())
 
-    def _deliver(self, delivery: ClaimedJob, record: Record | None) -> Rings:
-        message, now = message_of(delivery, record), time.time()
+    def _deliver(self, delivery: ClaimedJob) -> Rings:
+        message, now = message_of(delivery, self._record), time.time()
+        silent = self._silence.left(message.host) if message else 0.0
+        if message and silent:  # not tried, and so no attempt
+            return self._note(delivery, b"", silent, encode(message))
         reply = self._tell(message, now) if message else failed("the job was forgotten before it could be told")
         attempt = json.encode(Attempt(iso(round(now * 1000)), reply.status, reply.error))
         again_in, payload = self._next(message, reply) if message else (None, b"")
+        return self._note(delivery, attempt, again_in, payload)
+
+    def _record(self, job_id: str) -> Record | None:
+        """Without a result that no message would hold."""
+        return patiently(lambda: self._ledger.get(job_id, MOST_BYTES))
+
+    def _note(self, delivery: ClaimedJob, attempt: bytes, again_in: float | None, payload: bytes) -> Rings:
         return patiently(lambda: self._ledger.deliver(self._owner, delivery, attempt, again_in, payload))
 
     def _tell(self, message: Message, now: float) -> Reply:
@@ -67,7 +79,13 @@ class Delivering:
             address = resolve(target, self._networks)
         except (BadWebhook, NoAddress) as error:
             return failed(str(error))
-        return send(target, address, self._headers(message, int(now)), message.body, self._tls, self._timeout)
+        began = time.monotonic()
+        reply = send(target, address, self._headers(message, int(now)), message.body, self._tls, self._timeout)
+        if reply.status is not None:
+            self._silence.heard(message.host)
+        elif time.monotonic() - began > SLOW * self._timeout:
+            self._silence.not_heard(message.host)
+        return reply
 
     def _headers(self, message: Message, timestamp: int) -> dict[str, str]:
         signed = {

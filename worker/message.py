@@ -1,9 +1,11 @@
 """What is told of a job's end, and to whom. The first attempt makes it from the job's record; the others repeat it to the letter,
 also when the record is gone meanwhile."""
 
+from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
-from msgspec import Struct, json, msgpack
+from msgspec import Struct, json, msgpack, structs
 
 from jobs.answer import iso, of_record
 from jobs.job import ClaimedJob, Record
@@ -27,16 +29,25 @@ class Message(Struct, frozen=True, array_like=True):
     body: bytes
     attempts: int = 0
 
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url).hostname or ""
+
 
 _decode = msgpack.Decoder(Message).decode
 encode = msgpack.Encoder().encode
 
 
-def message_of(delivery: ClaimedJob, record: Record | None) -> Message | None:
-    """None if the record went before the first attempt. The payload of that is the job's id alone, then what was encoded."""
+def message_of(delivery: ClaimedJob, read: Callable[[str], Record | None]) -> Message | None:
+    """None if the record has gone. The payload is what was encoded; or the job's id alone before the first attempt, and after it
+    if too much waits to be kept."""
     if delivery.payload != told_of(delivery).encode():
         return _decode(delivery.payload)
-    return Message(record.id, record.more.webhook, record.caller, record.more.trace, _body(record)) if record else None
+    record = read(told_of(delivery))
+    if record is None:
+        return None
+    made = len(json.decode(record.deliveries))
+    return Message(record.id, record.more.webhook, record.caller, record.more.trace, _body(record), made)
 
 
 def told_of(delivery: ClaimedJob) -> str:
@@ -45,7 +56,8 @@ def told_of(delivery: ClaimedJob) -> str:
 
 
 def _body(record: Record) -> bytes:
-    """A result that is too large is left out: its URL is in there."""
+    """As before the first attempt, whenever it is made. A result that is too large is left out: its URL is in there."""
+    record = structs.replace(record, deliveries=b"[]")
     body = _encoded(record, result=True)
     return body if len(body) < MOST_BYTES else _encoded(record, result=False)
 

@@ -65,8 +65,9 @@ class Train:
         known = ledger.redis, ledger.prefix, _patient(ledger)
         registry, datasets, store = Registry(*known), Datasets(*known), self._shelf.store
         swap = Swap(ledger, Crew(Kind.PREDICT, ledger, bell), registry, datasets, Rollout(*known), store)
+        adding = Adding(datasets, store, self._settings.train_limit, self._settings.max_models)
         training = Training(registry, datasets, self._shelf, swap, self._settings)
-        return Learning(ledger, owner, training, Adding(datasets, store, self._settings.train_limit))
+        return Learning(ledger, owner, training, adding)
 
 
 def trade_of(kind: Kind, settings: Settings) -> Trade:

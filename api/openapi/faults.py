@@ -3,6 +3,7 @@
 from http import HTTPStatus
 from typing import Any
 
+from api.openapi import headers
 from api.operation import Operation
 from api.problem import PROBLEMS, TRY_AGAIN
 from jobs.failures import TYPE
@@ -57,9 +58,19 @@ def _described(status: int, codes: list[str]) -> dict[str, Any]:
     told = "; ".join(f"{PROBLEMS[code][1]} (`{code}`)" for code in codes)
     types = {"enum": [TYPE + code for code in codes]}
     narrowed = {"properties": {"type": types, "status": {"const": status}}}
-    headers = ["Retry-After"] if status in TRY_AGAIN else ["WWW-Authenticate"] if status == HTTPStatus.UNAUTHORIZED else []
     return {
         "description": f"{told}.",
-        "headers": {header: {"$ref": f"#/components/headers/{header}"} for header in headers},
+        "headers": {
+            header: {"$ref": f"#/components/headers/{component}"} for header, component in _headers(status, codes).items()
+        },
         "content": {"application/problem+json": {"schema": {"allOf": [{"$ref": "#/components/schemas/Problem"}, narrowed]}}},
     }
+
+
+def _headers(status: int, codes: list[str]) -> dict[str, str]:
+    """Each with the component that tells of it."""
+    names = ["Retry-After"] if status in TRY_AGAIN else ["WWW-Authenticate"] if status == HTTPStatus.UNAUTHORIZED else []
+    if "rate-limited" in codes:
+        names += headers.OF_LIMITS
+    found = {name: name for name in names}
+    return found | ({"Location": "Location-of-job"} if {"not-in-time", "prediction-failed"} & set(codes) else {})

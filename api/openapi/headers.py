@@ -28,6 +28,10 @@ REQUEST: dict[str, dict[str, Any]] = {
         "schema": _TEXT,
     },
 }
+# Of routes that wait for the end.
+OF_WAITING: dict[str, dict[str, Any]] = {
+    "Prefer": REQUEST["Prefer"] | {"description": "`wait=5`: wait so many seconds for the prediction and not as long as may be"},
+}
 OF_SUBMISSIONS = ("Idempotency-Key", "Prefer", "traceparent")
 
 # Of answers.
@@ -35,6 +39,10 @@ ANSWER: dict[str, dict[str, Any]] = {
     "Location": {
         "description": "where the job is to be asked for",
         "required": True,
+        "schema": {"type": "string", "format": "uri-reference", "pattern": "^/result/[0-9a-f]{40}$"},
+    },
+    "Location-of-job": {
+        "description": "where the job that this is about is to be asked for",
         "schema": {"type": "string", "format": "uri-reference", "pattern": "^/result/[0-9a-f]{40}$"},
     },
     "Retry-After": {

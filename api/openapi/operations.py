@@ -123,13 +123,16 @@ def _roles(known: Operation) -> list[str]:
 
 def _headers(known: Operation) -> list[Json]:
     names = (*(headers.OF_SUBMISSIONS if known.submits else ()), *known.headers)
-    return [{"name": name, "in": "header", **headers.REQUEST[name]} for name in names]
+    known_headers = headers.REQUEST if known.submits else headers.REQUEST | headers.OF_WAITING
+    return [{"name": name, "in": "header", **known_headers[name]} for name in names]
 
 
 def _answer_headers(known: Operation, status: int) -> Json:
     names = ["Location", "Retry-After"] if status == HTTPStatus.ACCEPTED else []
+    if known.submits or "Prefer" in known.headers:
+        names.append("Preference-Applied")
     if known.submits:
-        names += ["Preference-Applied", "Idempotency-Replayed"]
+        names.append("Idempotency-Replayed")
     if known.access != "open":
         names += headers.OF_LIMITS
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}

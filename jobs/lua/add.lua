@@ -25,6 +25,11 @@ local function load_of(lane)
   return lanes[lane]
 end
 
+-- Ends of jobs that are still to be told, or told again.
+local function deliveries()
+  return load_of('webhook')[1] + redis.call('ZCARD', P .. 'delayed')
+end
+
 local function holds(key, field, value)
   if key == '' then return true end
   local name = key .. ' ' .. field
@@ -82,6 +87,7 @@ local function add(at)
     held = state ~= 'succeeded'
   end
 
+  if terms[5] ~= '' and deliveries() >= bounds[1] then return {'lane-full', now, '', id, LONGEST_RETRY} end
   local load = load_of(lane)
   if load[1] >= bounds[1] or load[2] + rows > bounds[2] or load[3] + #payload > bounds[3] then
     return {'lane-full', now, '', id, retry_after(lane, math.ceil(load[1] / 20))}

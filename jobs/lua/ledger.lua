@@ -29,6 +29,7 @@
 --   P stopped:<owner>               string  claims nothing any more: its process is being ended
 --   P speed:<lane>                  string  jobs a second of one owner, lately
 --   P delayed                       zset  deliveries (jobs "wh-<id>" of the lane webhook) that failed -> when to try again
+--   P delayed:bytes                 their payloads together
 --   P sequence, P reconciled, P full, P secret, P finals (channel: records that became final)
 --
 -- Time is Redis's, in milliseconds. A job waits in (lane, group), a group being "<model>/<version>".
@@ -127,7 +128,7 @@ local function finalize(id, state, field, body)
     end
     redis.call('DEL', P .. 'after:' .. id)
   end
-  counts.bytes = (counts.bytes or 0) + #body + RECORD_OVERHEAD
+  counts.bytes = (counts.bytes or 0) + #body + #(was[10] or '') + RECORD_OVERHEAD
   if #body > MOST_PUSHED then
     finals[#finals + 1] = {id}
   else

@@ -25,7 +25,8 @@ local function forget(id)
   redis.call('ZREM', P .. 'finished', id)
   redis.call('ZREM', P .. 'jobs:' .. (was[1] or ''), id)
   if was[2] then redis.call('DEL', P .. 'key:' .. (was[1] or '') .. ':' .. was[2]) end
-  local size = redis.call('HSTRLEN', job, 'result') + redis.call('HSTRLEN', job, 'error') + RECORD_OVERHEAD
+  local size = RECORD_OVERHEAD
+  for _, field in ipairs({'result', 'error', 'more', 'deliveries'}) do size = size + redis.call('HSTRLEN', job, field) end
   redis.call('DEL', job)
   redis.call('DECRBY', P .. 'finished:bytes', size)
 end
@@ -46,6 +47,7 @@ end
 local function deliver_again()
   for _, delivery in ipairs(redis.call('ZRANGEBYSCORE', P .. 'delayed', '-inf', now, 'LIMIT', 0, MOST_DELIVERED)) do
     redis.call('ZREM', P .. 'delayed', delivery)
+    redis.call('DECRBY', P .. 'delayed:bytes', redis.call('HGET', job_key(delivery), 'bytes'))
     wait_again(delivery)
   end
 end

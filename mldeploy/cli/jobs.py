@@ -1,6 +1,7 @@
 """`mldeploy result`, `watch`, `cancel` and `jobs`."""
 
 import sys
+import time
 
 import click
 
@@ -41,8 +42,14 @@ def watch(client: Client, job_id: str) -> None:
 @with_client
 def cancel(client: Client, job_ids: tuple[str, ...], wait: bool, timeout: float | None) -> None:
     """Cancel jobs: queued ones at once, running ones are stopped. The exit status is 1 if one has ended otherwise."""
-    canceled = [_cancel(client, job_id, wait, timeout) for job_id in job_ids]
-    if not all(canceled):
+    jobs = [job for job_id in job_ids if (job := _cancel(client, job_id))]
+    deadline = None if timeout is None else time.monotonic() + timeout
+    for job in jobs:
+        if wait:
+            with waited(job):
+                job.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        _tell_canceled(job)
+    if len(jobs) < len(job_ids) or not all(job.canceling or job.status == "canceled" for job in jobs):
         sys.exit(1)
 
 
@@ -58,17 +65,12 @@ def jobs(client: Client, status: str | None, kind: str | None, model: str, label
     tell_jobs(client.jobs(status=status or "", kind=kind or "", model=model, label=label, limit=limit))
 
 
-def _cancel(client: Client, job_id: str, wait: bool, timeout: float | None) -> bool:
+def _cancel(client: Client, job_id: str) -> Job | None:
     try:
-        job = client.cancel(job_id)
-        if wait:
-            with waited(job):
-                job.wait(timeout)
+        return client.cancel(job_id)
     except Problem as problem:
         click.echo(f"Error: {job_id}: {problem}", err=True)
-        return False
-    _tell_canceled(job)
-    return job.canceling or job.status == "canceled"
+        return None
 
 
 def _tell_canceled(job: Job) -> None:

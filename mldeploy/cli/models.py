@@ -1,9 +1,8 @@
 """`mldeploy models`: what there is, what serves, and what is done with models on the server."""
 
-import getpass
-
 import click
 
+from mldeploy.account import account
 from mldeploy.cli.groups import Named, on_the_server
 from mldeploy.cli.options import with_client
 from mldeploy.cli.telling import tell
@@ -41,7 +40,7 @@ def show_model(client: Client, name: str) -> None:
 @with_client
 def promote(client: Client, name: str, version: int, alias: str, why: str) -> None:
     """Make VERSION serve, or give it another alias."""
-    tell(client.promote(name, version, alias=alias, who=getpass.getuser(), why=why))
+    tell(client.promote(name, version, alias=alias, who=account(), why=why))
 
 
 @models.command()
@@ -50,7 +49,7 @@ def promote(client: Client, name: str, version: int, alias: str, why: str) -> No
 @with_client
 def rollback(client: Client, name: str, why: str) -> None:
     """Back to the version that served before; again, and it goes one further back."""
-    tell(client.rollback(name, who=getpass.getuser(), why=why))
+    tell(client.rollback(name, who=account(), why=why))
 
 
 on_the_server(models, "import", "Bring in a model of yours, on the server.", "import")

@@ -95,6 +95,9 @@ def told() -> Iterator[None]:
     """Errors that a person can do something about, as one message and exit status 1."""
     try:
         yield
+    except (requests.exceptions.SSLError, requests.exceptions.ProxyError) as error:
+        kind = "TLS" if isinstance(error, requests.exceptions.SSLError) else "the proxy"
+        raise click.ClickException(f"{kind} refuses the connection: {error}") from None
     except requests.ConnectionError as error:
         address = error.request.url if error.request and error.request.url else "that address"
         place = "/".join(str(address).split("/")[:3])

@@ -2,16 +2,17 @@
 
 import itertools
 import random
+import re
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
-from urllib.parse import urljoin
+from urllib.parse import urlsplit
 
 import requests
 from requests.auth import AuthBase
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
-from mldeploy.client.problems import Problem, Unavailable, json_of, problem_of
+from mldeploy.client.problems import Problem, Unavailable, problem_of, told_by
 
 T = TypeVar("T")
 
@@ -19,6 +20,7 @@ PASSING = (Unavailable, requests.ConnectionError, requests.Timeout, requests.exc
 
 FIRST_PAUSE = 0.2  # seconds at most before the second attempt; each further one may wait twice as long …
 LONGEST_PAUSE = 5.0  # … up to here, on top of what the service asks for
+HERE = re.compile(r"localhost|127(\.\d+){3}|::1")
 SILENCE = 30.0  # of a stream whose heart beats every 10 s
 
 
@@ -53,9 +55,12 @@ class Calls:
 
     def __init__(self, url: str, timeout: float, api_key: str, retry_for: float) -> None:
         self.url = (url if "://" in url else f"http://{url}").rstrip("/") + "/"
+        place = urlsplit(self.url)
         self._timeout = timeout
         self._retry_for = retry_for
         self._session = requests.Session()
+        if place.scheme == "http" and HERE.fullmatch(place.hostname or ""):
+            self._session.trust_env = False  # a proxy does not lead to this machine
         if api_key.strip():
             self._session.auth = Key(api_key.strip())
 
@@ -65,10 +70,10 @@ class Calls:
         """The answer's JSON; raises Problem. ``held``: seconds that the answer is held on request."""
 
         def call() -> dict[str, Any]:
-            answer = self._session.request(method, urljoin(self.url, path), timeout=self._timeout + held, **options)
+            answer = self._session.request(method, self._at(path), timeout=self._timeout + held, **options)
             if answer.status_code >= 400:
                 raise problem_of(answer)
-            return json_of(answer)
+            return told_by(answer)
 
         return self._retried(call, again)
 
@@ -79,13 +84,17 @@ class Calls:
 
         def call() -> requests.Response:
             timeouts = self._timeout, SILENCE
-            answer = self._session.get(urljoin(self.url, path), stream=True, timeout=timeouts, headers=headers)
+            answer = self._session.get(self._at(path), stream=True, timeout=timeouts, headers=headers)
             if answer.status_code == 204 or answer.headers.get("Content-Type", "").startswith("text/event-stream"):
                 return answer
             with answer:
                 raise problem_of(answer) if answer.status_code >= 400 else _no_events(answer)
 
         return self._retried(call, passing)
+
+    def _at(self, path: str) -> str:
+        """Below the service's own address, which may have a path before its routes."""
+        return self.url + path.lstrip("/")
 
     def _retried(self, call: Callable[[], T], again: Callable[[Exception], bool]) -> T:
         """Raises the last error."""

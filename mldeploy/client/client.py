@@ -4,6 +4,7 @@ import json
 import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from mldeploy.client.bodies import Rows, Table, given, measurements, table_body
 from mldeploy.client.calls import Calls, never, refused
@@ -92,14 +93,14 @@ class Client:
         """Add a table's rows to a data set, or make it; those that it has already are skipped."""
         data, content_type = table_body(table)
         query = {"label": label, "expires_in": expires_in, "webhook": webhook}
-        return self._submit(f"datasets/{dataset}", query, idempotency_key, traceparent, content_type, data=data)
+        return self._submit(f"datasets/{part(dataset)}", query, idempotency_key, traceparent, content_type, data=data)
 
     def result(self, job_id: str) -> Job:
-        return Job(self._calls, self._get(f"result/{job_id}"))
+        return Job(self._calls, self._get(f"result/{part(job_id)}"))
 
     def cancel(self, job_id: str) -> Job:
         """As ``Job.cancel``, of a job that is known by its id."""
-        return Job(self._calls, self._calls.json("DELETE", f"result/{job_id}"))
+        return Job(self._calls, self._calls.json("DELETE", f"result/{part(job_id)}"))
 
     def results(self, ids: Sequence[str]) -> list[Job | None]:
         """Many jobs, in the order asked; None for one that never was or has been forgotten."""
@@ -135,32 +136,32 @@ class Client:
         return found
 
     def model(self, name: str) -> dict[str, Any]:
-        return self._get(f"models/{name}")
+        return self._get(f"models/{part(name)}")
 
     def version(self, name: str, version: str | int = "champion") -> dict[str, Any]:
         """A version's card, by its number or an alias."""
-        return self._get(f"models/{name}/versions/{version}")
+        return self._get(f"models/{part(name)}/versions/{part(version)}")
 
     def schema(self, name: str) -> dict[str, Any]:
         """JSON Schema of one measurement."""
-        return self._get(f"models/{name}/schema")
+        return self._get(f"models/{part(name)}/schema")
 
     def datasets(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._get("datasets")["datasets"]
         return found
 
     def dataset(self, name: str) -> dict[str, Any]:
-        return self._get(f"datasets/{name}")
+        return self._get(f"datasets/{part(name)}")
 
     def promote(self, name: str, version: int, *, alias: str = "champion", who: str = "", why: str = "") -> dict[str, Any]:
         """Move an alias; champion serves. The workers load the version first."""
         body = given({"version": version, "who": who, "why": why})
-        return self._calls.json("PUT", f"models/{name}/aliases/{alias}", json=body, held=LONGEST_SWAP, again=refused)
+        return self._calls.json("PUT", f"models/{part(name)}/aliases/{part(alias)}", json=body, held=LONGEST_SWAP, again=refused)
 
     def rollback(self, name: str, *, who: str = "", why: str = "") -> dict[str, Any]:
         """Back to the version that was champion before."""
         body = given({"who": who, "why": why})
-        return self._calls.json("POST", f"models/{name}/rollback", json=body, held=LONGEST_SWAP, again=refused)
+        return self._calls.json("POST", f"models/{part(name)}/rollback", json=body, held=LONGEST_SWAP, again=refused)
 
     def ready(self) -> dict[str, Any]:
         """How it is at this moment; asked once. Raises Unavailable if it is not ready."""
@@ -182,3 +183,8 @@ class Client:
             "Content-Type": content_type,
         }
         return Job(self._calls, self._calls.json("POST", path, params=given(query), headers=given(headers), **body))
+
+
+def part(name: str | int) -> str:
+    """Of a path: whatever it is, it stays one part."""
+    return quote(str(name), safe="")

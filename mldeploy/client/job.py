@@ -13,6 +13,7 @@ from mldeploy.client.problems import Problem, Unavailable
 
 LONGEST_POLL = 20.0  # seconds that one request is held
 PAUSE = 0.2  # seconds before a read is tried again while the service is away
+UNHELD = 1.0  # seconds between reads that the service does not hold
 
 
 class Job:
@@ -99,6 +100,7 @@ class Job:
         return self
 
     def _poll(self, seconds: float) -> None:
+        began = time.monotonic()
         try:
             self.answer = self._calls.json(
                 "GET", self.answer["result_url"], params={"wait": f"{seconds:.3f}"}, held=seconds, again=never
@@ -108,6 +110,10 @@ class Job:
                 raise
             asked = error.retry_after if isinstance(error, Unavailable) else 0.0
             time.sleep(min(max(asked, PAUSE), seconds))
+            return
+        held = time.monotonic() - began
+        if not self.done and held < seconds / 2:  # a service that has as many waiting as it may answers at once
+            time.sleep(min(UNHELD, seconds - held))
 
     def __repr__(self) -> str:
         return f"<Job {self.id} {self.status}>"

@@ -40,18 +40,31 @@ class Unavailable(Problem):
 
 def problem_of(answer: requests.Response) -> Problem:
     """What an answer of 400 or more tells."""
-    body = json_of(answer)
+    body = _object(answer) or _foreign(answer)
     if answer.status_code in PASSING:
         return Unavailable(answer.status_code, body, _retry_after(answer))
     return Problem(answer.status_code, body)
 
 
-def json_of(answer: requests.Response) -> dict[str, Any]:
+def told_by(answer: requests.Response) -> dict[str, Any]:
+    """The JSON object of an answer that is no error. Raises Problem for anything else."""
+    body = _object(answer)
+    if body is None:
+        raise Problem(answer.status_code, _foreign(answer))
+    return body
+
+
+def _object(answer: requests.Response) -> dict[str, Any] | None:
     try:
         body = answer.json()
     except ValueError:
-        body = {"title": f"HTTP {answer.status_code}, and not from mldeploy", "detail": answer.text[:200]}
-    return body if isinstance(body, dict) else {"title": "an answer of another form", "detail": str(body)[:200]}
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def _foreign(answer: requests.Response) -> dict[str, Any]:
+    title = f"HTTP {answer.status_code} from {answer.url[:200]}, and not from mldeploy"
+    return {"title": title, "detail": " ".join(answer.text[:200].split())}
 
 
 def _retry_after(answer: requests.Response) -> float:

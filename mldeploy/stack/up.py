@@ -214,5 +214,5 @@ def _check_port(host: str, port: int) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        other = "--port" if error.errno == errno.EADDRINUSE else "--host"
+        other = "--port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "--host"
         raise CannotStart(f"cannot listen on {host} port {port}: {error.strerror or error}; give another {other}") from None

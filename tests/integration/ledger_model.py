@@ -7,8 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from jobs.errors import AfterFailed, KeyReused, LaneFull, LedgerError, Moved
-from jobs.job import LANES, NO_TERMS, Appetite, Job, Kind, State, Terms
+from jobs.job import LANES, NO_MORE, NO_TERMS, Appetite, Job, Kind, State, Terms
 from jobs.ledger import DIED, LAPSED, TIMED_OUT
 from settings import Settings
 
@@ -52,6 +54,12 @@ class Known:
     @property
     def final(self) -> bool:
         return self.state in ENDED
+
+    @property
+    def kept(self) -> int:
+        """Bytes of a final record that count, beside what each has."""
+        more = msgspec.json.encode(self.terms.more) if self.terms.more != NO_MORE else b""
+        return len(self.body) + len(more) + len(",".join(map(str, self.deliveries)))
 
 
 def kind_of(name: str) -> str:
@@ -102,6 +110,11 @@ class Model:
             self.keys[terms.caller, terms.key] = job.id, terms.fingerprint
         return State.QUEUED, job.id
 
+    @property
+    def deliveries(self) -> int:
+        """Ends of jobs that are still to be told, or told again."""
+        return len(self.waiting("webhook")) + len(self.of("delayed"))
+
     def _refusal(self, job: Job) -> type[LedgerError] | None:
         limits, waiting = self.settings, self.waiting(job.lane)
         after = self.jobs.get(job.after)
@@ -109,6 +122,8 @@ class Model:
             return Moved
         if job.after and (after is None or after.state in ("failed", "canceled", "expired")):
             return AfterFailed
+        if job.terms.host and self.deliveries >= limits.lane_jobs:
+            return LaneFull
         loads = (1, limits.lane_jobs), (job.rows, limits.lane_rows), (len(job.payload), limits.lane_bytes)
         there = len(waiting), sum(known.rows for known in waiting), sum(known.size for known in waiting)
         return LaneFull if any(now + more > most for now, (more, most) in zip(there, loads, strict=True)) else None
@@ -219,14 +234,12 @@ class Model:
             known.alone, known.place = True, None
 
     def stop(self, owners: Sequence[str]) -> list[str]:
-        ended = []
         for owner in owners:
             for known in [self.jobs[job_id] for job_id in self.hands.get(owner, []) if self.jobs[job_id].canceling]:
                 self.hands[owner].remove(known.id)
                 self._end(known, "canceled", STOPPED)
                 self.stopped.add(owner)
-                ended.append(owner)
-        return ended
+        return [owner for owner in owners if owner in self.stopped]
 
     def deliver(self, delivery: str, attempt: int, again: bool, size: int) -> None:
         """Of one that is current."""

@@ -15,7 +15,7 @@ from tests.callers import Caller, caller_with, code, keys_of
 from tests.processes import Pieces, Running, until
 from tests.service import Service
 
-CHALLENGE = 'Bearer, Basic realm="mldeploy", charset="UTF-8"'
+CHALLENGE = 'Bearer realm="mldeploy", Basic realm="mldeploy", charset="UTF-8"'
 SCOPED = [  # each harmless to a service: what is asked for is refused when the caller has been let in
     ("POST", "/predict?model=none", "predict"),
     ("POST", "/train?search=-1", "train"),

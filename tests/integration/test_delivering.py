@@ -151,7 +151,7 @@ def test_a_receiver_that_is_gone_is_told_no_more(ledger: Ledger, delivering: Del
     [
         ("http://127.0.0.1:1/", HERE, "Connection refused"),
         ("https://127.0.0.1/", Networks(), "127.0.0.1 is not a public address"),
-        ("https://nowhere.invalid/", HERE, "nowhere.invalid c"),
+        ("https://nowhere.invalid/", HERE, "nowhere.invalid has no public address"),
     ],
 )
 def test_no_answer_is_an_attempt_too(

@@ -79,7 +79,7 @@ def test_a_version_and_columns_that_are_dropped(service: Service, client: Client
         service, "/invocations?version=1", SOME.to_csv(index=False), "text/csv"
     )
     told = problem(post(service.url + "/invocations", asked), 422, "invalid-input")
-    assert told["message"].startswith("/0/colour: unknown field")
+    assert told["message"].startswith("/dataframe_split/data/0/4: unknown field")
     assert told["error_code"] == "INVALID_PARAMETER_VALUE"
 
 
@@ -103,7 +103,12 @@ REFUSED = {
     "params": ({"inputs": [FLOWER], "params": {"proba": True}}, 422, "invalid-input", "/params: there are no params"),
     "NaN": ({"inputs": [{**FLOWER, "petal_width": float("nan")}]}, 400, "malformed-input", "JSON"),
     "1e999": (json.dumps({"inputs": [[1, 2, 3, 4]]}).replace("4", "1e999"), 422, "invalid-input", "/inputs/0/3: "),
-    "1e999 in a record": (json.dumps({"inputs": [FLOWER]}).replace("5.1", "1e999"), 422, "invalid-input", "/0/sepal_length"),
+    "1e999 in a record": (
+        json.dumps({"inputs": [FLOWER]}).replace("5.1", "1e999"),
+        422,
+        "invalid-input",
+        "/inputs/0/sepal_length",
+    ),
     "a field twice": (
         json.dumps({"inputs": [FLOWER]}).replace('{"sepal_l', '{"petal_width":1,"sepal_l'),
         422,
@@ -128,7 +133,7 @@ REFUSED = {
     "columns as records": ({"dataframe_records": {"a": [1]}}, 422, "invalid-input", "/dataframe_records: expected an array"),
     "a short row": ({"dataframe_split": {"columns": NAMES, "data": [[1, 2]]}}, 422, "invalid-input", "/dataframe_split/data/0: "),
     "unequal columns": ({"inputs": {"a": [1], "b": []}}, 422, "invalid-input", "/inputs: the columns are not of one length"),
-    "text for a number": ({"inputs": [["a", 2, 3, 4]]}, 422, "invalid-input", "/0/sepal_length: expected a number"),
+    "text for a number": ({"inputs": [["a", 2, 3, 4]]}, 422, "invalid-input", "/inputs/0/0: expected a number"),
     "10,001 rows": ({"inputs": {"a": [1] * 10_001}}, 422, "too-many-rows", "10001"),
     "10,001 records": ({"instances": [FLOWER] * 10_001}, 422, "too-many-rows", "10001"),
 }

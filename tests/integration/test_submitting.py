@@ -86,7 +86,7 @@ def test_what_was_preferred_is_done_and_told(anybody: Caller, prefer: str, statu
 def test_a_wait_that_runs_out_answers_202_and_where_to_go_on(anybody: Caller) -> None:
     answer = anybody.post(POISON, json=row(4, seconds=1.5), headers={"Prefer": "respond-async, wait=1"})
     job = answer.json()
-    assert (answer.status_code, job["status"], answer.headers["Preference-Applied"]) == (202, "running", "wait=1")
+    assert (answer.status_code, job["status"], answer.headers["Preference-Applied"]) == (202, "running", "wait=1, respond-async")
     assert answer.headers["Location"] == job["result_url"]
     assert int(answer.headers["Retry-After"]) >= 1
     assert anybody.end_of(job)["result"]["prediction"] == expected(4)

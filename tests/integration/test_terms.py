@@ -2,9 +2,9 @@
 Idempotency-Key."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from jobs import replies
 from jobs.errors import AfterFailed, KeyReused, LaneFull, LedgerUnavailable

@@ -43,7 +43,7 @@ def tensor(shape: list[int], data: Any, datatype: str = "FP32", name: str = "pre
 
 
 def rows(*inputs: Tensor, schema: Schema | None = None, most: int = 10) -> list[list[Any]]:
-    told = json.loads(rows_of(inputs, schema or iris(), most))
+    told = json.loads(rows_of(inputs, schema or iris(), most).body)
     return [list(row.values()) for row in told]
 
 
@@ -61,7 +61,7 @@ def fault(call: Any, *args: Any, **given: Any) -> Fault:
     [([2, 4], [[1, 2, 3, 4], [5, 6, 7, 8]]), ([2, 4], [1, 2, 3, 4, 5, 6, 7, 8])],
 )
 def test_a_matrix_nested_or_flat_is_rows_in_the_order_of_the_features(shape: list[int], data: Any) -> None:
-    told = json.loads(rows_of([tensor(shape, data)], iris(), 10))
+    told = json.loads(rows_of([tensor(shape, data)], iris(), 10).body)
     assert told == [dict(zip(NAMES, row, strict=True)) for row in ([1, 2, 3, 4], [5, 6, 7, 8])]
 
 
@@ -71,7 +71,7 @@ def test_a_vector_is_one_row() -> None:
 
 def test_columns_may_come_in_any_order_flat_or_in_lists_of_one() -> None:
     first, second = tensor([2], ["cat", None], "BYTES", "kind"), tensor([2, 1], [[1], [0]], "UINT8", "tame")
-    assert json.loads(rows_of([first, second], PETS, 10)) == [{"kind": "cat", "tame": True}, {"kind": None, "tame": False}]
+    assert json.loads(rows_of([first, second], PETS, 10).body) == [{"kind": "cat", "tame": True}, {"kind": None, "tame": False}]
 
 
 def test_one_input_with_the_name_of_the_only_feature_is_its_column() -> None:
@@ -166,7 +166,7 @@ def test_probabilities_as_a_tensor() -> None:
 
 
 def test_lists_have_a_value_for_each_feature() -> None:
-    assert json.loads(from_lists(b"[[1,2,3,4]]", iris(), 10, "/inputs")) == [dict(zip(NAMES, (1, 2, 3, 4), strict=True))]
+    assert json.loads(from_lists(b"[[1,2,3,4]]", iris(), 10, "/inputs").body) == [dict(zip(NAMES, (1, 2, 3, 4), strict=True))]
     wrong = fault(from_lists, b"[[1,2,3,4],[1,2]]", iris(), 10, "/inputs")
     assert (wrong.pointer, wrong.detail) == ("/inputs/1", f"expected 4 values ({', '.join(NAMES)}), got 2")
     assert fault(from_lists, b"[[1,2,3,{}]]", iris(), 10, "/inputs").pointer == "/inputs/0/3"
@@ -175,8 +175,9 @@ def test_lists_have_a_value_for_each_feature() -> None:
 
 
 def test_columns_are_of_one_length() -> None:
-    assert json.loads(from_columns({"a": [1, 2], "b": ["x", None]}, "/inputs")) == [{"a": 1, "b": "x"}, {"a": 2, "b": None}]
-    assert fault(from_columns, {"a": [1, 2], "b": [1]}, "/inputs") == Fault(
+    given = from_columns({"a": [1, 2], "b": ["x", None]}, {}, "/inputs")
+    assert json.loads(given.body) == [{"a": 1, "b": "x"}, {"a": 2, "b": None}]
+    assert fault(from_columns, {"a": [1, 2], "b": [1]}, {}, "/inputs") == Fault(
         "/inputs", "the columns are not of one length: a 2, b 1"
     )
 
@@ -185,7 +186,7 @@ def test_columns_are_of_one_length() -> None:
 
 
 def csv(text: str, most: int = 10) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(from_csv(text.encode(), PETS, most))
+    found: list[dict[str, Any]] = json.loads(from_csv(text.encode(), PETS, most).body)
     return found
 
 
