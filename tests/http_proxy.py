@@ -14,9 +14,11 @@ OF_A_CONNECTION = {"connection", "transfer-encoding", "keep-alive", "host", "ser
 class HttpProxy(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, target_port: int) -> None:
+    def __init__(self, target_port: int, prefix: str = "") -> None:
+        """``prefix``: of the paths here, before those of the service."""
         super().__init__(("127.0.0.1", 0), _Forward)
         self.target_port = target_port
+        self.prefix = prefix
 
     @property
     def url(self) -> str:
@@ -36,9 +38,21 @@ class _Forward(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
+        self._ask(b"")
+
+    def do_POST(self) -> None:
+        self._ask(self.rfile.read(int(self.headers["Content-Length"])))
+
+    def do_DELETE(self) -> None:
+        self._ask(b"")
+
+    def _ask(self, body: bytes) -> None:
         target = http.client.HTTPConnection("127.0.0.1", self.server.target_port, timeout=60)
         headers = {name: value for name, value in self.headers.items() if name.lower() not in OF_A_CONNECTION}
-        target.request("GET", self.path, headers=headers)
+        if not self.path.startswith(self.server.prefix):
+            self.send_error(http.HTTPStatus.NOT_FOUND)
+            return
+        target.request(self.command, self.path.removeprefix(self.server.prefix), body or None, headers)
         answer = target.getresponse()
         self.send_response(answer.status)
         for name, value in answer.getheaders():

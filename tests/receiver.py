@@ -26,10 +26,11 @@ class Receiver(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, *statuses: int, location: str = "", certificate: Path | None = None) -> None:
+    def __init__(self, *statuses: int, location: str = "", text: bytes = b"", certificate: Path | None = None) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.statuses = list(statuses) or [204]
         self.location = location
+        self.text = text
         self.received: list[Received] = []
         self.connections = 0
         self.scheme = "https" if certificate else "http"
@@ -66,7 +67,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Receiver
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        body = self.rfile.read(int(self.headers["Content-Length"] or 0))
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.server.received.append(Received(self.path, headers, body))
         statuses = self.server.statuses
@@ -74,6 +75,10 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.location:
             self.send_header("Location", self.server.location)
         self.end_headers()
+        self.wfile.write(self.server.text)
+
+    def do_GET(self) -> None:
+        self.do_POST()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - as the base class has it
         pass

@@ -1,6 +1,7 @@
 """Hosts that did not answer: they are left alone for a while, so that those who wait for them hold up nobody else's webhooks."""
 
 import time
+from collections.abc import Callable
 
 FIRST, LONGEST = 60.0, 600.0  # seconds; each further silence is twice as long
 MOST_HOSTS = 10_000
@@ -9,19 +10,20 @@ MOST_HOSTS = 10_000
 class Silence:
     """Of one process. To be used in several threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._until: dict[str, tuple[float, float]] = {}  # host -> until when, and for how long
 
     def left(self, host: str) -> float:
         """Seconds for which this host is still to be left alone; 0 for most."""
         until, _ = self._until.get(host, (0.0, 0.0))
-        return max(0.0, until - time.monotonic())
+        return max(0.0, until - self._clock())
 
     def heard(self, host: str) -> None:
         self._until.pop(host, None)
 
     def not_heard(self, host: str) -> None:
-        now = time.monotonic()
+        now = self._clock()
         until, lasted = self._until.get(host, (0.0, 0.0))
         if until > now:
             return  # another thread has just said so

@@ -58,7 +58,7 @@ class Known:
     @property
     def kept(self) -> int:
         """Bytes of a final record that count, beside what each has."""
-        more = msgspec.json.encode(self.terms.more) if self.terms.more != NO_MORE else b""
+        more = msgspec.json.encode(self.terms.more) if self.terms.more is not NO_MORE else b""
         return len(self.body) + len(more) + len(",".join(map(str, self.deliveries)))
 
 

@@ -11,6 +11,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import requests
 
 from mldeploy.client import Client, Problem
 from tests.processes import until
@@ -236,3 +237,18 @@ def test_after_all_of_them_the_same_process_trains_a_good_table(service: Service
     assert result["metrics"]["accuracy"] == 1
     assert client.predict({"a": 1, "b": 6}, model="good").wait(PATIENCE)["prediction"] == "high"
     assert trainers(service) == before
+
+
+@pytest.mark.parametrize("path", ["/train", "/datasets/twice"])
+def test_nothing_of_a_form_is_left_out_in_silence(service: Service, path: str) -> None:
+    file = ("file", ("rows.csv", GOOD, "text/csv"))
+    two = requests.post(service.url + path, files=[file, file], timeout=20)
+    assert (two.status_code, two.json()["detail"]) == (422, "the form has 2 files; it takes one")
+    twice = requests.post(service.url + path, files=[file], data=[("target", "y"), ("target", "a")], timeout=20)
+    assert (twice.status_code, twice.json()["errors"][0]["pointer"]) == (422, "/target")
+
+
+def test_a_form_for_a_data_set_has_no_options(service: Service) -> None:
+    file = ("file", ("rows.csv", GOOD, "text/csv"))
+    answer = requests.post(service.url + "/datasets/labelled", files=[file], data={"label": "nightly"}, timeout=20)
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/label")

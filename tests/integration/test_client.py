@@ -11,9 +11,11 @@ import pytest
 import requests
 
 from mldeploy.client import Client, Job, JobFailed, Problem, Unavailable, client
+from tests.http_proxy import HttpProxy
 from tests.poison import expected, row
 from tests.processes import Pieces, free_port, until
 from tests.proxy import Proxy, first_of
+from tests.receiver import Receiver
 
 Assemble = Callable[..., Pieces]
 TABLE = "a,b,level\n" + "".join(f"{n % 7},{n % 5},{'high' if n % 7 > 3 else 'low'}\n" for n in range(100))
@@ -230,3 +232,41 @@ def test_the_key_is_sent_also_where_a_netrc_has_another(shared: Pieces, tmp_path
     with Proxy(shared.settings.port) as proxy:
         Client(proxy.url, api_key="mld_a\n").predict(row(1), model="poison").wait(20)
         assert {reply.header("Authorization") for reply in proxy.replies} == {"Bearer mld_a"}
+
+
+def test_a_service_that_holds_nobody_is_not_asked_again_and_again(assemble: Assemble) -> None:
+    pieces = assemble(api_waiters=0)
+    with Proxy(pieces.settings.port) as proxy:
+        job = Client(proxy.url).predict(row(1), model="poison")
+        with pytest.raises(TimeoutError):
+            job.wait(timeout=3)
+        assert len(proxy.replies) <= 6
+
+
+def test_an_answer_that_is_not_the_services_is_told_as_that(queue: Pieces) -> None:
+    with Receiver(200, text=b"<html>") as foreign:
+        with pytest.raises(Problem, match=r"HTTP 200 from .* and not from mldeploy: <html>"):
+            Client(f"http://127.0.0.1:{foreign.port}").models()
+        with pytest.raises(Problem, match="not from mldeploy"):
+            Client(f"http://127.0.0.1:{foreign.port}").predict(row(1))
+    with pytest.raises(Problem, match="There is nothing here"):
+        Client(queue.url).result("../jobs")
+
+
+def test_no_proxy_is_asked_for_this_machine(queue: Pieces, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert Client(queue.url).jobs(limit=1) is not None
+    assert Client(queue.url.replace("127.0.0.1", "localhost")).models()
+    with pytest.raises(requests.exceptions.ProxyError):
+        Client("http://service.example", retry_for=0).models()
+
+
+def test_a_service_may_have_a_path_before_its_routes(queue: Pieces) -> None:
+    with HttpProxy(queue.settings.port, "/ml") as proxy:
+        job = Client(f"{proxy.url}/ml/").predict(row(1), model="poison")
+        assert job.reload().id == job.id
+        assert job.cancel().status == "canceled"
+        assert [event.name for event in job.events()] == ["canceled"]

@@ -19,6 +19,7 @@ from tests.receiver import Receiver
 from webhooks.keyring import Secrets
 from webhooks.networks import Networks
 from webhooks.schedule import DELAYS
+from webhooks.silence import FIRST, LONGEST, Silence
 from worker.delivering import Delivering
 from worker.message import MOST_BYTES
 
@@ -197,3 +198,45 @@ def test_a_receiver_that_says_nothing_holds_up_none_of_the_others(ledger: Ledger
         assert attempts(ledger, slow) == []
         working.join()
     assert attempts(ledger, slow) == [(None, "no answer within 2 s")]
+
+
+def test_a_host_that_says_nothing_is_left_alone_for_a_while(ledger: Ledger, bell: Bell, secrets: Secrets) -> None:
+    with receiver_that(say_nothing) as port:
+        delivering = Delivering("w:1", ledger, bell, secrets, HERE, timeout=0.3)
+        first = ended(ledger, f"http://127.0.0.1:{port}/")
+        deliver(ledger, delivering)
+        assert attempts(ledger, first) == [(None, "no answer within 0.3 s")]
+        second = ended(ledger, f"http://127.0.0.1:{port}/")
+        deliver(ledger, delivering)
+    assert attempts(ledger, second) == []
+    assert due_in(ledger, second) == pytest.approx(FIRST, abs=3)
+
+
+def test_silence_grows_and_ends_with_a_word() -> None:
+    now = 1000.0
+    silence = Silence(lambda: now)
+    for lasts in (FIRST, 2 * FIRST, 4 * FIRST, 8 * FIRST, LONGEST, LONGEST):
+        silence.not_heard("told.example")
+        assert silence.left("told.example") == lasts
+        silence.not_heard("told.example")  # the next of the same claim
+        assert silence.left("told.example") == lasts
+        now += lasts
+        assert silence.left("told.example") == 0
+    assert silence.left("another.example") == 0
+    silence.heard("told.example")
+    silence.not_heard("told.example")
+    assert silence.left("told.example") == FIRST
+
+
+def test_a_message_that_is_made_anew_is_the_same_to_the_letter(ledger: Ledger, bell: Bell, secrets: Secrets) -> None:
+    ledger = Ledger(ledger.settings.replace(lane_bytes=50))  # too few for it to be kept
+    delivering = Delivering("w:1", ledger, bell, secrets, HERE)
+    with Receiver(500, 204) as receiver:
+        job_id = ended(ledger, receiver.url)
+        deliver(ledger, delivering)
+        assert due_in(ledger, job_id) == pytest.approx(DELAYS[1], abs=3)
+        let_it_be_due(ledger, job_id)
+        deliver(ledger, delivering)
+        first, second = receiver.received
+    assert (first.body, first.headers["webhook-id"]) == (second.body, second.headers["webhook-id"])
+    assert attempts(ledger, job_id) == [(500, ""), (204, "")]

@@ -1,16 +1,22 @@
 """A job as Server-Sent Events, as they go over the wire."""
 
+import contextlib
 import json
+import signal
+import socket
 import time
 from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
 from access.keys import Keys
+from jobs.job import State
 from settings import Settings
 from tests.callers import Caller, caller_with, code, keys_of
 from tests.http_proxy import HttpProxy
@@ -189,6 +195,65 @@ def test_a_client_that_goes_away_leaves_its_place_at_once(waiting: Caller) -> No
     took = until(has_room, 5, "their places are free")
     assert took < 5
     waiting.delete(job["result_url"])
+
+
+def test_clients_that_hang_up_make_room_for_others(queue: Pieces, waiting: Caller) -> None:
+    """One place is taken by the quiet stream."""
+    job, url = submit(waiting)
+    with contextlib.ExitStack() as stack:
+        for _ in range(PLACES - 1):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", queue.settings.port)))
+            client.sendall(f"GET {job['result_url']}?wait=60 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+        until(lambda: stream_status(url) == 503, 10, "all places are taken")
+    until(lambda: stream_status(url) == 200, 20, "they are free again")
+    waiting.delete(job["result_url"])
+
+
+def stream_status(url: str) -> int:
+    with closing(requests.get(url, headers=STREAM, stream=True, timeout=10)) as answer:
+        return answer.status_code
+
+
+def test_a_key_that_is_revoked_hears_no_more(closed: Service, alice: Caller) -> None:
+    """``alice`` has given the service the model."""
+    keys, caller = keys_of(closed.ledger), caller_with(closed.url, closed.ledger, "revoked-stream", ["predict"])
+    job = caller.post(POISON, json=row(1, seconds=1.5)).json()
+    with closing(caller.get(job["result_url"], headers=STREAM, stream=True)) as answer:
+        told = events(blocks(answer))
+        assert next(told).event in ("queued", "running")
+        keys.revoke(caller.id)
+        assert {each.event for each in told} <= {"running"}
+    until(lambda: closed.ledger.get(job["id"]).state.final, 20, "it ends all the same")  # type: ignore[union-attr]
+
+
+def test_a_long_wait_tells_a_revoked_key_nothing(closed: Service, alice: Caller) -> None:
+    keys, caller = keys_of(closed.ledger), caller_with(closed.url, closed.ledger, "revoked-wait", ["predict"])
+    job = caller.post(POISON, json=row(1, seconds=1.5)).json()
+    with ThreadPoolExecutor(1) as aside:
+        answer = aside.submit(caller.get, job["result_url"] + "?wait=20")
+        until(lambda: closed.ledger.get(job["id"]).state is State.RUNNING, 20, "it runs")  # type: ignore[union-attr]
+        keys.revoke(caller.id)
+        assert code(answer.result()) == "unauthorized"
+
+
+def test_a_stream_outlives_an_outage_of_the_queue(tmp_path: Path) -> None:
+    """A browser that had to ask anew would get an error, and give up for good."""
+    pieces = Pieces(Settings(redis_timeout=0.3), tmp_path)
+    try:
+        redis = pieces.redis()
+        publish(pieces)
+        pieces.reconciler()
+        pieces.api()
+        job, url = submit(Caller(pieces.url))
+        told = follow(url)
+        assert [next(told).lines[:1] for _ in range(2)] == [["retry"], ["id"]]
+        redis.signal_all(signal.SIGSTOP)
+        assert next(told).lines == [""]  # a comment: it is away
+        redis.signal_all(signal.SIGCONT)
+        until(lambda: Caller(pieces.url).delete(job["result_url"]).status_code == 200, 20, "it is canceled")
+        assert [each.event for each in told if each.event] == ["canceled"]
+    finally:
+        pieces.stop()
 
 
 def test_another_callers_rate_is_not_told(closed: Service) -> None:

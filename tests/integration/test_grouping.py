@@ -16,7 +16,7 @@ from jobs.async_ledger import AsyncLedger
 from jobs.bell import Bell, make_celery
 from jobs.committer import Committer
 from jobs.errors import LaneFull, LedgerUnavailable
-from jobs.job import State
+from jobs.job import Record, State
 from jobs.ledger import Ledger
 from jobs.together import Together
 from jobs.waiters import Waiters
@@ -246,3 +246,25 @@ def test_no_more_than_so_many_wait(settings: Settings) -> None:
         return took
 
     assert in_loop(wait()) < 1
+
+
+def test_one_who_hangs_up_leaves_his_place_to_others(settings: Settings) -> None:
+    ledger = Ledger(settings)
+    one = job(ledger)
+
+    async def wait() -> Record | None:
+        waiters = Waiters(AsyncLedger(ledger), 1, 60)
+        ledger.add([one])
+        hung_up = asyncio.Event()
+        held = asyncio.create_task(waiters.wait(one.id, 40, hung_up.wait))
+        while not waiters.is_full:
+            await asyncio.sleep(0.01)
+        hung_up.set()
+        record = await asyncio.wait_for(held, 20)
+        assert not waiters.is_full
+        await waiters.close()
+        return record
+
+    record = in_loop(wait())
+    assert record is not None
+    assert record.state is State.QUEUED

@@ -4,8 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from jobs.job import Appetite, Claim, Job, Kind, Outcome, State
+from jobs.errors import LaneFull
+from jobs.job import Appetite, Claim, Job, Kind, Outcome, State, Terms
 from jobs.ledger import Ledger
+from jobs.replies import Accepted
 from settings import Settings
 from tests.faults.load import Announcements
 from tests.integration.jobs import LANE, accepted, claim, expire_lease, ids, reconcile, record_of, succeeded
@@ -161,3 +163,29 @@ def test_an_end_is_told_though_its_record_has_been_forgotten(settings: Settings)
     assert ids(claimed) == [f"wh-{one.id}"]
     ledger.deliver("h:1", claimed.jobs[0], b"{}", None, b"")
     assert ledger.redis.keys(ledger.prefix + "job:*") == []
+
+
+def test_what_may_wait_to_be_told_is_bounded(settings: Settings) -> None:
+    """Those whose end is told to nobody are taken all the same."""
+    ledger = Ledger(settings.replace(lane_jobs=2))
+    for _ in range(2):
+        ended(ledger)
+    refused, taken = (Job(ledger.new_id(), Kind.PREDICT, "iris", 1, 1, b"p", terms=Terms(host=host)) for host in (HOST, ""))
+    assert isinstance(ledger.add([refused])[0][0], LaneFull)
+    assert isinstance(ledger.add([taken])[0][0], Accepted)
+    claimed = delivery_in_hand(ledger)
+    for each in claimed.jobs:
+        ledger.deliver("h:1", each, b"1", 60.0, b"body")
+    assert isinstance(ledger.add([refused])[0][0], LaneFull)
+
+
+def test_beyond_the_bytes_that_may_wait_a_message_is_made_anew(settings: Settings) -> None:
+    ledger = Ledger(settings.replace(lane_bytes=100))
+    one, other = ended(ledger), ended(ledger)
+    for each in delivery_in_hand(ledger).jobs:
+        ledger.deliver("h:1", each, b"1", 60.0, b"b" * 60)
+        delay_is_over(ledger, each.id)
+    reconcile(ledger)
+    again = {each.id: each.payload for each in delivery_in_hand(ledger, token="t2").jobs}
+    assert again == {f"wh-{one.id}": b"b" * 60, f"wh-{other.id}": other.id.encode()}
+    assert int(ledger.redis.get(ledger.prefix + "delayed:bytes") or 0) == 0

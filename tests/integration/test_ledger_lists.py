@@ -3,8 +3,9 @@
 from msgspec.structs import replace
 
 from jobs.errors import LaneFull
-from jobs.job import Kind, More
+from jobs.job import Kind, More, State
 from jobs.ledger import Ledger
+from jobs.reading import WHATEVER
 from jobs.replies import Accepted
 from settings import Settings
 from tests.integration.jobs import LANE, accepted, add, added, claim, job, outcome_of, reconcile, record_of, succeeded
@@ -100,3 +101,14 @@ def test_a_full_lane_says_when_there_is_likely_to_be_room(settings: Settings) ->
     outcome = outcome_of(ledger, job(ledger))
     assert isinstance(outcome, LaneFull)
     assert outcome.retry_after == 4  # a twentieth of it
+
+
+def test_results_beyond_the_room_are_left_out(ledger: Ledger) -> None:
+    ended = []
+    for size in (50, 20, 50):
+        ended.append(accepted(ledger).id)
+        ledger.finish("w:1", succeeded(claim(ledger, token=ended[-1]), b"1" * size))
+    for room, kept in ((WHATEVER, [50, 20, 50]), (120, [50, 20, 50]), (119, [50, 20, 0]), (60, [50, 0, 0]), (0, [0, 0, 0])):
+        records = ledger.get_many(ended, room)
+        assert [len(record.result or b"") for record in records if record] == kept, room
+        assert {record.state for record in records if record} == {State.SUCCEEDED}

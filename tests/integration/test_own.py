@@ -77,7 +77,7 @@ def test_a_job_that_waits_is_safe_from_others(bob: Caller, alice: Caller) -> Non
 def test_lists_have_ones_own_jobs_and_an_admins_has_all(
     bob: Caller, alice: Caller, root: Caller, job: dict[str, Any], name: str
 ) -> None:
-    for filters in ("label=hers", f"model={name}", "model=poison&status=succeeded", "kind=dataset"):
+    for filters in ("label=hers", f"model={name}", "model=poison&status=succeeded&label=hers", f"kind=dataset&model={name}"):
         assert looks(bob.get(f"/jobs?{filters}")) == looks(bob.get("/jobs?label=never")), filters
         assert alice.get(f"/jobs?{filters}").json()["jobs"], filters
         assert root.get(f"/jobs?{filters}").json()["jobs"], filters
@@ -172,3 +172,13 @@ def test_each_caller_has_a_secret_of_its_own(bob: Caller, alice: Caller, root: C
     assert len(set(secrets)) == 3
     assert bob.post("/webhook-secret").json()["secret"] not in secrets
     assert alice.get("/webhook-secret").json()["secret"] == secrets[0]
+
+
+def test_a_delivery_is_no_job_of_anybody(root: Caller, closed: Service) -> None:
+    """Not of an admin either, who may name all jobs."""
+    name = f"wh-{NEVER}"
+    record: dict[Any, Any] = {"kind": "webhook", "state": "delayed", "group": "told.example/0", "rows": 1, "created_at": 1}
+    closed.ledger.redis.hset(f"{closed.ledger.prefix}job:{name}", mapping=record)
+    assert code(root.get(f"/result/{name}")) == "unknown-job"
+    assert root.get(f"/jobs?id={name}").json()["unknown"] == [name]
+    closed.ledger.redis.delete(f"{closed.ledger.prefix}job:{name}")

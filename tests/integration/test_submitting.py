@@ -5,6 +5,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from http.client import HTTPConnection
 from typing import Any
 
@@ -74,6 +75,9 @@ def at_once(many: int, ask: Any) -> list[requests.Response]:
         ("wait=20", 200, "wait=20"),
         ("respond-async, wait=20", 200, "wait=20"),
         ("wait=soon", 202, None),
+        ("Wait=20", 200, "wait=20"),
+        ("wait=20; soon, wait=0", 200, "wait=20"),  # of two the first counts
+        ('RESPOND-ASYNC;x=1, wait="0"', 202, "respond-async"),
     ],
 )
 def test_what_was_preferred_is_done_and_told(anybody: Caller, prefer: str, status: int, applied: str | None) -> None:
@@ -81,6 +85,18 @@ def test_what_was_preferred_is_done_and_told(anybody: Caller, prefer: str, statu
     assert (answer.status_code, answer.headers.get("Preference-Applied")) == (status, applied)
     assert ("Retry-After" in answer.headers, "Location" in answer.headers) == (status == 202, status == 202)
     assert status == 202 or answer.json()["result"]["prediction"] == expected(3)
+
+
+def test_preferences_on_lines_of_their_own_are_one_list(line: Pieces) -> None:
+    connection = HTTPConnection("127.0.0.1", line.settings.port, timeout=20)
+    connection.putrequest("POST", POISON)
+    body = json.dumps(row(3)).encode()
+    for name, value in (("Prefer", "respond-async"), ("Prefer", "wait=1"), ("Content-Length", str(len(body)))):
+        connection.putheader(name, value)
+    connection.endheaders(body)
+    with closing(connection), connection.getresponse() as answer:
+        assert (answer.status, answer.headers["Preference-Applied"]) == (202, "wait=1, respond-async")
+        assert Caller(line.url).delete(answer.headers["Location"]).status_code == 200
 
 
 def test_a_wait_that_runs_out_answers_202_and_where_to_go_on(anybody: Caller) -> None:
@@ -290,3 +306,21 @@ def test_255_characters_are_a_key(anybody: Caller, key: str) -> None:
     answers = [anybody.post(POISON, json=row(1), headers=under(long)) for _ in range(2)]
     assert len({answer.json()["id"] for answer in answers}) == 1
     assert "id" in anybody.post(POISON, json=row(1), headers=under(long[:254])).json()
+
+
+def test_repeats_that_wait_keep_nobody_from_his_turn(waiting: Caller, key: str) -> None:
+    """More of them than there are turns while others read; without one nothing could be canceled."""
+    job = waiting.post(POISON, json=row(1), headers=under(key)).json()
+    with ThreadPoolExecutor(24) as clients:
+        wait = under(key, Prefer="wait=20")
+        repeats = [clients.submit(waiting.post, POISON, json=row(1), headers=wait) for _ in range(24)]
+        assert {waiting.get(job["result_url"]).status_code for _ in range(100)} == {202}
+        assert waiting.delete(job["result_url"]).status_code == 200
+        assert {repeat.result().json()["status"] for repeat in repeats} == {"canceled"}
+
+
+def test_only_the_boundary_of_a_form_is_left_out_of_what_is_compared(waiting: Caller, key: str) -> None:
+    headers = {**under(key), "Content-Type": "application/json; boundary=5"}
+    first, other = (json.dumps(row(number)) for number in (5, 55))
+    assert waiting.post(POISON, data=first, headers=headers).status_code == 202
+    assert code(waiting.post(POISON, data=other, headers=headers)) == "idempotency-key-reused"
