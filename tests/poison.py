@@ -22,6 +22,7 @@ from models.schema import Schema
 from models.signing import signing_key
 from settings import Settings
 from tests.processes import Pieces
+from tests.service import Service
 
 DEEDS = {"work": 0.0, "kill": 1.0, "segfault": 2.0, "memory": 3.0, "raise": 4.0, "hang": 5.0, "exit": 6.0, "c-hang": 7.0}
 FEATURES = ("deed", "number", "seconds")
@@ -102,3 +103,9 @@ def register(settings: Settings, ledger: Ledger, name: str, version: int, estima
     ledger.redis.hset(ledger.prefix + "models", name, 1)
     assert registry.apply(registry.publication(card, promote=True, champion=champion))
     return card
+
+
+def with_poison(service: Service) -> None:
+    """Register the model that does what its rows say."""
+    schema = Schema(tuple(Feature(feature, "number", 0.0) for feature in FEATURES), "answer", (0,))
+    register(service.settings, service.ledger, "poison", 1, Poison(str(service.home / "executions.log")), schema)

@@ -7,8 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mldeploy import Client
+import pytest
+
+from mldeploy import Client, JobFailed
 from tests.commands import mldeploy, nobody_trains, on_a_terminal
+from tests.poison import row, with_poison
 from tests.processes import ROOT, until
 from tests.service import Service
 
@@ -92,6 +95,16 @@ def test_cancel_waits_until_a_running_job_has_stopped(service: Service) -> None:
     until(lambda: job.reload().status == "running", 30, "it runs")
     told = mldeploy("cancel", job.id, "--wait", "--url", service.url)
     assert (told.returncode, json.loads(told.stdout)["status"]) == (0, "canceled"), told.stderr
+
+
+def test_cancel_tells_all_of_them_before_it_waits_for_one(service: Service) -> None:
+    with_poison(service)
+    slow, other = (Client(service.url).predict(row(1, seconds=3), model="poison") for _ in range(2))
+    until(lambda: slow.reload().status == "running", 20, "the first one runs")
+    done = mldeploy("cancel", slow.id, other.id, "--wait", "--timeout", "0.2", "--url", service.url)
+    assert done.returncode == 2
+    with pytest.raises(JobFailed, match="canceled"):
+        other.wait(20)
 
 
 def test_the_webhook_secret_alone_is_printed(service: Service) -> None:

@@ -12,7 +12,7 @@ from mldeploy.client import Client
 from mldeploy.stack import redis_server
 from settings import Settings
 from tests.faults.load import Load, settle
-from tests.poison import publish
+from tests.poison import with_poison
 from tests.processes import Pieces, free_port, until
 from tests.service import NAMES, Service
 
@@ -24,13 +24,6 @@ def up(tmp_path: Path) -> Iterator[Service]:
     service = Service(tmp_path / "home")
     yield service
     service.stop()
-
-
-def with_poison(service: Service) -> None:
-    """Publish the model that is slow on request, into a service that runs."""
-    pieces = Pieces.__new__(Pieces)
-    pieces.settings, pieces.folder, pieces.ledger = service.settings, service.home, service.ledger
-    publish(pieces)
 
 
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:

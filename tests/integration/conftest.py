@@ -4,10 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from models.feature import Feature
-from models.schema import Schema
 from tests.callers import Caller, caller_with
-from tests.poison import FEATURES, Poison, register
+from tests.poison import with_poison
 from tests.service import Service
 
 
@@ -46,9 +44,3 @@ def bob(closed: Service) -> Caller:
 @pytest.fixture(scope="session")
 def root(closed: Service) -> Caller:
     return caller_with(closed.url, closed.ledger, "root", ["admin"])
-
-
-def with_poison(service: Service) -> None:
-    """Register the model that does what its rows say."""
-    schema = Schema(tuple(Feature(feature, "number", 0.0) for feature in FEATURES), "answer", (0,))
-    register(service.settings, service.ledger, "poison", 1, Poison(str(service.home / "executions.log")), schema)

@@ -300,3 +300,14 @@ def test_finishing_goes_on_at_maxmemory_where_adding_is_refused(tmp_path_factory
 def test_the_secret_is_made_once_and_shared(ledger: Ledger, settings: Settings) -> None:
     assert Ledger(settings).verifies(ledger.new_id())
     assert not Ledger(settings.replace(key_prefix=settings.key_prefix + "other")).verifies(ledger.new_id())
+
+
+def test_who_is_to_be_ended_is_told_until_it_is(ledger: Ledger) -> None:
+    """The reply may be lost, and a training that is not stopped would go on for an hour."""
+    add(ledger, one := job(ledger, kind=Kind.TRAIN))
+    ledger.renew("train", ["t:1"])
+    claim(ledger, "t:1", kind="train")
+    assert ledger.cancel(one.id)[0] == "canceling"
+    assert [ledger.stop_canceled("train", ["t:1", "t:2"])[0] for _ in range(2)] == [["t:1"], ["t:1"]]
+    ledger.bury("train", "t:1")
+    assert ledger.stop_canceled("train", ["t:1"])[0] == []

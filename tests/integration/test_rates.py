@@ -83,6 +83,28 @@ def test_a_busy_key_seldom_asks_redis(ledger: Ledger) -> None:
     in_two_processes(ledger, talk)
 
 
+def test_the_next_handful_is_there_before_anybody_waits_for_it(ledger: Ledger) -> None:
+    """A take that does not have to wait is over in one step. Two seconds are twenty handfuls."""
+
+    async def talk(one: Rates, _: Rates) -> None:
+        waited, until = 0, time.monotonic() + 2
+        grown = until - 1.5
+        while time.monotonic() < until:
+            taking = one.take("k", "100000/1")
+            try:
+                taking.send(None)
+            except StopIteration:
+                pass
+            else:
+                taking.close()
+                waited += time.monotonic() > grown
+                assert (await one.take("k", "100000/1")).allowed
+            await asyncio.sleep(0.001)
+        assert waited <= 4, "one may: the machine was elsewhere"
+
+    in_two_processes(ledger, talk)
+
+
 def test_those_who_ask_at_once_share_the_answer(ledger: Ledger) -> None:
     async def talk(one: Rates, _: Rates) -> None:
         await one.take("k", "1000/3600")
