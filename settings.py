@@ -5,6 +5,7 @@ No other module reads the environment; a test holds the project to that.
 
 import os
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -122,7 +123,13 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     given = {key[len(PREFIX) :].lower(): value for key, value in source.items() if key.startswith(PREFIX)}
     unknown = sorted(set(given) - set(Settings.__struct_fields__))
     if unknown:
-        raise BadSettings(f"unknown setting {PREFIX}{unknown[0].upper()}")
+        close = get_close_matches(unknown[0], Settings.__struct_fields__, n=1)
+        meant = (
+            f": did you mean {PREFIX}{close[0].upper()}?"
+            if close
+            else "; `mldeploy up --help` and README.md name those there are"
+        )
+        raise BadSettings(f"unknown setting {PREFIX}{unknown[0].upper()}{meant}")
     return _checked(given)
 
 

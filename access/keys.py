@@ -84,9 +84,9 @@ class Ring:
         return bool(self._keys)
 
     def has(self, key: Key) -> bool:
-        """Whether it is one of these, and active."""
+        """Whether it is one of these, active, and its token not another meanwhile."""
         known = self._keys.get(key.id)
-        return known is not None and known.revoked_at is None
+        return known is not None and known.revoked_at is None and known.hash == key.hash
 
     def find(self, token: str) -> Key | None:
         """The active key of this token; takes as long for an id that is not there as for one that is."""
@@ -124,13 +124,17 @@ class Keys:
         """By id, or by name if it is active. Raises UnknownKey."""
 
         def revoked(known: dict[str, Key]) -> Key:
-            key = known.get(reference) or next((key for key in _active(known) if key.name == reference), None)
-            if key is None:
-                names = ", ".join(sorted(other.name for other in _active(known))[:10])
-                raise UnknownKey(f"there is no active key {reference}; there are: {names or 'none'}")
+            key = known.get(reference) or _found(known, reference)
             return msgspec.structs.replace(key, revoked_at=key.revoked_at or _now())
 
         return self._write(revoked)
+
+    def rotate(self, reference: str) -> tuple[Key, str]:
+        """A new token for an active key, by its id or name, and what is the key's stays. The old one is worthless. Raises
+        UnknownKey."""
+        secret = secrets.token_urlsafe(32)
+        key = self._write(lambda known: msgspec.structs.replace(_found(known, reference), hash=_hash(secret)))
+        return key, f"mld_{key.id}_{secret}"
 
     def all(self) -> list[Key]:
         """Oldest first."""
@@ -154,6 +158,11 @@ class Keys:
 
         done: Key = self._guard(lambda: self._redis.transaction(write, self._place, value_from_callable=True))
         return done
+
+
+def is_token(text: str) -> bool:
+    """Whether a key could have this token."""
+    return _TOKEN.fullmatch(text) is not None
 
 
 def check_name(name: str) -> str:
@@ -180,6 +189,15 @@ def parse_rate(text: str) -> str:
             f"a rate is like 100/m, 5/s, 1000/h or 100/30s: at most {MOST_REQUESTS} requests, in at most {MOST_SECONDS} seconds"
         )
     return f"{requests}/{seconds}"
+
+
+def _found(known: dict[str, Key], reference: str) -> Key:
+    """An active one, by its id or name. Raises UnknownKey."""
+    key = next((key for key in _active(known) if reference in (key.id, key.name)), None)
+    if key is None:
+        names = ", ".join(sorted(other.name for other in _active(known))[:10])
+        raise UnknownKey(f"there is no active key {reference}; there are: {names or 'none'}")
+    return key
 
 
 def _active(known: dict[str, Key]) -> list[Key]:

@@ -6,10 +6,11 @@ The keys are remembered, and forgotten the moment that the channel tells of a ch
 import asyncio
 import base64
 import logging
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
-from access.keys import Key, Keys, Ring
+from access.keys import Key, Keys, Ring, is_token
 from access.places import is_loopback
 from access.rates import Rates, headers
 from api.exchange import Exchange
@@ -18,11 +19,14 @@ from api.problem import RateLimited, Refusal
 from jobs.async_ledger import AsyncLedger
 from jobs.connection import UNREACHABLE
 from jobs.errors import LedgerUnavailable
+from jobs.together import Together
 from settings import Settings
 
 log = logging.getLogger("mldeploy.api")
 
 PAUSE = 0.2  # seconds before a channel that was cut is made anew
+LINGER = 0.02  # seconds between looks for unknown keys, if there are many
+MOST_UNKNOWN = 1000  # in one look
 CHALLENGE = ("WWW-Authenticate", 'Bearer realm="mldeploy", Basic realm="mldeploy", charset="UTF-8"')
 HOW = "send it as 'Authorization: Bearer mld_…'; on the server `mldeploy keys create` makes one"
 
@@ -38,6 +42,7 @@ class Admission:
         self._threads = threads
         self._own_host = settings.host
         self._insecure = settings.insecure
+        self._anew = Together(self._read_anew, MOST_UNKNOWN, MOST_UNKNOWN, LINGER)
         self._ring: Ring | None = None  # only while the channel is heard
         self._last: Ring | None = None
         self._loading: asyncio.Task[Ring] | None = None
@@ -55,7 +60,7 @@ class Admission:
         if not ring.closed:
             self._check_is_local(exchange)
             return
-        exchange.key = self._key(ring, exchange)
+        exchange.key = await self._key(ring, exchange)
         if access != "any" and access != "public" and not exchange.key.may(access):  # noqa: PLR1714 - narrows the type
             raise Refusal("forbidden", f"The key {exchange.key.name} has not the scope {access}, which this takes.")
 
@@ -85,11 +90,16 @@ class Admission:
             await asyncio.wait([task])
         await self._rates.close()
 
-    def _key(self, ring: Ring, exchange: Exchange) -> Key:
+    async def _key(self, ring: Ring, exchange: Exchange) -> Key:
+        """Raises Refusal; an unknown one may have been made a moment ago, and be told of in a moment."""
         token, basic = _token(exchange)
-        key = ring.find(token) if token else None
+        key = ring.find(token)
+        if key is None and is_token(token):
+            key = (await self._anew.ask(None)).find(token)
+            if key:
+                self._ring = None  # it is behind
         if key is None:
-            raise _unauthorized("This key is not known, or was revoked" if token else "A key is needed")
+            raise _unauthorized("This key is not known, or was revoked" if token else "None came with the request")
         if basic:  # a browser sends it by itself, also when another site asks it to
             _check_origin(exchange, {_host(exchange.headers.get("host") or "")})
         return key
@@ -140,6 +150,9 @@ class Admission:
         if self._heard and self._loading is me:  # and nothing was heard since this began
             self._ring = ring
         return ring
+
+    async def _read_anew(self, asked: Sequence[None]) -> list[Ring]:
+        return [await self._read()] * len(asked)
 
     async def _listen(self) -> None:
         while True:

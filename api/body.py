@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from difflib import get_close_matches
 from enum import EnumType
 from functools import lru_cache
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -138,7 +139,9 @@ def _fault(error: msgspec.ValidationError, type_: type[msgspec.Struct]) -> Fault
         return Fault(f"/{field}", f"expected {taken}" if taken else detail[:1].lower() + detail[1:])
     unknown = re.search(r"unknown field `(.+)`", detail)
     if unknown:
-        return Fault("", f"there is no option {unknown[1][:80]}; there are: {', '.join(names)}")
+        close = get_close_matches(unknown[1][:80], names, n=1)
+        meant = f"did you mean {close[0]}? There" if close else "there"
+        return Fault("", f"there is no option {unknown[1][:80]}; {meant} are: {', '.join(names)}")
     return Fault("", detail[:1].lower() + detail[1:])
 
 

@@ -1,9 +1,5 @@
 """How errors are told to clients of other protocols: members of theirs, beside those of RFC 9457."""
 
-from collections.abc import Sequence
-
-from models.faults import Fault
-
 MLFLOW = ("/invocations", "/ping", "/version")
 
 # By status, what MLflow calls it.
@@ -17,13 +13,10 @@ CODES = {
 }
 
 
-def error_members(path: str, status: int, detail: str, faults: Sequence[Fault] = ()) -> dict[str, str]:
-    """``error`` is what clients of the Open Inference Protocol show, ``error_code`` and ``message`` what those of MLflow do. They
-    say where the input is wrong, for such a client shows nothing else."""
-    at = faults[0].pointer if faults else ""
-    said = f"{at}: {detail}" if at else detail
+def error_members(path: str, status: int, detail: str) -> dict[str, str]:
+    """``error`` is what clients of the Open Inference Protocol show, ``error_code`` and ``message`` what those of MLflow do."""
     if path == "/v2" or path.startswith("/v2/"):
-        return {"error": said}
+        return {"error": detail}
     if path in MLFLOW:
-        return {"error_code": CODES.get(status, "BAD_REQUEST" if status < 500 else "INTERNAL_ERROR"), "message": said}
+        return {"error_code": CODES.get(status, "BAD_REQUEST" if status < 500 else "INTERNAL_ERROR"), "message": detail}
     return {}

@@ -4,7 +4,7 @@ import re
 from typing import Annotated, Any, Literal
 
 from flask import Blueprint
-from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType, ValidationError
 
 from api import answers, health
 from api.answered import PROBLEMS, answered
@@ -129,7 +129,7 @@ def _from_csv(schema: Schema) -> Given:
 
 def _from_json(schema: Schema) -> Given:
     body = json_body(also=", or text/csv with a header line")
-    sent = read_json(body, Invocation)
+    sent = read_json(body, Invocation, _fault)
     given = [name for name in FORMS if getattr(sent, name) is not UNSET]
     if len(given) != 1:
         raise InvalidInput([Fault("", f"give exactly one of {', '.join(FORMS)}, not {' and '.join(given) or 'none'}")])
@@ -138,6 +138,14 @@ def _from_json(schema: Schema) -> Given:
     made = _measurements(given[0], getattr(sent, given[0]), schema)
     refuse_duplicates(body)
     return made
+
+
+def _fault(error: ValidationError) -> Fault:
+    """A measurement by itself is the likeliest mistake."""
+    fault = fault_of(error)
+    if not fault.pointer and "unknown field" in fault.detail:
+        return Fault("", f"give the measurements as one of {', '.join(FORMS)}: {fault.detail}")
+    return fault
 
 
 def _measurements(name: str, sent: Any, schema: Schema) -> Given:

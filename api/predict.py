@@ -155,7 +155,7 @@ def unknown(name: str, reference: str) -> UnknownModel | UnknownVersion:
         return UnknownModel(f"{name} has no version yet: its training has not succeeded")
     if reference == CHAMPION:
         return UnknownVersion(
-            f"no version of {name} serves yet, since none was better than the baseline: PUT /models/{name}/aliases/champion "
-            f"promotes one of {', '.join(map(str, model.cards))}"
+            f"no version of {name} serves yet: none was promoted. PUT /models/{name}/aliases/champion (`mldeploy models promote "
+            f"{name} N`) promotes one of {', '.join(map(str, model.cards))}"
         )
     return UnknownVersion(f"{name} has no version {reference}; it has {', '.join(map(str, [*model.aliases, *model.cards]))}")

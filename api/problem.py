@@ -108,8 +108,8 @@ CODES: dict[type[Exception], str] = {
 }
 
 ROUTES = (
-    "/predict, /train, /result/<id>, /jobs, /models, /datasets, /health/live, /health/ready, /v2, /invocations, /docs and "
-    "/openapi.json"
+    "/predict, /train, /result/<id>, /jobs, /models, /datasets, /webhook-secret, /health/live, /health/ready, /v2, /invocations, "
+    "/ping, /version, /docs and /openapi.json"
 )
 
 HTTP_CODES = {404: "not-found", 405: "method-not-allowed", 413: "body-too-large", 415: "unsupported-media-type"}
@@ -154,8 +154,16 @@ def answer(error: Exception) -> Answer:
     if code is None:
         log.exception("%s %r", exchange().method, exchange().path, exc_info=error)
         return _answer("internal-error", "The error has been logged.")
-    faults = error.faults if isinstance(error, InvalidInput) else []
-    return _answer(code, DETAILS.get(code, str(error)), faults, getattr(error, "retry_after", 1))
+    if isinstance(error, InvalidInput):
+        return _answer(code, _told(error.faults), error.faults)
+    return _answer(code, DETAILS.get(code, str(error)), retry_after=getattr(error, "retry_after", 1))
+
+
+def _told(faults: list[Fault]) -> str:
+    """The first, for those who look at nothing else."""
+    first, more = faults[0], len(faults) - 1
+    said = f"{first.pointer}: {first.detail}" if first.pointer else first.detail
+    return f"{said} (and {more} more)" if more else said
 
 
 def _http_error(error: HTTPException) -> Answer:
@@ -188,6 +196,6 @@ def _respond(problem: Problem, retry_after: int = 1) -> Answer:
     headers = [("Content-Type", "application/problem+json")]
     if problem.status in TRY_AGAIN:
         headers.append(("Retry-After", str(retry_after)))
-    members = error_members(problem.instance, problem.status, problem.detail, problem.errors)
+    members = error_members(problem.instance, problem.status, problem.detail)
     told = msgspec.structs.replace(problem, **members) if members else problem
     return Answer(msgspec.json.encode(told), problem.status, headers)

@@ -69,7 +69,12 @@ def _from_form() -> Upload:
         raise Refusal("bad-table", f"the form cannot be read: {error}") from None
     many = sum(len(each) for _, each in files.lists())
     if many != 1:
-        raise Refusal("bad-table", f"the form has {many} files; it takes one")
+        hint = (
+            f" (of {', '.join(form)[:200]} the text came: with curl a file is given as file=@its-name)"
+            if form and not many
+            else ""
+        )
+        raise Refusal("bad-table", f"the form has {many} files; it takes one{hint}")
     file = next(iter(files.values()))
     format_ = FORMATS.get(file.mimetype) or ENDINGS.get((file.filename or "").rpartition(".")[2].lower())
     if format_ is None:

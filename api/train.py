@@ -58,6 +58,9 @@ async def _from_table() -> Job:
     if sent.options:
         if options != TrainOptions():
             raise InvalidInput([Fault("", "give the options in the form's fields or in the query, not in both")])
+        beside = next((name for name in SubmitQuery.__struct_fields__ if name in sent.options), None)
+        if beside:
+            raise InvalidInput([Fault(f"/{beside}", "give this in the query: the form's fields are options of the training")])
         options = from_texts(sent.options, TrainOptions)
     if options.dataset and options.dataset != (options.model or service().settings.default_model):
         raise InvalidInput(

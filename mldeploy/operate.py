@@ -86,7 +86,7 @@ class Operator:
 
     def _check_store(self, of_service: Any) -> None:
         ours, theirs = self.settings.store_location, (of_service or b"").decode()
-        if theirs != ours:
+        if not theirs or _place(theirs) != _place(ours):
             told = f"the service keeps its models at {theirs}, and here it would be {ours}" if theirs else "no worker trains yet"
             raise CannotOperate(f"{told}: give the service's own --home, MLDEPLOY_STORE and MLDEPLOY_SIGNING_KEY")
 
@@ -105,6 +105,11 @@ class Operator:
         if not self.registry.apply(changes):
             raise CannotOperate(f"the champion of {card.name} moved meanwhile: try again")
         return promote
+
+
+def _place(store: str) -> str:
+    """However a folder's path is spelled."""
+    return store if "://" in store else str(Path(store).resolve())
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

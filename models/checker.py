@@ -87,8 +87,10 @@ class Checker:
             return []
         try:
             decoded = msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except (msgspec.ValidationError, RecursionError):
             return []
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:  # cut short: that comes first
+            raise MalformedInput(str(error)) from None
         rows = decoded if isinstance(decoded, list) else [decoded]
         faults: list[Fault] = []
         for place, row in enumerate(rows):

@@ -106,6 +106,9 @@ def register(settings: Settings, ledger: Ledger, name: str, version: int, estima
 
 
 def with_poison(service: Service) -> None:
-    """Register the model that does what its rows say."""
+    """Register the model that does what its rows say, unless it is there."""
+    ledger = service.ledger
+    if Registry(ledger.redis, ledger.prefix, ledger.guard).model("poison"):
+        return
     schema = Schema(tuple(Feature(feature, "number", 0.0) for feature in FEATURES), "answer", (0,))
-    register(service.settings, service.ledger, "poison", 1, Poison(str(service.home / "executions.log")), schema)
+    register(service.settings, ledger, "poison", 1, Poison(str(service.home / "executions.log")), schema)

@@ -15,6 +15,9 @@ NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")  # as a last label it makes the whole
 OF_THE_MACHINE = {"localhost", "localdomain", "internal", "metadata", "instance-data"}  # last labels
 
 
+UNLESS = " (the server's MLDEPLOY_WEBHOOK_NETWORKS may name networks that are told all the same, also by http)"
+
+
 class BadWebhook(ValueError):
     """A webhook's URL cannot be used; the message says why."""
 
@@ -50,9 +53,9 @@ def check_url(text: str, networks: Networks) -> Target:
     authority, path_and_query = _parted(rest)
     address, host, port = _authority(authority)
     if scheme == "http" and not (address and networks.names(address)):
-        raise BadWebhook("the URL must begin with https://")
+        raise BadWebhook(f"the URL must begin with https://{UNLESS}")
     if address and not networks.allow(address):
-        raise BadWebhook(f"{host} is not a public address")
+        raise BadWebhook(f"{host} is not a public address{UNLESS}")
     return Target(scheme, host, port or PORTS[scheme], path_and_query)
 
 

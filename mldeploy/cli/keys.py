@@ -46,7 +46,7 @@ def _rated(rate: str) -> str:
 
 @click.group()
 def keys() -> None:
-    """Keys of callers: make, list and revoke them, on the server.
+    """Keys of callers: make, list, rotate and revoke them, on the server.
 
     Without any key the service answers everybody who reaches it. As soon as one is made, every request but those to /health
     needs one: `Authorization: Bearer mld_…`, `X-API-Key: mld_…`, or as a browser's password. What is changed here counts at once.
@@ -95,14 +95,31 @@ def list_keys(home: str | None) -> None:
 @keys.command()
 @click.argument("name_or_id")
 @home_option
+def rotate(name_or_id: str, home: str | None) -> None:
+    """A new token for a key, printed on the last line; the old one is worthless at once. Its jobs and data sets stay its own."""
+    with _keys(home) as known, _named():
+        key, token = known.rotate(name_or_id)
+    click.echo(f"Key {key.id} of {key.name} has a new token. It is shown this once:", err=True)
+    click.echo(token)
+
+
+@keys.command()
+@click.argument("name_or_id")
+@home_option
 def revoke(name_or_id: str, home: str | None) -> None:
-    """Make a key worthless, at once and for good. After the last one the service answers nobody until a new one is made."""
-    with _keys(home) as known:
-        try:
-            key = known.revoke(name_or_id)
-        except UnknownKey as error:
-            raise click.BadParameter(str(error), param_hint="NAME_OR_ID") from None
+    """Make a key worthless, at once and for good: nobody but an admin reads its jobs, and nobody its data sets (see rotate).
+    After the last one the service answers nobody until a new one is made."""
+    with _keys(home) as known, _named():
+        key = known.revoke(name_or_id)
     click.echo(f"revoked {key.id} of {key.name}")
+
+
+@contextmanager
+def _named() -> Iterator[None]:
+    try:
+        yield
+    except UnknownKey as error:
+        raise click.BadParameter(str(error), param_hint="NAME_OR_ID") from None
 
 
 def table(rows: list[dict[str, Any]]) -> list[str]:

@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import msgspec
 import pytest
 import requests
 
+from access.keys import Keys
 from api.app import create_app
 from api.operation import operation_of
 from settings import Settings
@@ -148,6 +150,16 @@ def test_a_browser_sends_its_password_for_no_other_site(nobody: Caller, alice: C
     assert (foreign.status_code, code(foreign)) == (403, "foreign-origin")
     assert nobody.get("/models", headers={**password, "Origin": "https://models.example"}).status_code == 200
     assert alice.get("/models", headers={"Origin": "https://evil.example"}).status_code == 200
+
+
+def test_a_key_is_known_before_its_making_was_told(closed: Service, alice: Caller) -> None:
+    """A request may overtake what comes over the channel."""
+    ledger = closed.ledger
+    assert alice.get("/models").status_code == 200  # all keys are remembered now
+    key, token = Keys(ledger.redis, ledger.prefix + "elsewhere:", ledger.guard).create("untold", ["predict"])
+    ledger.redis.hset(ledger.prefix + "keys", key.id, msgspec.json.encode(key).decode())
+    assert Caller(closed.url, token).get("/models").status_code == 200
+    keys_of(ledger).revoke(key.id)
 
 
 def sessions(service: Service, token: str, many: int = 16) -> list[requests.Session]:

@@ -252,3 +252,11 @@ def test_a_form_for_a_data_set_has_no_options(service: Service) -> None:
     file = ("file", ("rows.csv", GOOD, "text/csv"))
     answer = requests.post(service.url + "/datasets/labelled", files=[file], data={"label": "nightly"}, timeout=20)
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/label")
+
+
+def test_a_form_that_went_wrong_says_how_it_goes(service: Service) -> None:
+    forgotten = requests.post(service.url + "/train", files={"file": (None, "rows.csv")}, timeout=20)
+    assert "file=@" in forgotten.json()["detail"]
+    file = ("file", ("rows.csv", GOOD, "text/csv"))
+    beside = requests.post(service.url + "/train", files=[file], data={"label": "nightly"}, timeout=20)
+    assert "in the query" in beside.json()["errors"][0]["detail"]

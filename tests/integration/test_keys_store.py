@@ -62,6 +62,20 @@ def test_a_key_that_was_made_is_found_by_its_token_until_it_is_revoked(keys: Key
     assert ring.closed
 
 
+def test_a_rotated_key_is_the_same_with_another_token(keys: Keys, was_told: Callable[[str], bool]) -> None:
+    key, token = keys.create("alice", ["predict"], "100/m")
+    held = keys.ring().find(token)
+    assert held is not None
+    rotated, renewed = keys.rotate("alice")
+    ring = keys.ring()
+    assert (ring.find(token), ring.has(held)) == (None, False)
+    assert ring.find(renewed) == rotated == msgspec.structs.replace(key, hash=rotated.hash)
+    until(lambda: was_told(key.id), 5, "whoever listens is told")
+    keys.revoke("alice")
+    with pytest.raises(UnknownKey):
+        keys.rotate(key.id)
+
+
 def test_redis_never_has_the_secret(keys: Keys, ledger: Ledger) -> None:
     key, token = keys.create("alice", ["predict"])
     kept = str(ledger.redis.hgetall(ledger.prefix + "keys"))
@@ -170,6 +184,12 @@ def test_a_key_is_revoked_by_its_name(settings: Settings, keys: Keys) -> None:
     assert keys.ring().find(token) is None
 
 
+def test_a_key_is_rotated_by_its_name(settings: Settings, keys: Keys) -> None:
+    token = run(settings, "create", "--name", "alice").stdout.strip()
+    rotated = run(settings, "rotate", "alice").stdout.splitlines()[-1]
+    assert (keys.ring().find(token), keys.ring().find(rotated) is None) == (None, False)
+
+
 @pytest.mark.parametrize(
     ("arguments", "instead"),
     [
@@ -180,6 +200,7 @@ def test_a_key_is_revoked_by_its_name(settings: Settings, keys: Keys) -> None:
         (["create", "--name", "a", "--rate", "100"], "100/30s"),
         (["create", "--name", "taken"], "choose another name"),
         (["revoke", "nobody"], "there are: taken"),
+        (["rotate", "nobody"], "there are: taken"),
         (["revoke"], "NAME_OR_ID"),
     ],
 )

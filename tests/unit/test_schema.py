@@ -82,10 +82,11 @@ def test_refused_with_a_pointer(body: bytes, pointer: str) -> None:
         b"\xff\xfe",
         b'{"sepal_length":Infinity}',
         b"{} {}",
+        b'{"another_field":',  # cut short, whatever else is wrong with it
     ],
 )
 def test_what_is_not_json_is_malformed(body: bytes) -> None:
-    with pytest.raises((MalformedInput, InvalidInput)):
+    with pytest.raises(MalformedInput):
         check(body)
 
 
