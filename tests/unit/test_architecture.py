@@ -162,3 +162,11 @@ def test_nothing_happens_at_import(tmp_path: Path) -> None:
     )
     told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "1", told.stderr
+
+
+def test_the_image_gets_all_that_is_ours() -> None:
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    copied = {name.removesuffix(".py") for line in lines if line.startswith("COPY ") for name in line.split()[1:-1]}
+    let_in = {name.removeprefix("!").removesuffix(".py") for name in (ROOT / ".dockerignore").read_text().splitlines()}
+    assert copied >= OURS
+    assert let_in >= copied
