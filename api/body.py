@@ -140,8 +140,8 @@ def _fault(error: msgspec.ValidationError, type_: type[msgspec.Struct]) -> Fault
     unknown = re.search(r"unknown field `(.+)`", detail)
     if unknown:
         close = get_close_matches(unknown[1][:80], names, n=1)
-        meant = f"did you mean {close[0]}? There" if close else "there"
-        return Fault("", f"there is no option {unknown[1][:80]}; {meant} are: {', '.join(names)}")
+        meant = f" (did you mean {close[0]}?)" if close else ""
+        return Fault("", f"there is no option {unknown[1][:80]}{meant}; there are: {', '.join(names)}")
     return Fault("", detail[:1].lower() + detail[1:])
 
 

@@ -119,7 +119,7 @@ def test_a_hundred_ids_at_once_and_no_more(anybody: Caller, label: str) -> None:
         (f"cursor={10**20}", "the cursor of the page before"),
         (f"model={'m' * 65}", "the name of a model"),
         ("id=x&label=y", "alone"),
-        ("state=queued", "there are: status, kind, model, label, cursor, limit, id"),
+        ("state=queued", "(did you mean status?); there are: status, kind, model, label, cursor, limit, id"),
     ],
 )
 def test_what_is_not_taken_says_what_is(anybody: Caller, query: str, says: str) -> None:

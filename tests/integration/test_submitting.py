@@ -166,7 +166,7 @@ def test_a_job_expires_while_the_worker_is_busy_and_one_that_has_started_does_no
         ("label=a%E2%80%A8b", "/label", "at most 100 printable characters"),
         ("label=%1B[31m", "/label", "at most 100 printable characters"),
         ("webhook=nonsense", "/webhook", "must begin with https://"),
-        ("labels=x", "", "here are: label, expires_in, webhook"),
+        ("labels=x", "", "there are: label, expires_in, webhook"),
     ],
 )
 @pytest.mark.parametrize("path", ["/predict", "/train", "/datasets/refused"])
