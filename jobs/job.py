@@ -20,7 +20,6 @@ class Kind(StrEnum):
 
 
 WORKERS = (Kind.PREDICT, Kind.TRAIN, Kind.WEBHOOK)
-SUBMITTED = (Kind.PREDICT, Kind.TRAIN, Kind.DATASET)
 
 
 class State(StrEnum):

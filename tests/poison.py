@@ -4,6 +4,8 @@ import ctypes
 import os
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -112,3 +114,17 @@ def with_poison(service: Service) -> None:
         return
     schema = Schema(tuple(Feature(feature, "number", 0.0) for feature in FEATURES), "answer", (0,))
     register(service.settings, ledger, "poison", 1, Poison(str(service.home / "executions.log")), schema)
+
+
+@contextmanager
+def without_workers(settings: Settings, folder: Path) -> Iterator[Pieces]:
+    """All but workers: what is submitted waits."""
+    pieces = Pieces(settings, folder)
+    try:
+        pieces.redis()
+        publish(pieces)
+        pieces.reconciler()
+        pieces.api()
+        yield pieces
+    finally:
+        pieces.stop()

@@ -20,7 +20,7 @@ from jobs.job import State
 from settings import Settings
 from tests.callers import Caller, caller_with, code, keys_of
 from tests.http_proxy import HttpProxy
-from tests.poison import expected, publish, row
+from tests.poison import expected, publish, row, without_workers
 from tests.processes import Pieces, until
 from tests.service import Service
 
@@ -68,15 +68,8 @@ def events(stream: Iterator[Told]) -> Iterator[Told]:
 @pytest.fixture(scope="module")
 def queue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pieces]:
     """Nobody works here, and few clients may wait."""
-    pieces = Pieces(Settings(api_waiters=PLACES), tmp_path_factory.mktemp("queue"))
-    try:
-        pieces.redis()
-        publish(pieces)
-        pieces.reconciler()
-        pieces.api()
+    with without_workers(Settings(api_waiters=PLACES), tmp_path_factory.mktemp("queue")) as pieces:
         yield pieces
-    finally:
-        pieces.stop()
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from jobs.job import NOTHING, SUBMITTED, Appetite, Claim, Expectation, Job, Kind, More, State, Terms
+from jobs.job import NOTHING, Appetite, Claim, Expectation, Job, Kind, More, State, Terms
 from jobs.ledger import Ledger
 from settings import Settings
 from tests.integration.ledger_model import ENDED, kind_of
@@ -52,7 +52,10 @@ class Asked:
     champion: int
 
 
-ASKED = [Asked(*each) for each in product((Kind.PREDICT, *SUBMITTED), (1, 1, 2, 150), TERMS, range(5), range(6))]
+ASKED = [
+    Asked(*each)
+    for each in product((Kind.PREDICT, Kind.PREDICT, Kind.TRAIN, Kind.DATASET), (1, 1, 2, 150), TERMS, range(5), range(6))
+]
 
 
 def asked_of(number: int) -> Asked:

@@ -15,7 +15,7 @@ import requests
 from settings import Settings
 from tests.callers import Caller, code
 from tests.commands import nobody_trains
-from tests.poison import expected, publish, row
+from tests.poison import expected, row, without_workers
 from tests.processes import Pieces, until
 from tests.service import Service
 
@@ -26,15 +26,8 @@ TABLE = "a,b,level\n" + "".join(f"{n % 7},{n % 5},{'high' if n % 7 > 3 else 'low
 @pytest.fixture(scope="module")
 def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pieces]:
     """Nobody works here, and only 250 rows may wait in a lane."""
-    pieces = Pieces(Settings(lane_rows=250), tmp_path_factory.mktemp("line"))
-    try:
-        pieces.redis()
-        publish(pieces)
-        pieces.reconciler()
-        pieces.api()
+    with without_workers(Settings(lane_rows=250), tmp_path_factory.mktemp("line")) as pieces:
         yield pieces
-    finally:
-        pieces.stop()
 
 
 @pytest.fixture
