@@ -9,6 +9,7 @@ and forgets the rest at each take: 90 a minute became 55.
 import asyncio
 import math
 from datetime import timedelta
+from functools import lru_cache
 from time import monotonic
 from typing import NamedTuple, cast
 
@@ -18,7 +19,8 @@ from redis.backoff import NoBackoff
 from throttled.asyncio import RedisStore, Throttled, per_duration
 from throttled.exceptions import BaseThrottledError
 
-PACE = 0.1  # seconds that a handful should last, and between two looks at an empty bucket
+LASTING = 0.5  # seconds that a handful should last; each is a write to Redis, and its sync to disk
+PACE = 0.1  # seconds between two looks at an empty bucket
 STALE = 1.0  # seconds after which what is left of a handful is dropped
 MANY = 20  # tokens; a handful as large is followed by the next when half of it is gone, before anybody waits for it
 AWAY = 0.5  # seconds that Redis is left alone after it failed to answer
@@ -102,11 +104,11 @@ class Share:
             self._empty_until = self._asked + max(PACE, next_token)
 
     def _next_size(self) -> int:
-        """As many as the last handful shows to be used within the pace, growing twofold at most, if the bucket has them."""
+        """As many as the last handful shows to be used while one should last, growing twofold at most, if the bucket has them."""
         passed = max(monotonic() - self._asked, 1e-6)
         if self._taken:
             used = self._taken - self._tokens
-            self._size = max(1, min(self._most, 2 * self._size, math.ceil(used * PACE / passed)))
+            self._size = max(1, min(self._most, 2 * self._size, math.ceil(used * LASTING / passed)))
         return max(1, min(self._size, int(self._left + passed * self.quota / self.window)))
 
     def _verdict(self, allowed: bool, retry_after: int) -> Verdict:
@@ -162,7 +164,9 @@ class Rates:
 
 def headers(verdict: Verdict) -> list[tuple[str, str]]:
     """As draft-ietf-httpapi-ratelimit-headers has them."""
-    return [
-        ("RateLimit-Policy", f'"default";q={verdict.quota};w={verdict.window}'),
-        ("RateLimit", f'"default";r={verdict.remaining};t={verdict.reset}'),
-    ]
+    return [_policy(verdict.quota, verdict.window), ("RateLimit", f'"default";r={verdict.remaining};t={verdict.reset}')]
+
+
+@lru_cache(1000)
+def _policy(quota: int, window: int) -> tuple[str, str]:
+    return "RateLimit-Policy", f'"default";q={quota};w={window}'

@@ -1,25 +1,21 @@
 """The ledger on an event loop: the same scripts, for those who submit and ask in great numbers."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import Any
 
-import redis.asyncio
-from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError
 
 from jobs import replies
-from jobs.connection import Breaker, options
+from jobs.channel import pushes
+from jobs.connection import Breaker
 from jobs.errors import LedgerError
 from jobs.job import Job, Record
 from jobs.ledger import Ledger
 from jobs.line import Line, settle
 from jobs.reading import WHATEVER, Reading
 from jobs.replies import Accepted, Rings
-
-HEARTBEAT = 3.0  # seconds; a channel silent for twice as long is cut and made anew
 
 
 class AsyncLedger:
@@ -30,8 +26,6 @@ class AsyncLedger:
         self._ledger = ledger
         self._breaker = Breaker(settings.redis_connections, settings.redis_timeout)
         self._line = Line(settings.redis_url, settings.redis_timeout)
-        retry = redis.asyncio.retry.Retry(NoBackoff(), 0)
-        self._pushes = redis.asyncio.Redis.from_url(settings.redis_url, retry=retry, **options(settings))
 
     async def add(self, jobs: Sequence[Job]) -> tuple[list[Accepted | LedgerError], Rings]:
         """As Ledger.add."""
@@ -58,30 +52,14 @@ class AsyncLedger:
         async for data in self.pushes(self._ledger.finals_channel):
             yield [] if data is None else list(replies.pushed(data))
 
-    async def pushes(self, name: str) -> AsyncIterator[bytes | None]:
-        """What comes over a channel. First None, once it is listened to. Raises redis.ConnectionError, redis.TimeoutError or
-        OSError when the channel is cut."""
-        async with self._pushes.pubsub() as channel:
-            await channel.subscribe(name)
-            heard = time.monotonic()
-            while True:
-                message = await channel.get_message(timeout=HEARTBEAT)
-                if message is not None:
-                    heard = time.monotonic()
-                elif time.monotonic() - heard > 2 * HEARTBEAT:
-                    raise redis.ConnectionError("no answer to a ping")
-                else:
-                    await channel.ping()
-                    continue
-                if message["type"] == "subscribe":
-                    yield None
-                elif message["type"] == "message":
-                    yield message["data"]
+    def pushes(self, name: str) -> AsyncIterator[bytes | None]:
+        """As channel.pushes."""
+        settings = self._ledger.settings
+        return pushes(settings.redis_url, settings.redis_timeout, name)
 
     async def close(self) -> None:
         self._line.close()
         await asyncio.sleep(0)  # in which its socket is closed
-        await self._pushes.aclose()
 
     async def _run(self, name: str, arguments: list[Any]) -> Any:
         script, prefix = self._ledger.script(name), self._ledger.prefix

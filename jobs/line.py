@@ -21,11 +21,13 @@ TICK = 0.1  # seconds between looks at the oldest command
 
 
 class Line(asyncio.Protocol):
-    """``patience``: seconds for one reply. One that is late cuts the connection; the next command makes it anew."""
+    """``patience``: seconds for one reply. One that is late cuts the connection; the next command makes it anew. ``heard`` gets
+    what is published on channels that were subscribed to, and the error that ends it."""
 
-    def __init__(self, url: str, patience: float) -> None:
+    def __init__(self, url: str, patience: float, heard: Callable[[bytes | Exception], None] | None = None) -> None:
         self._options: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
         self._patience = patience
+        self._heard = heard
         self._transport: asyncio.Transport | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._reader = hiredis.Reader()
@@ -109,6 +111,8 @@ class Line(asyncio.Protocol):
         self._unsent.clear()
         for who in told:
             who(error)
+        if self._heard:
+            self._heard(error)
 
     # Called by the event loop
 
@@ -116,6 +120,9 @@ class Line(asyncio.Protocol):
         self._reader.feed(data)
         try:
             while (reply := self._reader.gets()) is not False:
+                if self._heard and isinstance(reply, list) and reply[0] == b"message":
+                    self._heard(reply[2])
+                    continue
                 _, told = self._awaited.popleft()
                 told(_error(reply) if isinstance(reply, hiredis.ReplyError) else reply)
         except hiredis.ProtocolError as error:

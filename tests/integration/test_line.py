@@ -1,8 +1,9 @@
-"""The connection to Redis on an event loop: with a password and a database, cut, silent, and back again."""
+"""Connections to Redis on an event loop: with a password and a database, cut, silent, and back again; and channels."""
 
 import asyncio
+import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import redis
 
+from jobs import channel
 from jobs.line import Line, settle
 from mldeploy.stack import redis_server
 from settings import Settings
@@ -95,3 +97,59 @@ def test_nobody_there_is_a_connection_error(tmp_path: Path) -> None:
                 await ask(Line(url, 1), "PING")
 
     in_loop(talk())
+
+
+async def subscribed(url: str, patience: float = 2) -> AsyncGenerator[bytes | None, None]:
+    """A channel that is listened to."""
+    pushes = channel.pushes(url, patience, "news")
+    assert await anext(pushes) is None
+    return pushes
+
+
+def test_what_is_published_comes_in_order_also_after_a_long_silence(
+    guarded: tuple[str, Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel, "SILENCE", 0.02)
+
+    async def talk() -> None:
+        pushes, other = await subscribed(guarded[0]), Line(guarded[0], 5)
+        waiting = asyncio.ensure_future(anext(pushes))
+        while b"cmdstat_ping:calls=" not in await ask(other, "INFO", "commandstats"):
+            assert not waiting.done()
+        told = [f"{n}".encode() + b"\r\n\x00" * n for n in range(300)]
+        assert await asyncio.gather(*(ask(other, "PUBLISH", "news", each) for each in told)) == [1] * 300
+        await ask(other, "PUBLISH", "gossip", "of others")
+        assert [await waiting, *[await anext(pushes) for _ in told[1:]]] == told
+        other.close()
+        await pushes.aclose()
+
+    in_loop(talk())
+
+
+def test_a_channel_that_is_cut_says_so(guarded: tuple[str, Running]) -> None:
+    async def talk() -> None:
+        pushes, other = await subscribed(guarded[0]), Line(guarded[0], 5)
+        waiting = asyncio.ensure_future(anext(pushes))
+        await ask(other, "CLIENT", "KILL", "TYPE", "pubsub")
+        with pytest.raises(redis.ConnectionError):
+            await waiting
+        other.close()
+
+    in_loop(talk())
+
+
+def test_a_channel_of_a_redis_that_hangs_says_so(guarded: tuple[str, Running], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channel, "SILENCE", 0.05)
+
+    async def talk() -> None:
+        pushes = await subscribed(guarded[0], 0.3)
+        guarded[1].signal_all(signal.SIGSTOP)
+        with pytest.raises(redis.TimeoutError):
+            await anext(pushes)
+
+    in_loop(talk())
+
+
+def test_a_channel_of_nobody_is_a_connection_error(tmp_path: Path) -> None:
+    with pytest.raises(redis.ConnectionError):
+        in_loop(subscribed(f"unix://{tmp_path}/none.sock", 1))

@@ -38,7 +38,10 @@ def test_a_token_finds_its_key() -> None:
     ],
 )
 def test_any_other_token_finds_nothing(token: str) -> None:
-    assert Ring([ALICE]).find(token) is None
+    ring = Ring([ALICE])
+    assert ring.find(token) is None
+    assert ring.find(TOKEN) == ring.find(TOKEN) == ALICE
+    assert ring.find(token) is None
 
 
 def test_an_unknown_id_finds_nothing_whatever_its_secret() -> None:
