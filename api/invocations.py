@@ -13,7 +13,7 @@ from api.exchange import Answer, exchange, service
 from api.given import Given
 from api.operation import Media, operation
 from api.predict import PredictQuery
-from api.rows import Cell, check_rows, from_columns, from_csv, from_lists, from_rows
+from api.rows import check_rows, from_columns, from_csv, from_lists, from_rows
 from api.version import version as own_version
 from models.card import CHAMPION
 from models.checker import escape, fault_of, refuse_duplicates
@@ -21,6 +21,7 @@ from models.faults import Fault, InvalidInput
 from models.options import ColumnName, ModelName, VersionName
 from models.results import Label
 from models.schema import Schema
+from models.unpacked import Cell
 
 blueprint = Blueprint("invocations", __name__)
 

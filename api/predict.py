@@ -6,12 +6,14 @@ from typing import Literal, TypeVar
 import msgspec
 from flask import Blueprint
 
-from api.body import json_body, query_of
+from api.body import json_body, mimetype, query_of
 from api.exchange import Answer, aside, exchange, service
 from api.given import Given
 from api.ids import common_id, new_id
 from api.operation import operation
+from api.rows import from_csv, from_ndjson, from_unpacked
 from api.submit import submit
+from api.table import FILES, FORMATS
 from api.terms import SubmitQuery, terms_of
 from jobs.answer import JobAnswer
 from jobs.errors import AfterFailed, LedgerUnavailable, Moved
@@ -28,6 +30,7 @@ T = TypeVar("T")
 blueprint = Blueprint("predict", __name__)
 
 MOST_PROBABILITIES = 1_000_000  # rows by classes in one answer
+ALSO = ", or a file as text/csv, application/x-ndjson or application/vnd.apache.parquet"
 LARGE = 50_000  # bytes; a larger body is read aside
 MOVES = 5  # of an alias, while one request is answered
 RESERVATIONS = 3  # tries; each failed training costs one
@@ -48,16 +51,32 @@ predict_query = query_of(PredictQuery)
 @blueprint.post("/predict")
 @operation(
     "predict",
-    "Predict one measurement or many",
+    "Predict one measurement, many, or a file of them",
     query=(PredictQuery,),
-    takes=(Measurements,),
+    takes=(Measurements, *FILES),
     submits=True,
     answers={200: JobAnswer, 202: JobAnswer},
-    problems=("unknown-model", "unknown-version", "too-many-rows", "too-many-models"),
+    problems=("unknown-model", "unknown-version", "too-many-rows", "too-many-models", "bad-table"),
 )
 async def predict() -> Answer:
-    asked, given = predict_query(), Given(json_body())
-    return await with_version(asked, lambda _: given, lambda jobs: submit(*jobs), terms_of(asked))
+    """A file has a column for each feature; it is answered in the order of its rows."""
+    asked, given_for = predict_query(), await _sent()
+    return await with_version(asked, given_for, lambda jobs: submit(*jobs), terms_of(asked))
+
+
+async def _sent() -> Callable[[Schema], Given]:
+    """JSON or a file as the measurements that a schema checks."""
+    here, format_ = exchange(), FORMATS.get(mimetype())
+    if format_ is None:
+        given = Given(json_body(also=ALSO))
+        return lambda _: given
+    most = here.service.settings.max_rows
+    if format_ == "csv":
+        return lambda schema: from_csv(here.body, schema, most)
+    if format_ == "ndjson":
+        return lambda _: from_ndjson(here.body)
+    columns = await here.service.unpacking.columns(here.body, most)
+    return lambda schema: from_unpacked(columns, schema)
 
 
 Jobs = tuple[Job, ...]
@@ -98,7 +117,8 @@ async def _check(schema: Schema, given_for: Callable[[Schema], Given], asked: Pr
     def check() -> Measurements:
         return given_for(schema).check(schema, most, drop)
 
-    return check() if len(exchange().body) < LARGE else await aside(check)
+    small = len(exchange().body) < LARGE and FORMATS.get(mimetype()) != "parquet"
+    return check() if small else await aside(check)
 
 
 def _check_probabilities(card: Card, asked: PredictQuery) -> None:

@@ -11,6 +11,7 @@ from access.rates import RatesUnavailable
 from api.dialects import error_members
 from api.exchange import Answer, exchange
 from api.swaps import TooManyMoves
+from api.unpacking import BadParquet, TooManyFiles
 from jobs.errors import AfterFailed, KeyReused, LaneFull, LedgerFull, LedgerUnavailable, Moved
 from jobs.failures import TYPE
 from models.datasets import UnknownDataset
@@ -85,6 +86,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
 CODES: dict[type[Exception], str] = {
     MalformedInput: "malformed-input",
     InvalidInput: "invalid-input",
+    BadParquet: "bad-table",
     TooManyRows: "too-many-rows",
     UnknownModel: "unknown-model",
     UnknownVersion: "unknown-version",
@@ -96,6 +98,7 @@ CODES: dict[type[Exception], str] = {
     TooManyMoves: "too-many-moves",
     TooManyModels: "too-many-models",
     TooManyUploads: "too-many-uploads",
+    TooManyFiles: "too-many-uploads",
     SlowBody: "slow-body",
     LaneFull: "lane-full",
     LedgerUnavailable: "unavailable",

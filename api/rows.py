@@ -16,8 +16,7 @@ from models.checker import fault_of
 from models.faults import Fault, InvalidInput, TooManyRows, listed
 from models.feature import NUMBERS, Feature
 from models.schema import Schema
-
-Cell = bool | float | str | None
+from models.unpacked import Cell
 
 MISSING = frozenset(
     {
@@ -25,7 +24,11 @@ MISSING = frozenset(
         *("<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
     }
 )  # where a training sees no value either: pandas' list
+MOST_NAMED = 50_000_000  # characters
 BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
+
+
+_lines_of_json = msgspec.json.Decoder(msgspec.Raw)
 
 
 def from_rows(names: Sequence[str], rows: Iterable[Sequence[Cell]], at: str) -> Given:
@@ -34,8 +37,12 @@ def from_rows(names: Sequence[str], rows: Iterable[Sequence[Cell]], at: str) -> 
 
 
 def measurements(names: Sequence[str], rows: Iterable[Sequence[Cell]], at: str) -> bytes:
-    """Raises InvalidInput if one has not a value per name."""
-    return msgspec.json.encode([_measurement(names, row, f"{at}/{place}") for place, row in enumerate(rows)])
+    """Raises InvalidInput if one has not a value per name, or TooManyRows if the names would take too much when each row has
+    them."""
+    found = [_measurement(names, row, f"{at}/{place}") for place, row in enumerate(rows)]
+    if len(found) * sum(map(len, names)) > MOST_NAMED:
+        raise TooManyRows(f"{len(found)} measurements of so many or so long columns in one request are too many: send fewer")
+    return msgspec.json.encode(found)
 
 
 def from_columns(columns: dict[str, list[Cell]], places: Mapping[str, str], at: str) -> Given:
@@ -66,6 +73,24 @@ def from_csv(body: bytes, schema: Schema, most: int) -> Given:
     rows = _lines(text, len(names), most)
     read = [[read(cell) for read, cell in zip(readers, row, strict=True)] for row in rows]
     return Given(measurements(names, read, ""))
+
+
+def from_ndjson(body: bytes) -> Given:
+    """One measurement a line. Raises Refusal."""
+    try:
+        lines = _lines_of_json.decode_lines(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Refusal("bad-table", f"the NDJSON cannot be read (one object a line): {error}") from None
+    if not lines:
+        raise Refusal("bad-table", "the body is empty: send a line for each measurement")
+    return Given(msgspec.json.encode(lines))
+
+
+def from_unpacked(columns: Mapping[str, list[Cell]], schema: Schema) -> Given:
+    """Of a Parquet file, in which a word may be a number, and true a 1: as they would be trained on."""
+    features = {feature.name: feature for feature in schema.features}
+    read = [[_fitting(cell, features.get(name)) for cell in column] for name, column in columns.items()]
+    return Given(measurements(list(columns), zip(*read, strict=True), ""))
 
 
 def check_rows(rows: int, most: int) -> None:
@@ -103,6 +128,14 @@ def _reader(feature: Feature | None) -> Callable[[str], Cell]:
     read = _number if feature.type in NUMBERS else _boolean if feature.type == "boolean" else str
     words = MISSING.difference(feature.categories)
     return lambda text: None if text in words else read(text)
+
+
+def _fitting(cell: Cell, feature: Feature | None) -> Cell:
+    if feature is None or cell is None or isinstance(cell, str):
+        return cell
+    if feature.type == "category":
+        return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
+    return bool(cell) if feature.type == "boolean" and cell in (0, 1) else cell
 
 
 def _number(text: str) -> Cell:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from access.keys import Keys
 from access.rates import Rates
 from api.swaps import Swaps
+from api.unpacking import Unpacking
 from jobs.async_ledger import AsyncLedger
 from jobs.bell import Bell, make_celery
 from jobs.committer import Committer
@@ -39,6 +40,7 @@ class Service:
     waiters: Waiters
     threads: ThreadPoolExecutor
     swaps: Swaps
+    unpacking: Unpacking
     keys: Keys
     rates: Rates
     networks: Networks
@@ -65,6 +67,7 @@ def make_service(settings: Settings) -> Service:
     bell = Bell(make_celery(settings))
     on_loop = AsyncLedger(ledger)
     known = ledger.redis, ledger.prefix, ledger.guard
+    threads = ThreadPoolExecutor(settings.api_threads, "aside")
     return Service(
         settings=settings,
         ledger=ledger,
@@ -75,8 +78,9 @@ def make_service(settings: Settings) -> Service:
         on_loop=on_loop,
         committer=Committer(on_loop, bell),
         waiters=Waiters(on_loop, settings.api_waiters, settings.keep),
-        threads=ThreadPoolExecutor(settings.api_threads, "aside"),
+        threads=threads,
         swaps=Swaps(),
+        unpacking=Unpacking(threads),
         keys=Keys(*known),
         rates=Rates(settings.redis_url, ledger.prefix, settings.redis_timeout),
         networks=parse_networks(settings.webhook_networks),

@@ -10,12 +10,13 @@ from msgspec import Meta, Raw, Struct
 
 from api.body import read_json
 from api.given import Given, in_flat, in_rows
-from api.rows import Cell, check_rows, from_columns, measurements
+from api.rows import check_rows, from_columns, measurements
 from models.checker import fault_of
 from models.faults import Fault, InvalidInput, listed
 from models.feature import Feature, FeatureType
 from models.results import Prediction
 from models.schema import Schema
+from models.unpacked import Cell
 
 Datatype = Literal[
     "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "BYTES"

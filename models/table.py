@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from models.feature import LONGEST_NAME, FeatureType
 from models.options import Format
+from models.parquet import INDEX
 
 MOST_COLUMNS = 1001
 AT_ONCE = 10_000  # rows of a Parquet file
@@ -26,7 +27,6 @@ TEXTS = ("string", "large_string", "string_view", "binary", "large_binary")  # A
 MOST_BYTES = 1_000_000_000  # of a Parquet file when it is unpacked
 LONGEST_TEXT = 10_000  # characters of a cell …
 MOST_TEXT = 100_000_000  # … and of a column
-INDEX = re.compile(r"^__index_level_\d+__$")  # pandas' own, in Parquet
 _ISO_DATE = re.compile(r"^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?)?$")
 _lines = msgspec.json.Decoder(dict[str, bool | int | float | str | None])
 

@@ -10,6 +10,7 @@ import click
 from mldeploy.cli.options import submission_options, timeout_option, wait_option, with_client
 from mldeploy.cli.telling import show
 from mldeploy.client import Client
+from mldeploy.client.bodies import CONTENT_TYPES
 
 
 @click.command()
@@ -23,8 +24,11 @@ from mldeploy.client import Client
 @wait_option
 @timeout_option
 def predict(client: Client, measurements: str, wait: bool, timeout: float | None, **options: Any) -> None:
-    """Predict MEASUREMENTS: JSON (an object or an array of them), a file that holds it, or - for standard input."""
-    show(client.predict(_read_json(measurements), **options), wait, timeout)
+    """Predict MEASUREMENTS: JSON (an object or an array of them), a file that holds it or a table (.csv, .parquet, .ndjson), or -
+    for JSON on standard input."""
+    path = Path(measurements)
+    is_table = path.suffix.lower() in CONTENT_TYPES and path.is_file()
+    show(client.predict(path if is_table else _read_json(measurements), **options), wait, timeout)
 
 
 @click.command()

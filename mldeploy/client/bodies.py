@@ -13,7 +13,7 @@ CONTENT_TYPES = {
 }
 
 Row = Mapping[str, Any]
-Rows = Row | Sequence[Row] | Any  # or a data frame, or a row of one
+Rows = Row | Sequence[Row] | Any  # or a data frame, or a row of one, or as a table a path or a CSV's text
 Table = Any  # a path, a CSV's text or bytes, or a data frame
 
 

@@ -3,6 +3,7 @@
 import json
 import uuid
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -45,7 +46,8 @@ class Client:
         idempotency_key: str = "",
         traceparent: str = "",
     ) -> Job:
-        """One measurement (a mapping, or a row of a data frame) or a batch (a sequence of them, or a data frame)."""
+        """One measurement (a mapping, or a row of a data frame), a batch (a sequence of them, or a data frame), or a file of them
+        (a path to CSV, Parquet or NDJSON)."""
         query = {
             "model": model,
             "version": str(version),
@@ -55,6 +57,9 @@ class Client:
             "expires_in": expires_in,
             "webhook": webhook,
         }
+        if isinstance(rows, str | Path):
+            data, content_type = table_body(rows)
+            return self._submit("predict", query, idempotency_key, traceparent, content_type, data=data)
         return self._submit("predict", query, idempotency_key, traceparent, json=measurements(rows))
 
     def train(

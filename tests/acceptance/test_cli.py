@@ -55,6 +55,14 @@ def test_train_and_models(service: Service, tmp_path: Path) -> None:
     assert json.loads(mldeploy("models", "cli-levels", "--url", service.url).stdout)["aliases"] == {"champion": 1}
 
 
+def test_a_file_is_predicted_row_by_row(service: Service, tmp_path: Path) -> None:
+    lines = [json.dumps(FLOWER), json.dumps({**FLOWER, "petal_length": 5.4, "petal_width": 2.3})]
+    for name, text in (("flowers.ndjson", "\n".join(lines)), ("flowers.json", f"[{','.join(lines)}]")):
+        (tmp_path / name).write_text(text)
+        told = json.loads(mldeploy("predict", str(tmp_path / name), "--url", service.url).stdout)
+        assert [each["prediction"] for each in told["result"]["predictions"]] == ["setosa", "virginica"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

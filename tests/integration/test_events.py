@@ -134,7 +134,7 @@ def test_a_deadline_ends_the_stream_too(waiting: Caller) -> None:
 
 
 def test_a_training_tells_how_far_it_is_and_that_it_was_canceled(anybody: Caller) -> None:
-    job = anybody.post("/train", json={"search": 60, "promote": "never"}).json()
+    job = anybody.post("/train", json={"estimator": "RandomForestClassifier", "search": 60, "promote": "never"}).json()
     seen: list[Told] = []
     for told in events(follow(anybody.url + job["result_url"])):
         seen.append(told)

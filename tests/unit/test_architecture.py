@@ -26,7 +26,7 @@ MAY_IMPORT = {
 HEAVY = {
     f"models.{name}"
     for name in (
-        "artifact bringing dataset doubts estimators judge predictor refit removal rows search split table train".split()  # noqa: SIM905
+        "artifact bringing dataset doubts estimators judge parquet predictor refit removal rows search split table train".split()  # noqa: SIM905
     )
 }
 HEAVY_LIBRARIES = {"sklearn", "pandas", "numpy", "scipy", "joblib", "pyarrow"}
