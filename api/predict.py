@@ -31,7 +31,7 @@ blueprint = Blueprint("predict", __name__)
 
 MOST_PROBABILITIES = 1_000_000  # rows by classes in one answer
 ALSO = ", or a file as text/csv, application/x-ndjson or application/vnd.apache.parquet"
-LARGE = 50_000  # bytes; a larger body is read aside
+LARGE = 50_000  # bytes; a larger body is read aside, and any file
 MOVES = 5  # of an alias, while one request is answered
 RESERVATIONS = 3  # tries; each failed training costs one
 
@@ -74,8 +74,8 @@ async def _sent() -> Callable[[Schema], Given]:
     if format_ == "csv":
         return lambda schema: from_csv(here.body, schema, most)
     if format_ == "ndjson":
-        return lambda _: from_ndjson(here.body)
-    columns = await here.service.unpacking.columns(here.body, most)
+        return lambda _: from_ndjson(here.body, most)
+    columns = await here.service.unpacking.columns(here.body, most, here.caller)
     return lambda schema: from_unpacked(columns, schema)
 
 
@@ -117,7 +117,7 @@ async def _check(schema: Schema, given_for: Callable[[Schema], Given], asked: Pr
     def check() -> Measurements:
         return given_for(schema).check(schema, most, drop)
 
-    small = len(exchange().body) < LARGE and FORMATS.get(mimetype()) != "parquet"
+    small = len(exchange().body) < LARGE and mimetype() not in FORMATS  # a file may become much larger
     return check() if small else await aside(check)
 
 

@@ -16,7 +16,7 @@ from models.checker import fault_of
 from models.faults import Fault, InvalidInput, TooManyRows, listed
 from models.feature import NUMBERS, Feature
 from models.schema import Schema
-from models.unpacked import Cell
+from models.unpacked import Cell, Exact
 
 MISSING = frozenset(
     {
@@ -25,10 +25,11 @@ MISSING = frozenset(
     }
 )  # where a training sees no value either: pandas' list
 MOST_NAMED = 50_000_000  # characters
+MOST_CELLS = 2_000_000  # of a file
 BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
 
 
-_lines_of_json = msgspec.json.Decoder(msgspec.Raw)
+_any_json = msgspec.json.Decoder(msgspec.Raw)
 
 
 def from_rows(names: Sequence[str], rows: Iterable[Sequence[Cell]], at: str) -> Given:
@@ -39,9 +40,11 @@ def from_rows(names: Sequence[str], rows: Iterable[Sequence[Cell]], at: str) -> 
 def measurements(names: Sequence[str], rows: Iterable[Sequence[Cell]], at: str) -> bytes:
     """Raises InvalidInput if one has not a value per name, or TooManyRows if the names would take too much when each row has
     them."""
-    found = [_measurement(names, row, f"{at}/{place}") for place, row in enumerate(rows)]
-    if len(found) * sum(map(len, names)) > MOST_NAMED:
-        raise TooManyRows(f"{len(found)} measurements of so many or so long columns in one request are too many: send fewer")
+    found, width = list[dict[str, Cell]](), sum(map(len, names))
+    for place, row in enumerate(rows):
+        if place * width > MOST_NAMED:
+            raise TooManyRows("too many measurements of so many or so long columns in one request: send fewer")
+        found.append(_measurement(names, row, f"{at}/{place}"))
     return msgspec.json.encode(found)
 
 
@@ -71,26 +74,43 @@ def from_csv(body: bytes, schema: Schema, most: int) -> Given:
     types = {feature.name: feature for feature in schema.features}
     readers = [_reader(types.get(name)) for name in names]
     rows = _lines(text, len(names), most)
-    read = [[read(cell) for read, cell in zip(readers, row, strict=True)] for row in rows]
-    return Given(measurements(names, read, ""))
+    return _of_file(names, schema, ([read(cell) for read, cell in zip(readers, row, strict=True)] for row in rows))
 
 
-def from_ndjson(body: bytes) -> Given:
-    """One measurement a line. Raises Refusal."""
-    try:
-        lines = _lines_of_json.decode_lines(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Refusal("bad-table", f"the NDJSON cannot be read (one object a line): {error}") from None
-    if not lines:
+def from_ndjson(body: bytes, most: int) -> Given:
+    """One measurement a line; an empty line is none. Raises Refusal or TooManyRows."""
+    found: list[msgspec.Raw] = []
+    for number, line in enumerate(io.BytesIO(body), 1):
+        if not line.isspace():
+            check_rows(len(found) + 1, most)
+            found.append(_json_of(line, number))
+    if not found:
         raise Refusal("bad-table", "the body is empty: send a line for each measurement")
-    return Given(msgspec.json.encode(lines))
+    return Given(msgspec.json.encode(found))
 
 
-def from_unpacked(columns: Mapping[str, list[Cell]], schema: Schema) -> Given:
+def from_unpacked(columns: Mapping[str, list[Exact]], schema: Schema) -> Given:
     """Of a Parquet file, in which a word may be a number, and true a 1: as they would be trained on."""
     features = {feature.name: feature for feature in schema.features}
     read = [[_fitting(cell, features.get(name)) for cell in column] for name, column in columns.items()]
-    return Given(measurements(list(columns), zip(*read, strict=True), ""))
+    return _of_file(list(columns), schema, zip(*read, strict=True))
+
+
+def _of_file(names: Sequence[str], schema: Schema, rows: Iterable[Sequence[Exact]]) -> Given:
+    """The first row shows what columns there are that the model does not take; the others are without them."""
+    taken = {*schema.names, *schema.ignored}
+    known = [(name, place) for place, name in enumerate(names) if name in taken]
+    found: list[dict[str, Exact]] = []
+    for row in rows:
+        found.append({name: row[place] for name, place in known} if found else dict(zip(names, row, strict=True)))
+    return Given(msgspec.json.encode(found))
+
+
+def _json_of(line: bytes, number: int) -> msgspec.Raw:
+    try:
+        return _any_json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Refusal("bad-table", f"line {number} of the NDJSON cannot be read (one object a line): {error}") from None
 
 
 def check_rows(rows: int, most: int) -> None:
@@ -116,6 +136,8 @@ def _lines(text: str, width: int, most: int) -> list[list[str]]:
             if line:
                 found.append(line)
                 check_rows(len(found), most)
+            if len(found) * width > MOST_CELLS:
+                raise TooManyRows(f"more than {MOST_CELLS:,} values in one request: send fewer rows")
     except csv.Error as error:
         raise Refusal("bad-table", f"line {lines.line_num} of the CSV cannot be read: {error}") from None
     return found
@@ -130,7 +152,7 @@ def _reader(feature: Feature | None) -> Callable[[str], Cell]:
     return lambda text: None if text in words else read(text)
 
 
-def _fitting(cell: Cell, feature: Feature | None) -> Cell:
+def _fitting(cell: Exact, feature: Feature | None) -> Exact:
     if feature is None or cell is None or isinstance(cell, str):
         return cell
     if feature.type == "category":
@@ -143,7 +165,7 @@ def _number(text: str) -> Cell:
         number = float(text)
     except ValueError:
         return text
-    return number if isfinite(number) and "_" not in text else text
+    return number if isfinite(number) and text.isascii() and "_" not in text else text
 
 
 def _boolean(text: str) -> Cell:

@@ -44,6 +44,8 @@ class Line(asyncio.Protocol):
         self._write(command, told)
 
     def close(self) -> None:
+        if self._connecting:
+            self._connecting.cancel()
         self._hang_up(redis.ConnectionError("closed here"))
 
     def _write(self, command: tuple[Any, ...], told: Told) -> None:
@@ -55,7 +57,7 @@ class Line(asyncio.Protocol):
         try:
             async with asyncio.timeout(self._patience):
                 await self._open()
-        except (OSError, TimeoutError, redis.RedisError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told
             self._hang_up(error if isinstance(error, redis.RedisError) else redis.ConnectionError(f"no connection: {error}"))
         finally:
             self._connecting = None

@@ -3,6 +3,7 @@
 A process of its own, with bounds: a file of a few kilobytes may unpack to gigabytes, and the API is to outlive that.
 """
 
+import os
 import re
 import resource
 import sys
@@ -17,7 +18,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from models.unpacked import Cell, Unpacked
+from models.unpacked import Exact, Unpacked
 
 INDEX = re.compile(r"^__index_level_\d+__$")  # pandas' own
 
@@ -25,7 +26,8 @@ MEMORY = 500_000_000  # bytes, of which Arrow itself takes 100 million
 SECONDS = 5  # of CPU
 AT_ONCE = 1000  # rows
 MOST_CELLS = 2_000_000
-MOST_TEXT = 20_000_000  # characters
+MOST_TEXT = 5_000_000  # characters
+MOST_BYTES = 40_000_000  # of what is told
 
 PLAIN = (pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_date, pa.types.is_null)
 
@@ -44,15 +46,15 @@ class _Unpacked:
     def __init__(self) -> None:
         self._text = 0
 
-    def values(self, column: pa.ChunkedArray) -> list[Cell]:
+    def values(self, column: pa.ChunkedArray) -> list[Exact]:
         if pa.types.is_timestamp(column.type):  # in Python's precision, and in UTC: of other zones it needs a database
             column = column.cast(pa.timestamp("us", column.type.tz and "UTC"), safe=False)
         return [value for chunk in column.chunks for value in self._of(chunk)]
 
-    def _of(self, chunk: pa.Array) -> Iterator[Cell]:
+    def _of(self, chunk: pa.Array) -> Iterator[Exact]:
         if isinstance(chunk, pa.DictionaryArray):
             words = [self._plain(word) for word in chunk.dictionary.to_pylist()]  # each once, however often it comes
-            values: Iterator[Cell] = (None if place is None else words[place] for place in chunk.indices.to_pylist())
+            values: Iterator[Exact] = (None if place is None else words[place] for place in chunk.indices.to_pylist())
         else:
             values = map(self._plain, chunk.to_pylist())
         for value in values:
@@ -62,24 +64,21 @@ class _Unpacked:
                     raise TooMuch(f"more than {MOST_TEXT:,} characters of text in one request")
             yield value
 
-    def _plain(self, value: Any) -> Cell:
+    def _plain(self, value: Any) -> Exact:
         """Infinity stays text, which no number is."""
         if isinstance(value, date):
             return value.isoformat()
         if isinstance(value, float | Decimal):
             return str(value) if isinf(value) else float(value)
-        told: Cell = value
+        told: Exact = value
         return told
 
 
-def columns(body: bytes, most_rows: int) -> dict[str, list[Cell]]:
+def columns(body: bytes, most_rows: int) -> dict[str, list[Exact]]:
     """Raises BadParquet or TooMuch."""
     try:
         names = _names(pq.read_schema(BytesIO(body)))
-        texts = [field.name for field in pq.read_schema(BytesIO(body)) if _is_text(field.type)]
-        file = pq.ParquetFile(BytesIO(body), read_dictionary=texts)
-        check_size(file.metadata.num_rows, len(names), most_rows)
-        table = pa.Table.from_batches(list(_batches(file, names, most_rows)), _schema(file, names))
+        table = _table(body, names, most_rows)
         unpacked = _Unpacked()
         return {name: unpacked.values(table.column(name)) for name in names}
     except (pa.ArrowMemoryError, MemoryError):
@@ -88,6 +87,21 @@ def columns(body: bytes, most_rows: int) -> dict[str, list[Cell]]:
         raise
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise BadParquet(f"the Parquet file cannot be read: {error}") from None
+
+
+def _table(body: bytes, names: list[str], most_rows: int) -> pa.Table:
+    texts = [field.name for field in pq.read_schema(BytesIO(body)) if _is_text(field.type)]
+    try:
+        return _read(body, names, most_rows, texts)
+    except OSError:  # of some encodings Arrow makes no dictionaries, and says so by this
+        return _read(body, names, most_rows, [])
+
+
+def _read(body: bytes, names: list[str], most_rows: int, as_dictionaries: list[str]) -> pa.Table:
+    """Of a dictionary's column each text is read once, however often it comes."""
+    file = pq.ParquetFile(BytesIO(body), read_dictionary=as_dictionaries)
+    check_size(file.metadata.num_rows, len(names), most_rows)
+    return pa.Table.from_batches(list(_batches(file, names, most_rows)), _schema(file, names))
 
 
 def check_size(rows: int, width: int, most_rows: int) -> None:
@@ -127,7 +141,7 @@ def _schema(file: pq.ParquetFile, names: Sequence[str]) -> pa.Schema:
 def _batches(file: pq.ParquetFile, names: list[str], most_rows: int) -> Iterator[pa.RecordBatch]:
     """What it says of its own size may be wrong."""
     rows = 0
-    for batch in file.iter_batches(AT_ONCE, columns=names):
+    for batch in file.iter_batches(AT_ONCE, columns=names, use_threads=False):  # their stacks count as memory
         rows += batch.num_rows
         check_size(rows, len(names), most_rows)
         yield batch
@@ -135,14 +149,19 @@ def _batches(file: pq.ParquetFile, names: list[str], most_rows: int) -> Iterator
 
 def main() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 1))  # SIGXCPU comes first, which says why
+    pa.set_io_thread_count(1)
     try:
-        told = Unpacked(columns(sys.stdin.buffer.read(), int(sys.argv[1])))
+        told = msgspec.json.encode(Unpacked(columns(sys.stdin.buffer.read(), int(sys.argv[1]))))
+        if len(told) > MOST_BYTES:
+            raise TooMuch(f"{len(told):,} bytes in one request, when it is unpacked; at most {MOST_BYTES:,}")
     except BadParquet as error:
-        told = Unpacked(bad=str(error))
+        told = msgspec.json.encode(Unpacked(bad=str(error)))
     except TooMuch as error:
-        told = Unpacked(too_many=str(error))
-    sys.stdout.buffer.write(msgspec.json.encode(told))
+        told = msgspec.json.encode(Unpacked(too_many=str(error)))
+    sys.stdout.buffer.write(told)
+    sys.stdout.buffer.flush()
+    os._exit(0)  # Arrow's threads, when they are told to end, abort the process now and then
 
 
 if __name__ == "__main__":

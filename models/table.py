@@ -156,17 +156,24 @@ def _read_parquet(body: bytes, _: Mapping[str, FeatureType]) -> pd.DataFrame:
         if nested:
             raise BadTrainingData(f"column {nested[0]!r} holds lists, objects or the like; it takes plain values")
         texts = [field.name for field in schema if str(field.type) in TEXTS]
-        file = pq.ParquetFile(BytesIO(body), read_dictionary=texts)  # a text that comes a million times is read once
-        about = file.metadata
-        unpacked = sum(about.row_group(place).total_byte_size for place in range(about.num_row_groups))
-        if about.num_rows * about.num_columns > MOST_CELLS or unpacked > MOST_BYTES:
-            raise BadTrainingData(f"the Parquet file has {about.num_rows:,} rows and {unpacked:,} bytes when unpacked: too much")
-        frame: pd.DataFrame = pa.Table.from_batches(list(_batches(file)), file.schema_arrow).to_pandas(ignore_metadata=True)
+        try:
+            frame = _frame(pq.ParquetFile(BytesIO(body), read_dictionary=texts))  # a text that comes a million times is read once
+        except OSError:  # not in all encodings
+            frame = _frame(pq.ParquetFile(BytesIO(body)))
     except (pa.ArrowException, OSError, ValueError) as error:
         if isinstance(error, BadTrainingData):
             raise
         raise BadTrainingData(f"the Parquet file cannot be read: {error}") from None
     return frame[[name for name in frame.columns if not INDEX.match(name)]]
+
+
+def _frame(file: pq.ParquetFile) -> pd.DataFrame:
+    about = file.metadata
+    unpacked = sum(about.row_group(place).total_byte_size for place in range(about.num_row_groups))
+    if about.num_rows * about.num_columns > MOST_CELLS or unpacked > MOST_BYTES:
+        raise BadTrainingData(f"the Parquet file has {about.num_rows:,} rows and {unpacked:,} bytes when unpacked: too much")
+    frame: pd.DataFrame = pa.Table.from_batches(list(_batches(file)), file.schema_arrow).to_pandas(ignore_metadata=True)
+    return frame
 
 
 def _batches(file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:

@@ -3,11 +3,12 @@
 from msgspec import Struct
 
 Cell = bool | float | str | None
+Exact = Cell | int
 
 
 class Unpacked(Struct, frozen=True, omit_defaults=True):
-    """``columns`` by name, unless one of the others says why there are none."""
+    """``columns`` by name, whole numbers as such, unless one of the others says why there are none."""
 
-    columns: dict[str, list[Cell]] = {}
+    columns: dict[str, list[Exact]] = {}
     bad: str = ""
     too_many: str = ""

@@ -1,7 +1,10 @@
 """POST /predict of CSV, NDJSON and Parquet: what the same measurements are as JSON."""
 
+import asyncio
 import io
 import json
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from decimal import Decimal
@@ -14,8 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from api.unpacking import MOST_WAITING
+from api.unpacking import MOST_WAITING, TooManyFiles, Unpacking
 from mldeploy.client import Client
+from models import table
 from tests.integration.dialects import FLOWERS, SOME, SOME_PETS, post, predicted, problem, records, train_models
 from tests.service import Service
 
@@ -86,6 +90,35 @@ def test_a_file_with_words_booleans_dates_and_gaps(service: Service, client: Cli
     assert of_file(service, "/predict?model=pets", body, content_type) == predicted(client, SOME_PETS, "pets")
 
 
+def test_whole_numbers_stay_what_they_are(service: Service, client: Client) -> None:
+    """As categories, which a rounded number would change into one another."""
+    ids = [12345678901234567 + n for n in range(4)]
+    words = [str(each) for each in ids] + ["other"]
+    trained = pd.DataFrame({"id": words * 20, "b": range(100), "y": [f"class {n}" for n in range(5)] * 20})
+    client.train(trained, model="ids", target="y", promote="always").wait(60)
+    asked = pd.DataFrame({"id": ids, "b": [0] * 4})
+    said = predicted(client, [{"id": str(each), "b": 0} for each in ids], "ids")
+    assert of_file(service, "/predict?model=ids", parquet(asked), PARQUET) == said
+    assert of_file(service, "/predict?model=ids", asked.to_csv(index=False), CSV) == said
+    assert len({each["prediction"] for each in said}) == 4
+
+
+def test_parquet_as_other_writers_encode_texts_and_on_a_machine_of_many_cores(
+    service: Service, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded = parquet(PETS, use_dictionary=False, column_encoding={"kind": "DELTA_BYTE_ARRAY", "born": "DELTA_LENGTH_BYTE_ARRAY"})
+    assert of_file(service, "/predict?model=pets", encoded, PARQUET) == predicted(client, SOME_PETS, "pets")
+    assert table.read(encoded, "parquet").frame.shape == PETS.shape
+    monkeypatch.setenv("OMP_NUM_THREADS", "64")  # what Arrow takes for the number of cores
+    wide = pd.DataFrame(np.random.default_rng(5).random((1000, 30)), columns=[str(n) for n in range(30)])
+    command = [sys.executable, "-P", "-m", "models.parquet", "10000"]
+    told = subprocess.run(command, input=parquet(wide), capture_output=True, timeout=60, check=True).stdout
+    assert {name: json.loads(told)["columns"][name] for name in ("0", "29")} == {
+        "0": wide["0"].to_list(),
+        "29": wide["29"].to_list(),
+    }
+
+
 def test_one_row_is_a_batch_of_one(service: Service, client: Client) -> None:
     one = SOME.head(1)
     for body, content_type in ((one.to_csv(index=False), CSV), (ndjson(records(one)), NDJSON), (parquet(one), PARQUET)):
@@ -130,12 +163,33 @@ REFUSED = {
     "a ragged CSV": (CSV, "a,b\n1\n", 422, "bad-table", "line 2 has 1 fields"),
     "a CSV that is not UTF-8": (CSV, b"a,b\n\xff,1\n", 422, "bad-table", "UTF-8"),
     "CSV, rows beyond the bound": (CSV, "a\n" + "1\n" * 10_001, 422, "too-many-rows", "10000"),
-    "a CSV whose names would fill the memory": (CSV, "a" * 100_000 + "\n" + "1\n" * 10_000, 422, "too-many-rows", "send fewer"),
+    "a CSV with a name that would fill the memory in each row": (
+        CSV,
+        "a" * 100_000 + "\n" + "1\n" * 10_000,
+        422,
+        "invalid-input",
+        "unknown field",
+    ),
     "an empty NDJSON": (NDJSON, " \n\n", 422, "bad-table", "empty"),
     "an array as NDJSON": (NDJSON, '[{"a": 1}]', 422, "invalid-input", "expected an object"),
     "two objects with a comma": (NDJSON, '{"a": 1},{"a": 2}', 422, "bad-table", "one object a line"),
     "NDJSON cut short": (NDJSON, '{"a": 1}\n{"a"', 422, "bad-table", "one object a line"),
     "NDJSON, a field twice": (NDJSON, ndjson(records(SOME.head(1)))[:-1] + ', "petal_width": 3}', 422, "invalid-input", "twice"),
+    "NDJSON, two objects on a line": (NDJSON, '{"a": 1}\n{"a": 1} {"a": 2}', 422, "bad-table", "line 2 of the NDJSON"),
+    "CSV, too many cells": (
+        CSV,
+        ",".join(map("c{}".format, range(401))) + ("\n" + "," * 400) * 5000,
+        422,
+        "too-many-rows",
+        "values",
+    ),
+    "Parquet that is long as JSON": (
+        PARQUET,
+        parquet(pa.table({"a": ["\x01" * 400] * 10_000, **{f"c{place}": np.full(10_000, 1 / 3) for place in range(190)}})),
+        422,
+        "too-many-rows",
+        "bytes in one request",
+    ),
     "NDJSON, nested deeply": (NDJSON, "[" * 100_000, 422, "bad-table", "one object a line"),
     "NDJSON, rows beyond the bound": (NDJSON, ndjson(records(SOME.head(1)) * 10_001), 422, "too-many-rows", "10000"),
     "an empty Parquet": (PARQUET, "", 422, "bad-table", "empty"),
@@ -186,6 +240,20 @@ def test_only_so_many_parquet_files_are_read_at_once_and_others_are_served(servi
     assert problem(refused, 503, "too-many-uploads")["detail"].startswith("Too many Parquet files")
     assert refused.headers["Retry-After"]
     assert of_file(service, "/predict", one, PARQUET) == predicted(client, records(SOME))
+
+
+def test_one_key_keeps_the_others_from_nothing() -> None:
+    body = parquet(SOME)
+
+    async def crowd() -> list[Any]:
+        unpacking = Unpacking(pool)
+        asked = [unpacking.columns(body, 100, caller) for caller in ("alice", "alice", "alice", "bob", "bob", "carol")]
+        first = await asyncio.gather(*asked, return_exceptions=True)
+        return [*first, await unpacking.columns(body, 100, "alice")]
+
+    with ThreadPoolExecutor(2) as pool:
+        told = asyncio.run(crowd())
+    assert [type(each) for each in told] == [dict, dict, TooManyFiles, dict, dict, TooManyFiles, dict]
 
 
 def test_the_client_sends_files(service: Service, client: Client, tmp_path: Path) -> None:

@@ -92,7 +92,10 @@ def test_a_large_invocation(service: Service, client: Client) -> None:
     assert answer(service, "/invocations", many.to_csv(index=False), "text/csv") == {"predictions": said}
 
 
+WIDE = {"columns": [f"{n:0200}" for n in range(1000)], "data": [[0] * 1000] * 300}
+
 REFUSED = {
+    "names that would fill the memory": ({"dataframe_split": WIDE}, 422, "too-many-rows", "send fewer"),
     "no JSON": ("{", 400, "malformed-input", "truncated"),
     "an empty body": ("", 400, "malformed-input", "truncated"),
     "an array": ([FLOWER], 422, "invalid-input", "object"),

@@ -92,7 +92,7 @@ def test_a_late_reply_and_a_cut_connection_are_told_and_the_next_command_connect
 
 def test_nobody_there_is_a_connection_error(tmp_path: Path) -> None:
     async def talk() -> None:
-        for url in (f"redis://127.0.0.1:{free_port()}", f"unix://{tmp_path}/none.sock"):
+        for url in (f"redis://127.0.0.1:{free_port()}", f"unix://{tmp_path}/none.sock", f"redis://{'a' * 70}.example"):
             with pytest.raises(redis.ConnectionError):
                 await ask(Line(url, 1), "PING")
 
@@ -153,3 +153,35 @@ def test_a_channel_of_a_redis_that_hangs_says_so(guarded: tuple[str, Running], m
 def test_a_channel_of_nobody_is_a_connection_error(tmp_path: Path) -> None:
     with pytest.raises(redis.ConnectionError):
         in_loop(subscribed(f"unix://{tmp_path}/none.sock", 1))
+
+
+def test_one_who_leaves_while_it_connects_leaves_no_connection(tmp_path: Path) -> None:
+    async def talk() -> None:
+        ends: list[asyncio.Event] = []
+
+        async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            ends.append(asyncio.Event())
+            mine = ends[-1]
+            await reader.read()
+            writer.close()
+            mine.set()
+
+        path = f"{tmp_path}/silent.sock"
+        async with await asyncio.start_unix_server(silent, path):
+            for turns in range(5):
+                waiting = asyncio.ensure_future(anext(channel.pushes(f"unix://{path}", 5, "news")))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                waiting.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await waiting
+            _, last = await asyncio.open_unix_connection(path)  # after which no connection of theirs is still to be seen
+            last.close()
+            await last.wait_closed()
+            async with asyncio.timeout(5):
+                while not ends:
+                    await asyncio.sleep(0)
+                for end in ends:
+                    await end.wait()
+
+    in_loop(talk())
