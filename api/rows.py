@@ -16,7 +16,7 @@ from models.checker import fault_of
 from models.faults import Fault, InvalidInput, TooManyRows, listed
 from models.feature import NUMBERS, Feature
 from models.schema import Schema
-from models.unpacked import Cell, Exact
+from models.unpacked import MOST_CELLS, Cell, Exact
 
 MISSING = frozenset(
     {
@@ -25,9 +25,7 @@ MISSING = frozenset(
     }
 )  # where a training sees no value either: pandas' list
 MOST_NAMED = 50_000_000  # characters
-MOST_CELLS = 2_000_000  # of a file
 BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
-
 
 _any_json = msgspec.json.Decoder(msgspec.Raw)
 

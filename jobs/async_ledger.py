@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from functools import partial
 from typing import Any
 
 from redis.exceptions import NoScriptError
@@ -13,7 +12,7 @@ from jobs.connection import Breaker
 from jobs.errors import LedgerError
 from jobs.job import Job, Record
 from jobs.ledger import Ledger
-from jobs.line import Line, settle
+from jobs.line import Line
 from jobs.reading import WHATEVER, Reading
 from jobs.replies import Accepted, Rings
 
@@ -30,7 +29,7 @@ class AsyncLedger:
     async def add(self, jobs: Sequence[Job]) -> tuple[list[Accepted | LedgerError], Rings]:
         """As Ledger.add."""
         if not self._ledger.knows_time:
-            seconds, micros = await self._breaker.acall(lambda: self._ask("TIME"))
+            seconds, micros = await self._breaker.acall(lambda: self._line.ask("TIME"))
             self._ledger.note_time(int(seconds) * 1000 + int(micros) // 1000)
         return self._ledger.added(await self._run(*self._ledger.add_call(jobs)))
 
@@ -44,7 +43,7 @@ class AsyncLedger:
     async def accepted_before(self, caller: str, key: str) -> tuple[str, str] | None:
         """The id of the job that was accepted under this (hashed) Idempotency-Key, and the fingerprint of its request."""
         name = self._ledger.key_of(caller, key)
-        return replies.known_key(await self._breaker.acall(lambda: self._ask("GET", name)))
+        return replies.known_key(await self._breaker.acall(lambda: self._line.ask("GET", name)))
 
     async def ends(self) -> AsyncIterator[list[tuple[str, Record | None]]]:
         """Jobs as they become final, without a record if that is large. First an empty list: whatever ended before that was
@@ -66,14 +65,8 @@ class AsyncLedger:
 
         async def run() -> Any:
             try:
-                return await self._ask("EVALSHA", script.sha, 1, prefix, *arguments)
+                return await self._line.ask("EVALSHA", script.sha, 1, prefix, *arguments)
             except NoScriptError:
-                return await self._ask("EVAL", script.script, 1, prefix, *arguments)
+                return await self._line.ask("EVAL", script.script, 1, prefix, *arguments)
 
         return await self._breaker.acall(run)
-
-    def _ask(self, *command: Any) -> "asyncio.Future[Any]":
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-        self._line.send(command, partial(settle, answer))
-        return answer

@@ -2,10 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from functools import partial
-from typing import Any
 
-from jobs.line import Line, settle
+from jobs.line import Line
 
 SILENCE = 3.0  # seconds after which to ask whether anybody is there
 
@@ -16,23 +14,17 @@ async def pushes(url: str, patience: float, name: str) -> AsyncGenerator[bytes |
     heard = asyncio.Queue[bytes | Exception]()
     line = Line(url, patience, heard.put_nowait)
     try:
-        await _asked(line, "SUBSCRIBE", name)
+        await line.ask("SUBSCRIBE", name)
         yield None
         while True:
             try:
                 async with asyncio.timeout(SILENCE):
                     data = await heard.get()
             except TimeoutError:
-                await _asked(line, "PING")
+                await line.ask("PING")
                 continue
             if isinstance(data, Exception):
                 raise data
             yield data
     finally:
         line.close()
-
-
-def _asked(line: Line, *command: Any) -> "asyncio.Future[Any]":
-    answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    line.send(command, partial(settle, answer))
-    return answer

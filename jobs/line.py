@@ -43,6 +43,12 @@ class Line(asyncio.Protocol):
             return
         self._write(command, told)
 
+    def ask(self, *command: Any) -> "asyncio.Future[Any]":
+        """The reply; raises what ``told`` gets in its place."""
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.send(command, partial(settle, answer))
+        return answer
+
     def close(self) -> None:
         if self._connecting:
             self._connecting.cancel()

@@ -18,14 +18,13 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from models.unpacked import Exact, Unpacked
+from models.unpacked import MOST_CELLS, Exact, Unpacked
 
 INDEX = re.compile(r"^__index_level_\d+__$")  # pandas' own
 
 MEMORY = 500_000_000  # bytes, of which Arrow itself takes 100 million
 SECONDS = 5  # of CPU
 AT_ONCE = 1000  # rows
-MOST_CELLS = 2_000_000
 MOST_TEXT = 5_000_000  # characters
 MOST_BYTES = 40_000_000  # of what is told
 
@@ -77,8 +76,9 @@ class _Unpacked:
 def columns(body: bytes, most_rows: int) -> dict[str, list[Exact]]:
     """Raises BadParquet or TooMuch."""
     try:
-        names = _names(pq.read_schema(BytesIO(body)))
-        table = _table(body, names, most_rows)
+        schema = pq.read_schema(BytesIO(body))
+        names = _names(schema)
+        table = _table(body, names, [field.name for field in schema if _is_text(field.type)], most_rows)
         unpacked = _Unpacked()
         return {name: unpacked.values(table.column(name)) for name in names}
     except (pa.ArrowMemoryError, MemoryError):
@@ -89,8 +89,7 @@ def columns(body: bytes, most_rows: int) -> dict[str, list[Exact]]:
         raise BadParquet(f"the Parquet file cannot be read: {error}") from None
 
 
-def _table(body: bytes, names: list[str], most_rows: int) -> pa.Table:
-    texts = [field.name for field in pq.read_schema(BytesIO(body)) if _is_text(field.type)]
+def _table(body: bytes, names: list[str], texts: list[str], most_rows: int) -> pa.Table:
     try:
         return _read(body, names, most_rows, texts)
     except OSError:  # of some encodings Arrow makes no dictionaries, and says so by this

@@ -5,6 +5,8 @@ from msgspec import Struct
 Cell = bool | float | str | None
 Exact = Cell | int
 
+MOST_CELLS = 2_000_000  # of a file of any format
+
 
 class Unpacked(Struct, frozen=True, omit_defaults=True):
     """``columns`` by name, whole numbers as such, unless one of the others says why there are none."""

@@ -5,7 +5,6 @@ import signal
 import socket
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 import redis
 
 from jobs import channel
-from jobs.line import Line, settle
+from jobs.line import Line
 from mldeploy.stack import redis_server
 from settings import Settings
 from tests.processes import Running, free_port, until
@@ -40,12 +39,6 @@ def listens(port: int) -> bool:
     return False
 
 
-async def ask(line: Line, *command: Any) -> Any:
-    answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    line.send(command, partial(settle, answer))
-    return await answer
-
-
 def in_loop(coroutine: Any) -> Any:
     return asyncio.run(asyncio.wait_for(coroutine, 20))
 
@@ -53,10 +46,10 @@ def in_loop(coroutine: Any) -> Any:
 def test_password_and_database_come_before_the_first_command(guarded: tuple[str, Running]) -> None:
     async def talk() -> None:
         line = Line(guarded[0], 2)
-        assert await asyncio.gather(*(ask(line, "SET", f"k{n}", n) for n in range(50))) == [b"OK"] * 50
-        assert b"db=3" in await ask(line, "CLIENT", "LIST")
+        assert await asyncio.gather(*(line.ask("SET", f"k{n}", n) for n in range(50))) == [b"OK"] * 50
+        assert b"db=3" in await line.ask("CLIENT", "LIST")
         with pytest.raises(redis.ResponseError, match="wrong"):
-            await ask(line, "SET", "one")
+            await line.ask("SET", "one")
         line.close()
 
     in_loop(talk())
@@ -67,7 +60,7 @@ def test_a_wrong_password_is_an_error_of_each_command(guarded: tuple[str, Runnin
     async def talk() -> None:
         line = Line(guarded[0].replace("pass%20", "pasta"), 2)
         with pytest.raises(redis.RedisError):
-            await ask(line, "PING")
+            await line.ask("PING")
 
     in_loop(talk())
 
@@ -75,15 +68,15 @@ def test_a_wrong_password_is_an_error_of_each_command(guarded: tuple[str, Runnin
 def test_a_late_reply_and_a_cut_connection_are_told_and_the_next_command_connects_anew(guarded: tuple[str, Running]) -> None:
     async def talk() -> None:
         line, other = Line(guarded[0], 0.3), Line(guarded[0], 5)
-        assert await ask(line, "PING") == b"PONG"
+        assert await line.ask("PING") == b"PONG"
         with pytest.raises(redis.TimeoutError):
-            await ask(line, "BLPOP", "nothing", 0)
-        assert await ask(line, "PING") == b"PONG"
-        waits = asyncio.create_task(ask(line, "BLPOP", "nothing", 0))
-        await ask(other, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            await line.ask("BLPOP", "nothing", 0)
+        assert await line.ask("PING") == b"PONG"
+        waits = line.ask("BLPOP", "nothing", 0)
+        await other.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         with pytest.raises(redis.ConnectionError):
             await waits
-        assert await ask(line, "PING") == b"PONG"
+        assert await line.ask("PING") == b"PONG"
         line.close()
         other.close()
 
@@ -94,7 +87,7 @@ def test_nobody_there_is_a_connection_error(tmp_path: Path) -> None:
     async def talk() -> None:
         for url in (f"redis://127.0.0.1:{free_port()}", f"unix://{tmp_path}/none.sock", f"redis://{'a' * 70}.example"):
             with pytest.raises(redis.ConnectionError):
-                await ask(Line(url, 1), "PING")
+                await Line(url, 1).ask("PING")
 
     in_loop(talk())
 
@@ -114,11 +107,11 @@ def test_what_is_published_comes_in_order_also_after_a_long_silence(
     async def talk() -> None:
         pushes, other = await subscribed(guarded[0]), Line(guarded[0], 5)
         waiting = asyncio.ensure_future(anext(pushes))
-        while b"cmdstat_ping:calls=" not in await ask(other, "INFO", "commandstats"):
+        while b"cmdstat_ping:calls=" not in await other.ask("INFO", "commandstats"):
             assert not waiting.done()
         told = [f"{n}".encode() + b"\r\n\x00" * n for n in range(300)]
-        assert await asyncio.gather(*(ask(other, "PUBLISH", "news", each) for each in told)) == [1] * 300
-        await ask(other, "PUBLISH", "gossip", "of others")
+        assert await asyncio.gather(*(other.ask("PUBLISH", "news", each) for each in told)) == [1] * 300
+        await other.ask("PUBLISH", "gossip", "of others")
         assert [await waiting, *[await anext(pushes) for _ in told[1:]]] == told
         other.close()
         await pushes.aclose()
@@ -130,7 +123,7 @@ def test_a_channel_that_is_cut_says_so(guarded: tuple[str, Running]) -> None:
     async def talk() -> None:
         pushes, other = await subscribed(guarded[0]), Line(guarded[0], 5)
         waiting = asyncio.ensure_future(anext(pushes))
-        await ask(other, "CLIENT", "KILL", "TYPE", "pubsub")
+        await other.ask("CLIENT", "KILL", "TYPE", "pubsub")
         with pytest.raises(redis.ConnectionError):
             await waiting
         other.close()
