@@ -18,6 +18,7 @@ Count = Annotated[int, Meta(ge=1, le=1024)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Seconds = Annotated[float, Meta(gt=0, le=604_800)]
 Size = Annotated[int, Meta(ge=1, le=1 << 40)]
+DerivedSize = Annotated[int, Meta(ge=0, le=1 << 40)]  # 0: derived from Redis's maxmemory
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$(?!\n)")]
 
 
@@ -74,12 +75,12 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
 
     lane_jobs: Size = 200_000
     lane_rows: Size = 20_000_000
-    lane_bytes: Size = 512_000_000
+    lane_bytes: DerivedSize = 0
     keep: Seconds = 86_400.0  # finished jobs, by time …
-    keep_bytes: Size = 512_000_000  # … and by size
-    memory_share: Annotated[float, Meta(gt=0, le=1)] = 0.75  # of Redis's maxmemory
+    keep_bytes: DerivedSize = 0  # … and by size
+    memory_share: Annotated[float, Meta(ge=0.1, le=0.75)] = 0.75  # of Redis's maxmemory; the rest is for what is on its way
     disk_reserve: Size = 200_000_000  # below it nothing more is accepted
-    maxmemory: Size = 2_000_000_000  # of the embedded Redis
+    maxmemory: Annotated[int, Meta(ge=32_000_000, le=1 << 40)] = 2_000_000_000  # of the embedded Redis, or one without a limit
 
     estimators: Annotated[str, Meta(max_length=10_000)] = ""  # classes that may be trained too: lightgbm.LGBMClassifier, …
     keep_versions: Annotated[int, Meta(ge=1, le=10_000)] = 10  # of each model, and those that an alias or an open job names

@@ -20,7 +20,7 @@ from models.schema import Schema
 # Of a route that answers so, beside those of every route of its kind.
 PROBLEMS = (
     *("unknown-model", "unknown-version", "invalid-input", "too-many-rows", "too-many-models", "prediction-failed"),
-    *("not-in-time", "too-many-waiting", "lane-full", "full"),
+    *("not-in-time", "too-many-waiting", "lane-full", "full", "job-too-large"),
 )
 
 _predictions = msgspec.json.Decoder(Predictions)

@@ -21,6 +21,7 @@ from models.datasets import DatasetRecord, shown
 from models.faults import Fault, InvalidInput
 from models.feature import FeatureType
 from models.options import AddTask, DatasetName
+from models.results import ADDITION_BYTES
 
 blueprint = Blueprint("datasets", __name__, url_prefix="/datasets")
 
@@ -89,7 +90,8 @@ async def add_rows(name: DatasetName) -> Answer:
     if record is None and not await aside(service().datasets.has_room, place, service().settings.max_models):
         raise Refusal("too-many-datasets", "There are as many data sets as may be.")
     task = msgspec.json.encode(AddTask(place, sent.format))
-    return await submit(Job(await new_id(), Kind.DATASET, place, 0, sent.rows, sent.body, task, terms=terms))
+    size = ADDITION_BYTES
+    return await submit(Job(await new_id(), Kind.DATASET, place, 0, sent.rows, sent.body, task, terms=terms, result_bytes=size))
 
 
 def _list() -> Answer:

@@ -23,6 +23,7 @@ from models.faults import Fault, InvalidInput, TooManyRows
 from models.options import ModelName, PredictOptions, TrainOptions, TrainTask, VersionName
 from models.packaged import packaged_schema
 from models.registry import UnknownModel, UnknownVersion
+from models.results import TRAINING_BYTES, most_bytes
 from models.schema import Measurements, Schema
 
 T = TypeVar("T")
@@ -105,7 +106,7 @@ async def with_version(
         _check_size(measured, card.schema, asked.proba)
         expects = Expectation(*registry.expectation(name, asked.version, card.version))
         try:
-            return await then((await _job(name, card.version, measured, asked.proba, terms, expects=expects),))
+            return await then((await _job(name, card.version, card.schema, measured, asked.proba, terms, expects=expects),))
         except Moved:
             card = await aside(registry.look_up, name, asked.version)
     raise LedgerUnavailable(f"{asked.version} of {name} keeps moving")
@@ -142,8 +143,8 @@ async def _train_first(
     for _ in range(RESERVATIONS):
         reserved = await aside(registry.reserve, name, await common_id())
         options = msgspec.json.encode(TrainTask(TrainOptions(model=name)))
-        training = Job(reserved.job_id, Kind.TRAIN, name, reserved.version, 0, b"", options)
-        job = await _job(name, reserved.version, measured, asked.proba, terms, after=reserved.job_id)
+        training = Job(reserved.job_id, Kind.TRAIN, name, reserved.version, 0, b"", options, result_bytes=TRAINING_BYTES)
+        job = await _job(name, reserved.version, schema, measured, asked.proba, terms, after=reserved.job_id)
         try:
             return await then((training, job))
         except AfterFailed:
@@ -154,15 +155,17 @@ async def _train_first(
 async def _job(
     name: str,
     version: int,
+    schema: Schema,
     measured: Measurements,
     proba: bool,
     terms: Terms,
     after: str = "",
     expects: Expectation = NOTHING,
 ) -> Job:
-    options = msgspec.json.encode(PredictOptions(measured.single, proba))
-    rows = len(measured.rows)
-    return Job(await new_id(), Kind.PREDICT, name, version, rows, measured.pack(), options, after, expects, terms)
+    options, rows = PredictOptions(measured.single, proba), len(measured.rows)
+    size = most_bytes(schema, rows, options)
+    packed = measured.pack(), msgspec.json.encode(options)
+    return Job(await new_id(), Kind.PREDICT, name, version, rows, *packed, after, expects, terms, size)
 
 
 def unknown(name: str, reference: str) -> UnknownModel | UnknownVersion:

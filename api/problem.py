@@ -12,7 +12,7 @@ from api.dialects import error_members
 from api.exchange import Answer, exchange
 from api.swaps import TooManyMoves
 from api.unpacking import BadParquet, TooManyFiles
-from jobs.errors import AfterFailed, KeyReused, LaneFull, LedgerFull, LedgerUnavailable, Moved
+from jobs.errors import AfterFailed, JobTooLarge, KeyReused, LaneFull, LedgerFull, LedgerUnavailable, Moved
 from jobs.failures import TYPE
 from models.datasets import UnknownDataset
 from models.faults import Fault, InvalidInput, MalformedInput, TooManyRows
@@ -49,6 +49,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "slow-body": (408, "The body did not arrive in time"),
     "too-many-rows": (422, "Too many measurements in one request"),
     "body-too-large": (413, "The body is too large"),
+    "job-too-large": (413, "The job is too large for the queue"),
     "unsupported-media-type": (415, "This content type is not taken"),
     "unknown-model": (404, "There is no such model"),
     "unknown-version": (404, "The model has no such version"),
@@ -101,6 +102,7 @@ CODES: dict[type[Exception], str] = {
     TooManyFiles: "too-many-uploads",
     SlowBody: "slow-body",
     LaneFull: "lane-full",
+    JobTooLarge: "job-too-large",
     LedgerUnavailable: "unavailable",
     LedgerFull: "full",
     AfterFailed: "unavailable",

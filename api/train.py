@@ -22,6 +22,7 @@ from models.faults import Fault, InvalidInput, listed
 from models.options import TrainOptions, TrainTask
 from models.packaged import packaged_csv, packaged_schema
 from models.registry import UnknownModel
+from models.results import TRAINING_BYTES
 
 blueprint = Blueprint("train", __name__)
 train_query = queries_of(TrainOptions, SubmitQuery)
@@ -93,7 +94,8 @@ async def _job(options: TrainOptions, sent: Upload | None, terms: Terms) -> Job:
     place = await aside(own.place, options.dataset) if options.dataset else ""
     task = msgspec.json.encode(TrainTask(options, sent.format if sent else None, exchange().caller, place))
     rows, body = (sent.rows, sent.body) if sent else (0, b"")
-    return Job(await new_id(), Kind.TRAIN, options.model, version, rows, body, task, terms=terms)
+    size = TRAINING_BYTES
+    return Job(await new_id(), Kind.TRAIN, options.model, version, rows, body, task, terms=terms, result_bytes=size)
 
 
 def _check_has_rows(options: TrainOptions) -> None:

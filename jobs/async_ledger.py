@@ -1,6 +1,7 @@
 """The ledger on an event loop: the same scripts, for those who submit and ask in great numbers."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from jobs.channel import pushes
 from jobs.connection import Breaker
 from jobs.errors import LedgerError
 from jobs.job import Job, Record
-from jobs.ledger import Ledger
+from jobs.ledger import Ledger, ledger_time
 from jobs.line import Line
 from jobs.reading import WHATEVER, Reading
 from jobs.replies import Accepted, Rings
@@ -29,9 +30,17 @@ class AsyncLedger:
     async def add(self, jobs: Sequence[Job]) -> tuple[list[Accepted | LedgerError], Rings]:
         """As Ledger.add."""
         if not self._ledger.knows_time:
-            seconds, micros = await self._breaker.acall(lambda: self._line.ask("TIME"))
-            self._ledger.note_time(int(seconds) * 1000 + int(micros) // 1000)
-        return self._ledger.added(await self._run(*self._ledger.add_call(jobs)))
+            await self._breaker.acall(self._ask_time)
+        since = time.monotonic()
+        reply = await self._run(*self._ledger.add_call(jobs))
+        if replies.is_late(reply) and time.monotonic() - since < self._ledger.settings.redis_timeout:
+            self._ledger.note_time(reply[0])  # not late: the clock was set meanwhile, and nothing was accepted
+            reply = await self._run(*self._ledger.add_call(jobs))
+        return self._ledger.added(reply)
+
+    async def _ask_time(self) -> None:
+        told = await self._line.ask("TIME")
+        self._ledger.note_time(ledger_time(told, await self._line.ask("HGET", self._ledger.prefix + "clock", "ahead")))
 
     async def get_many(self, job_ids: Sequence[str], room: int = WHATEVER) -> list[Record | None]:
         """As Ledger.get_many."""

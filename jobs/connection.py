@@ -10,6 +10,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from jobs.errors import LedgerFull, LedgerUnavailable, UnsafeRedis
+from jobs.memory import plan_memory
 from settings import Settings
 
 T = TypeVar("T")
@@ -90,9 +91,10 @@ class Breaker:
 
 
 def check_server(client: redis.Redis, settings: Settings) -> None:
-    """Raises UnsafeRedis unless this Redis keeps what it has acknowledged."""
+    """Raises UnsafeRedis unless this Redis keeps what it has acknowledged, and has the memory that the settings want."""
     if client.info("cluster").get("cluster_enabled"):
         raise UnsafeRedis("Redis Cluster is not supported: use one Redis (replicas are fine)")
+    plan_memory(settings, int(client.info("memory").get("maxmemory", 0)))
     if settings.trust_redis:
         return
     wanted = {"maxmemory-policy": "noeviction", "appendonly": "yes", "appendfsync": settings.appendfsync}

@@ -10,7 +10,19 @@ class LedgerUnavailable(LedgerError):
 
 
 class LedgerFull(LedgerError):
-    """Redis is near its memory or disk limit, so nothing more is accepted."""
+    """Redis is near its memory or disk limit, so nothing more is accepted. ``retry_after``: seconds."""
+
+    def __init__(self, detail: str, retry_after: int = 1) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
+class JobTooLarge(LedgerError):
+    """The job with its result could take more of Redis's memory than one job may."""
+
+
+class NoRoom(LedgerError):
+    """Redis has no room for what a job's end was to change; nothing was done."""
 
 
 class LaneFull(LedgerError):

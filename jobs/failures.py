@@ -17,6 +17,7 @@ TITLES = {
     "bad-training-data": "The training set cannot be used",
     "training-failed": "The training failed",
     "adding-failed": "The rows could not be added",
+    "result-too-large": "There is no room for the result",
     "store-failed": "The store did not take or give what it should",
 }
 

@@ -74,8 +74,9 @@ NO_TERMS = Terms()
 
 
 class Job(Struct, frozen=True):
-    """A job as it is submitted. ``payload`` and ``options`` mean nothing to the ledger. Of a data set's job ``model`` is the data
-    set's name, and ``version`` 0."""
+    """A job as it is submitted. ``payload`` and ``options`` mean nothing to the ledger. ``result_bytes``: the most
+    that its result may take, with what else its end changes. Of a data set's job ``model`` is the data set's name and ``version``
+    0."""
 
     id: str
     kind: Kind
@@ -87,6 +88,7 @@ class Job(Struct, frozen=True):
     after: str = ""  # the id of a job that must end first
     expects: Expectation = NOTHING
     terms: Terms = NO_TERMS
+    result_bytes: int = 0
 
     @property
     def lane(self) -> str:

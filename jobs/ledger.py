@@ -8,15 +8,17 @@ import time
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from importlib import resources
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import redis
+from msgspec import Struct
 from redis.commands.core import Script
 
 from jobs import identity, replies
 from jobs.connection import Breaker, connect
-from jobs.errors import EffectConflict, LedgerError, LedgerFull, LedgerUnavailable
+from jobs.errors import EffectConflict, LedgerError, LedgerFull, LedgerUnavailable, NoRoom
 from jobs.job import LANES, Appetite, Claim, ClaimedJob, Effect, Job, Kind, Outcome, Record, Rest
+from jobs.memory import MemoryPlan
 from jobs.reading import WHATEVER, Reading
 from jobs.replies import Accepted, Rings
 from settings import Settings
@@ -30,10 +32,29 @@ SCRIPTS = (
     *("list", "stop", "deliver"),
 )
 
+SHARED = ("clock", "memory", "ledger")  # parts that come before each script
+
 MOST_DELIVERIES = 32  # in one claim
 DIED = b'{"type":"worker-died","detail":"The worker process died each time it worked on this job."}'
 LAPSED = b'{"type":"worker-died","detail":"The worker fell silent again and again while it had this job alone."}'
 TIMED_OUT = b'{"type":"time-limit","detail":"The job ran over its time limit."}'
+
+
+class MemoryLook(Struct, frozen=True):
+    """What the reconciler has seen: bytes that Redis uses, and why nothing is to be accepted (empty if all is well)."""
+
+    plan: MemoryPlan
+    used: int
+    full: str = ""
+
+
+class Reconciled(NamedTuple):
+    """``now``: the ledger's time in ms. ``dead``: owners whose lease ran out. ``ended``: jobs that expired or were forgotten."""
+
+    now: int
+    dead: int
+    ended: int
+    rings: Rings
 
 
 class Ledger:
@@ -73,13 +94,13 @@ class Ledger:
         """Accept jobs; idempotent by id. Redis adds nothing once ``patience`` seconds have passed, by default those after
         which we give up on a reply.
 
-        Per job an Accepted, or a LaneFull, AfterFailed, Moved or KeyReused. Raises LedgerFull.
+        Per job an Accepted, or a LaneFull, LedgerFull, JobTooLarge, AfterFailed, Moved or KeyReused. Raises LedgerFull.
         """
         return self.added(self._run(*self.add_call(jobs, patience)))
 
     def add_call(self, jobs: Sequence[Job], patience: float | None = None) -> Call:
         limits = self.settings
-        head = [self._bell, limits.lane_jobs, limits.lane_rows, limits.lane_bytes]
+        head = [self._bell, limits.lane_jobs, limits.lane_rows, limits.lane_bytes or ""]
         not_after = self._redis_time() + (self._patience if patience is None else int(patience * 1000))
         return "add", [not_after, *head, *(value for job in jobs for value in replies.as_arguments(job))]
 
@@ -129,11 +150,15 @@ class Ledger:
         return self._claimed(self._run(*self._claim_call(owner, token, appetite, bell)))
 
     def finish(self, owner: str, outcomes: Sequence[Outcome], effects: Sequence[Effect] = ()) -> tuple[int, Rings]:
-        """End jobs under their current fence; how many were still ours. Raises EffectConflict, and then nothing is done."""
+        """End jobs under their current fence; how many were still ours. Raises EffectConflict or NoRoom, and then nothing is
+        done."""
         status, ended, rings = self._run(*self._finish_call(owner, outcomes, effects))
         if status == b"conflict":
             raise EffectConflict("changed meanwhile: " + ", ".join(e.field for e in effects))
-        return sum(outcome == b"finished" for outcome in ended), replies.rings(rings)
+        if status == b"no-room":
+            needed = sum(len(effect.value) for effect in effects) + sum(len(outcome.body) for outcome in outcomes)
+            raise NoRoom(f"Redis has no room for the {needed:,} bytes of its result and of what is to be published")
+        return _ended(ended), replies.rings(rings)
 
     def finish_and_claim(
         self, owner: str, outcomes: Sequence[Outcome], token: str, appetite: Appetite
@@ -141,7 +166,7 @@ class Ledger:
         """``finish`` and then ``claim`` in one round trip, and so one sync to disk."""
         calls = [self._finish_call(owner, outcomes, ()), self._claim_call(owner, token, appetite, "")]
         (_, ended, rings), claimed = self._run_all(calls)
-        return sum(outcome == b"finished" for outcome in ended), replies.rings(rings), self._claimed(claimed)
+        return _ended(ended), replies.rings(rings), self._claimed(claimed)
 
     def await_wake(self, owner: str, seconds: float) -> bool:
         """Whether the lingering owner was woken within so many seconds, which must be fewer than ``redis_timeout``."""
@@ -194,7 +219,7 @@ class Ledger:
         """How telling a job's end went (JSON; empty if it was not tried), and after how many seconds to try again, with this
         payload; None: no more. While too many bytes wait the payload is the job's id, as it was at first."""
         again = "" if again_in is None else int(again_in * 1000)
-        most = self.settings.lane_bytes
+        most = self.settings.lane_bytes or ""
         _, rings = self._run("deliver", [owner, delivery.id, delivery.fence, attempt, again, payload, most, self._bell])
         return replies.rings(rings)
 
@@ -206,27 +231,23 @@ class Ledger:
         told: bytes = self._run("retire", [key, version, group, int(force)])
         return told.decode()
 
-    def reconcile(self, outage: float) -> tuple[int, int, Rings]:
-        """What nobody else will do. Returns owners found dead, finished jobs forgotten, and knocks to make."""
+    def reconcile(self, outage: float, expected: int | None = None, look: MemoryLook | None = None) -> Reconciled:
+        """What nobody else will do. ``expected``: the ledger's time in ms by the caller's own clock."""
         s = self.settings
-        head = [self._lease, int(outage * 1000), self._bell, int(s.keep * 1000), s.keep_bytes, s.max_lapses, LAPSED]
-        dead, forgotten, rings = self._run("reconcile", head)
-        return dead, forgotten, replies.rings(rings)
-
-    def mark_full(self, why: str, seconds: float) -> None:
-        self._breaker.call(lambda: self.redis.set(self.prefix + "full", why, px=int(seconds * 1000)))
+        head = [self._lease, int(outage * 1000), self._bell, int(s.keep * 1000), s.keep_bytes or "", s.max_lapses, LAPSED]
+        seen = [look.used, look.plan.room, look.plan.largest, look.full] if look else ["", "", "", ""]
+        now, dead, ended, rings = self._run("reconcile", [*head, "" if expected is None else expected, *seen])
+        return Reconciled(now, dead, ended, replies.rings(rings))
 
     def live_owners(self, kind: str) -> list[str]:
-        now = self._breaker.call(self.redis.time)
-        since = now[0] * 1000 + now[1] // 1000
+        since = self._ask_time()
         owners = self._breaker.call(lambda: self.redis.zrangebyscore(f"{self.prefix}owners:{kind}", since, "+inf"))
         return [owner.decode() for owner in cast("list[bytes]", owners)]
 
     def since_reconciled(self) -> float | None:
         """Seconds since the reconciler last ran; None if it never did."""
-        last = self._breaker.call(lambda: self.redis.get(self.prefix + "reconciled"))
-        seconds, micros = self._breaker.call(self.redis.time)
-        return None if last is None else seconds + micros / 1e6 - int(last) / 1000
+        last = self._breaker.call(lambda: self.redis.hget(self.prefix + "clock", "reconciled"))
+        return None if last is None else max(0.0, (self._ask_time() - int(cast("bytes", last))) / 1000)
 
     def note_unloadable(self, kind: str, group: str, why: str, seconds: float) -> None:
         """Jobs of this group wait for a worker that can load it: told to who asks whether all is well."""
@@ -330,14 +351,35 @@ class Ledger:
             return run()
 
     def _redis_time(self) -> int:
-        """Redis's clock in ms, never ahead of it: reckoned from the last reply that carried it."""
+        """The ledger's clock in ms, never ahead of it: reckoned from the last reply that carried it."""
         if self._clock_offset is None:
-            seconds, micros = self._breaker.call(self.redis.time)
-            self.note_time(seconds * 1000 + micros // 1000)
+            self.note_time(self._ask_time())
         return int(time.monotonic() * 1000 + (self._clock_offset or 0))
+
+    def _ask_time(self) -> int:
+        """The ledger's clock in ms."""
+
+        def ask() -> tuple[tuple[int, int], bytes | None]:
+            pipe = self.redis.pipeline(transaction=False)
+            pipe.time()
+            pipe.hget(self.prefix + "clock", "ahead")
+            told, ahead = pipe.execute()
+            return told, ahead
+
+        return ledger_time(*self._breaker.call(ask))
 
     def note_time(self, redis_ms: int) -> None:
         self._clock_offset = redis_ms - time.monotonic() * 1000
+
+
+def ledger_time(told: tuple[int, int], ahead: bytes | None) -> int:
+    """In ms, of Redis's seconds and microseconds and of how far the ledger is ahead (see lua/clock.lua)."""
+    return int(told[0]) * 1000 + int(told[1]) // 1000 + int(ahead or 0)
+
+
+def _ended(outcomes: Sequence[bytes]) -> int:
+    """Of the outcomes that the script tells: how many jobs have ended with this."""
+    return sum(outcome in (b"finished", b"too-large") for outcome in outcomes)
 
 
 def _source(name: str, settings: Settings) -> str:
@@ -346,7 +388,7 @@ def _source(name: str, settings: Settings) -> str:
     most = ", ".join(f"{kind} = {_most_claimed(kind, settings)}" for kind in LANES)
     folder = resources.files("jobs") / "lua"
     head = f"local LANES, CLAIMED_AT_ONCE = {{{lanes}}}, {{{most}}}\n"
-    return head + (folder / "ledger.lua").read_text() + (folder / f"{name}.lua").read_text()
+    return head + "".join((folder / f"{part}.lua").read_text() for part in (*SHARED, name))
 
 
 def _most_claimed(kind: str, settings: Settings) -> int:

@@ -8,11 +8,13 @@ import logging
 import shutil
 import signal
 import sys
+import time
 
 from jobs.bell import Bell, make_celery
 from jobs.connection import UNREACHABLE, check_server
 from jobs.errors import LedgerFull, LedgerUnavailable, UnsafeRedis
-from jobs.ledger import Ledger
+from jobs.ledger import Ledger, MemoryLook
+from jobs.memory import plan_memory
 from jobs.stopping import Stop
 from logs import log_to_stderr
 from settings import Settings, load
@@ -21,8 +23,8 @@ log = logging.getLogger("mldeploy.reconciler")
 
 PERIOD = 0.5
 OUTAGE = 5.0  # seconds without a round: leases could not be renewed either
-FULL_FOR = 5.0
-FORGOTTEN_AT_ONCE = 500  # by one script; more wait for the next
+AT_ONCE = 500  # jobs that one script expires or forgets; more wait for the next
+REAL_TIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # goes on while the machine sleeps
 
 
 class Reconciler:
@@ -30,32 +32,45 @@ class Reconciler:
         self._settings = settings
         self._ledger = Ledger(settings)
         self._bell = Bell(make_celery(settings))
+        self._time: tuple[int, float] | None = None  # the ledger's in the last round, and our own clock's then
 
     def check(self) -> None:
         check_server(self._ledger.redis, self._settings)
 
     def round(self) -> None:
         """Raises LedgerUnavailable."""
-        dead, forgotten, rings = self._ledger.reconcile(OUTAGE)
-        while forgotten >= FORGOTTEN_AT_ONCE:
-            _, forgotten, _ = self._ledger.reconcile(OUTAGE)
-        if dead:
-            log.warning("%d worker processes were silent for a whole lease; their jobs wait again", dead)
-        self._bell.ring(rings)
-        why = self._why_full()
-        if why:
-            log.warning("nothing more is accepted: %s", why)
-            self._ledger.mark_full(why, FULL_FOR)
+        look = self._look()
+        if look.full:
+            log.warning("nothing more is accepted: %s", look.full)
+        ended = self._reconcile(look)
+        while ended >= AT_ONCE:
+            ended = self._reconcile(None)
 
-    def _why_full(self) -> str | None:
+    def _reconcile(self, look: MemoryLook | None) -> int:
+        """How many jobs it ended or forgot."""
+        done = self._ledger.reconcile(OUTAGE, self._expected(), look)
+        self._time = done.now, time.clock_gettime(REAL_TIME)
+        if done.dead:
+            log.warning("%d worker processes were silent for a whole lease; their jobs wait again", done.dead)
+        self._bell.ring(done.rings)
+        return done.ended
+
+    def _expected(self) -> int | None:
+        """The ledger's time in ms as our own clock has it."""
+        return None if self._time is None else self._time[0] + int(1000 * (time.clock_gettime(REAL_TIME) - self._time[1]))
+
+    def _look(self) -> MemoryLook:
+        """Raises UnsafeRedis if its maxmemory was made too small."""
         memory = self._ledger.guard(lambda: self._ledger.redis.info("memory"))
-        limit = int(memory.get("maxmemory", 0))
-        if limit and int(memory["used_memory"]) > limit * self._settings.memory_share:
-            return f"Redis uses more than {self._settings.memory_share:.0%} of its maxmemory"
+        plan = plan_memory(self._settings, int(memory.get("maxmemory", 0)))
+        on_its_way = int(memory.get("mem_clients_normal", 0))  # what is in their buffers now; the plan has room for it beside
+        return MemoryLook(plan, int(memory["used_memory"]) - on_its_way, self._why_full())
+
+    def _why_full(self) -> str:
         home = self._settings.home_path
         if home.exists() and shutil.disk_usage(home).free < self._settings.disk_reserve:
             return "the disk is nearly full"
-        return None
+        return ""
 
 
 def run(settings: Settings) -> None:

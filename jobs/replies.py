@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from jobs.errors import AfterFailed, KeyReused, LaneFull, LedgerError, Moved
+from jobs.errors import AfterFailed, JobTooLarge, KeyReused, LaneFull, LedgerError, LedgerFull, Moved
 from jobs.job import NO_MORE, NO_TERMS, Claim, ClaimedJob, Job, Kind, More, Record, State, Terms
 
 Rings = list[tuple[str, str]]  # (kind, bell): knocks that the caller has to make
@@ -41,7 +41,7 @@ class Accepted:
 def as_arguments(job: Job) -> tuple[Any, ...]:
     head = (job.id, job.kind.value, job.lane, job.model, job.version, job.rows, job.options, job.after, job.payload)
     terms = _packed_terms(job.terms) if job.terms is not NO_TERMS else b""
-    return (*head, job.expects.key, job.expects.field, job.expects.value, terms)
+    return (*head, job.result_bytes, job.expects.key, job.expects.field, job.expects.value, terms)
 
 
 def _packed_terms(terms: Terms) -> bytes:
@@ -50,14 +50,29 @@ def _packed_terms(terms: Terms) -> bytes:
     return msgspec.msgpack.encode((terms.caller, expires_in, terms.key, terms.fingerprint, terms.host, more))
 
 
-def accepted(status: bytes, created_at: int, state: bytes, job_id: bytes, retry_after: int) -> Accepted | LedgerError:
+def accepted(
+    status: bytes, created_at: int, state: bytes, job_id: bytes, retry_after: int, largest: int = 0
+) -> Accepted | LedgerError:
     if status == b"lane-full":
         return LaneFull("as many jobs wait as may", retry_after)
+    if status == b"full":
+        return LedgerFull("Redis has no room for this job and its result: nothing was accepted, send it again later", retry_after)
+    if status == b"too-large":
+        needed = retry_after
+        return JobTooLarge(
+            f"the job and its result may take {needed:,} bytes, and with Redis's maxmemory one job may take {largest:,}: "
+            "send fewer rows at a time, or raise MLDEPLOY_MAXMEMORY"
+        )
     if status in REFUSALS:
         error, detail = REFUSALS[status]
         return error(detail)
     repeats = job_id.decode() if status == b"repeated" else ""
     return Accepted(created_at, _states[state.decode()], status != b"added", retry_after, repeats)
+
+
+def is_late(reply: Any) -> bool:
+    """Whether ``add`` was run after the time that its caller had given it."""
+    return bool(reply[1] == b"late")
 
 
 def known_key(stored: bytes | None) -> tuple[str, str] | None:

@@ -5,8 +5,13 @@ from msgspec import Struct
 from models.card import Metrics
 from models.feature import Value
 from models.gate import Improvement
+from models.options import PredictOptions
+from models.schema import Schema
 
 Label = str | int | float | bool
+
+TRAINING_BYTES = 300_000  # of the result and the card of a usual training; one that needs more needs the room when it ends
+ADDITION_BYTES = 100_000  # of the result and the record of a data set
 
 
 class Prediction(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -26,6 +31,15 @@ class Predictions(Struct, frozen=True):
     """Of an array of measurements, in its order."""
 
     predictions: list[Prediction]
+
+
+def most_bytes(schema: Schema, rows: int, asked: PredictOptions) -> int:
+    """Of the result of a prediction of so many rows, in JSON."""
+    size = schema.result_size
+    row = len('{"prediction":},') + size.label
+    if asked.proba:
+        row += len('"probabilities":{},') + size.probabilities
+    return rows * row + (len('"input":{},') + size.input if asked.single else len('{"predictions":[]}'))
 
 
 class TrainedModel(Struct, frozen=True):

@@ -1,7 +1,7 @@
 """What a model takes: its features, read from its training data. Checks a request's body before anything is queued."""
 
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -24,6 +24,18 @@ class Measurements(Struct, frozen=True):
 
 def unpack(payload: bytes) -> list[list[float]]:
     return msgspec.msgpack.decode(payload, type=list[list[float]])
+
+
+FLOAT_BYTES = 24  # of the longest float in JSON
+LONGEST_DATE = 40
+
+
+class ResultSize(NamedTuple):
+    """Bytes in JSON at most: of a label, of the probabilities of a row, and of a row as it is given back."""
+
+    label: int
+    probabilities: int
+    input: int
 
 
 class Schema(Struct, frozen=True, dict=True, omit_defaults=True):
@@ -67,5 +79,19 @@ class Schema(Struct, frozen=True, dict=True, omit_defaults=True):
         }
 
     @cached_property
+    def result_size(self) -> ResultSize:
+        labels = [len(msgspec.json.encode(label)) for label in self.classes] if self.task == "classification" else []
+        probabilities = sum(length + FLOAT_BYTES + len('"":,') for length in labels)
+        values = [len(msgspec.json.encode(feature.name)) + _value_bytes(feature) + len(":,") for feature in self.features]
+        return ResultSize(max(labels, default=FLOAT_BYTES), probabilities, sum(values))
+
+    @cached_property
     def _checker(self) -> Checker:
         return Checker(self.features, self.ignored)
+
+
+def _value_bytes(feature: Feature) -> int:
+    """Of a value of the feature in JSON, at most."""
+    if feature.type == "category":
+        return max((len(msgspec.json.encode(category)) for category in feature.categories), default=len("null"))
+    return LONGEST_DATE if feature.type == "date" else FLOAT_BYTES

@@ -12,7 +12,15 @@ READS = ("GET", "HEAD")
 
 OF_CALLERS = ("unauthorized", "foreign-host", "foreign-origin", "rate-limited", "unavailable")
 OF_BODIES = ("malformed-input", "slow-body", "body-too-large", "too-many-uploads")
-OF_SUBMISSIONS = ("bad-idempotency-key", "idempotency-key-reused", "forgotten-job", "lane-full", "full", "invalid-input")
+OF_SUBMISSIONS = (
+    "bad-idempotency-key",
+    "idempotency-key-reused",
+    "forgotten-job",
+    "lane-full",
+    "full",
+    "job-too-large",
+    "invalid-input",
+)
 
 
 def codes_of(operation: Operation, method: str, has_path_parameters: bool) -> list[str]:

@@ -1,20 +1,23 @@
--- add: accept jobs. ARGV: not_after, bell, lane_jobs, lane_rows, lane_bytes, then per job
---   id, kind, lane, model, version, rows, options, after, payload, what must hold for it to be accepted: hash key
+-- add: accept jobs. ARGV: not_after, bell, lane_jobs, lane_rows, lane_bytes ('': as many as there is room for), then per job
+--   id, kind, lane, model, version, rows, options, after, payload, bytes that its result may have at most, what must hold for it to
+--   be accepted: hash key
 --   (without P; '' for nothing), field, value, and its terms: '' or packed {caller, ms until it expires or 0, hash of an
 --   Idempotency-Key, fingerprint of the request, host of its webhook, JSON of what else is known of it}
--- Returns {now, outcomes, rings}; an outcome is {added|exists|repeated|key-reused|lane-full|after-failed|moved, created_at, state,
--- id, seconds after which to ask}.
+-- Returns {clock, outcomes, rings}; an outcome is {added|exists|repeated|key-reused|lane-full|full|too-large|after-failed|moved,
+-- created_at, state, id, seconds after which to ask}; of one that is too large the last are the bytes that it would take at most,
+-- and those that it may.
 local not_after, bell = tonumber(ARGV[1]), tonumber(ARGV[2])
-local bounds = {tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])}
-local PER_JOB = 13
-if now > not_after then return {now, 'late', {}} end
-local full = redis.call('GET', P .. 'full')
-if full then return {now, 'full', {full}} end
+local bounds = {tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]) or memory_now().room}
+local PER_JOB = 14
+if clock > not_after then return {clock, 'late', {}} end
+local full = memory_now().full
+if full then return {clock, 'full', {full}} end
 
 local many = (#ARGV - 5) / PER_JOB
 local place = next_in_sequence(many) - many
 local lanes, expected, opened, listed = {}, {}, {}, {}
 local NO_TERMS, NOTHING = {'', 0, '', '', '', ''}, {}
+local FULL_RETRY = 2  -- s
 
 -- What waits in the lane, those of this script included.
 local function load_of(lane)
@@ -73,10 +76,10 @@ local function add(at)
   local job = job_key(id)
   local known = redis.call('HMGET', job, 'state', 'created_at')
   if known[1] then return {'exists', tonumber(known[2]), known[1], id, 1} end
-  local terms = ARGV[at + 12] == '' and NO_TERMS or cmsgpack.unpack(ARGV[at + 12])
+  local terms = ARGV[at + 13] == '' and NO_TERMS or cmsgpack.unpack(ARGV[at + 13])
   local before = repeated(terms)
   if before then return before end
-  if not holds(ARGV[at + 9], ARGV[at + 10], ARGV[at + 11]) then return {'moved', now, '', id, 1} end
+  if not holds(ARGV[at + 10], ARGV[at + 11], ARGV[at + 12]) then return {'moved', now, '', id, 1} end
 
   local held = false
   if after ~= '' then
@@ -92,13 +95,19 @@ local function add(at)
   if load[1] >= bounds[1] or load[2] + rows > bounds[2] or load[3] + #payload > bounds[3] then
     return {'lane-full', now, '', id, retry_after(lane, math.ceil(load[1] / 20))}
   end
+  local cost = OPEN_OVERHEAD + #payload + #options + #terms[6]
+  local room = math.max(0, tonumber(ARGV[at + 9]) + #terms[6] + RECORD_OVERHEAD - cost) + (terms[5] ~= '' and DELIVERY_OVERHEAD or 0)
+  if cost + room > memory_now().largest then return {'too-large', now, '', id, cost + room, memory_now().largest} end
+  if not make_room(cost + room) then return {'full', now, '', id, FULL_RETRY} end
   lanes[lane] = {load[1] + 1, load[2] + rows, load[3] + #payload}
+  count_memory(cost, room, 0)
 
   place = place + 1
   local group = model .. '/' .. version
   redis.call('HSET', job, 'kind', kind, 'state', 'queued', 'lane', lane, 'group', group,
-    'rows', rows, 'bytes', #payload, 'created_at', now, 'place', place, 'options', options, 'payload', payload,
+    'rows', rows, 'bytes', #payload, 'created_at', now, 'place', place, 'options', options, 'payload', payload, 'cost', cost,
     unpack(terms == NO_TERMS and NOTHING or kept(id, terms)))
+  if room > 0 then redis.call('HSET', job, 'room', room) end
   redis.call('ZADD', lane_key(lane) .. ':waiting:' .. group, place, id)
   count_waiting(lane, 1, rows, #payload)
   local caller = listed[terms[1]] or {}
@@ -119,4 +128,4 @@ local outcomes = {}
 for at = 6, #ARGV, PER_JOB do outcomes[#outcomes + 1] = add(at) end
 for caller, ids in pairs(listed) do in_parts('ZADD', P .. 'jobs:' .. caller, ids) end
 settle()
-return {now, outcomes, bells_to_ring(bell)}
+return {clock, outcomes, bells_to_ring(bell)}

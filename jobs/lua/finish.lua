@@ -2,20 +2,35 @@
 --   hash key (without P), field, expected ('' for none), value, 1 if its first "@now" is to become the time
 -- then per job id, fence, state, body.
 -- Effects happen with the first job's end or not at all; one that does not fit changes nothing.
--- Returns {'done'|'conflict', outcomes, rings}; an outcome is finished, stopped (it was to be canceled, and is), or refused for a
--- stale fence.
+-- Returns {'done'|'conflict'|'no-room', outcomes, rings}; an outcome is finished, too-large (it failed: Redis has no room for its
+-- result), stopped (it was to be canceled, and is), or refused for a stale fence. 'no-room': there is none for the effects, and
+-- nothing was done.
 local owner, bell, effects = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local PER_EFFECT = 5
 local first_job = 4 + effects * PER_EFFECT
-local ours, ids, outcomes, stopped = {}, {}, {}, {}
+local ours, ids, outcomes, stopped, too_large, effect_bytes = {}, {}, {}, {}, {}, 0
+
+-- Whether there is room for what a job's end takes beyond what was reserved for it. One of before there were reservations is let
+-- through.
+local function fits(cost, room, bytes)
+  local beyond = bytes + RECORD_OVERHEAD - (cost or math.huge) - (room or 0)
+  return beyond <= 0 or make_room(beyond)
+end
+
+for at = 4, 3 + effects * PER_EFFECT, PER_EFFECT do effect_bytes = effect_bytes + #ARGV[at + 3] end
 
 for at = first_job, #ARGV, 4 do
-  local job = redis.call('HMGET', job_key(ARGV[at]), 'state', 'worker', 'fence', 'canceling')
+  local job = redis.call('HMGET', job_key(ARGV[at]), 'state', 'worker', 'fence', 'canceling', 'cost', 'room')
   if job[1] == 'running' and job[2] == owner and job[3] == ARGV[at + 1] and not ours[ARGV[at]] then
     ours[ARGV[at]] = at
     ids[#ids + 1] = ARGV[at]
     stopped[ARGV[at]] = job[4]
-    outcomes[#outcomes + 1] = job[4] and 'stopped' or 'finished'
+    local bytes = #ARGV[at + 3] + (at == first_job and effect_bytes or 0)
+    if not job[4] and not fits(job[5], job[6], bytes) then
+      if at == first_job and effects > 0 then return {'no-room', {}, {}} end
+      too_large[ARGV[at]] = true
+    end
+    outcomes[#outcomes + 1] = job[4] and 'stopped' or too_large[ARGV[at]] and 'too-large' or 'finished'
   else
     outcomes[#outcomes + 1] = 'refused'
   end
@@ -36,6 +51,8 @@ for _, id in ipairs(ids) do
   local at = ours[id]
   if stopped[id] then
     finalize(id, 'canceled', 'error', STOPPED)
+  elseif too_large[id] then
+    finalize(id, 'failed', 'error', NO_ROOM)
   else
     finalize(id, ARGV[at + 2], ARGV[at + 2] == 'succeeded' and 'result' or 'error', ARGV[at + 3])
   end

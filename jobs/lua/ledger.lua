@@ -1,7 +1,6 @@
--- The head of every ledger script: the keys, and what the scripts share. LANES and CLAIMED_AT_ONCE, by kind, come before it (see
+-- What the ledger's scripts share. LANES and CLAIMED_AT_ONCE, by kind, come before it, and clock.lua and memory.lua (see
 -- ledger.py).
 --
--- P is "<prefix>:2:", where 2 is the format of keys and records.
 --   P job:<id>                      hash  the record
 --   P lane:<lane>                   hash  jobs, rows, bytes that wait
 --   P lane:<lane>:groups            zset  groups that may be claimed -> turn (lowest next)
@@ -20,7 +19,8 @@
 --   P owner:<owner>                 string  token of the claim in hand
 --   P held:<owner>                  zset  ids in the owner's hands -> order of the claim
 --   P after:<id>                    set   "<lane> <group>" that wait for this job to end
---   P finished                      zset  final ids -> time;  P finished:bytes  their size
+--   P finished                      zset  final ids -> time
+--   P memory                        hash  see memory.lua;  P clock: see clock.lua
 --   P store                         where the trainings keep models and data, for who works on them beside the service
 --   P jobs:<caller>                 zset  every id of that caller -> place, for lists; caller: the id of an API key, or nothing
 --   P key:<caller>:<hash>           string  "<id> <fingerprint>" of an Idempotency-Key, as long as the record
@@ -30,15 +30,11 @@
 --   P speed:<lane>                  string  jobs a second of one owner, lately
 --   P delayed                       zset  deliveries (jobs "wh-<id>" of the lane webhook) that failed -> when to try again
 --   P delayed:bytes                 their payloads together
---   P sequence, P reconciled, P full, P secret, P finals (channel: records that became final)
+--   P sequence, P secret, P finals (channel: records that became final)
 --
--- Time is Redis's, in milliseconds. A job waits in (lane, group), a group being "<model>/<version>".
+-- A job waits in (lane, group), a group being "<model>/<version>".
 
-local P = KEYS[1]
-local clock = redis.call('TIME')
-local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local finals, finished, counts, touched, done = {}, {}, {}, {}, {}
-local RECORD_OVERHEAD = 600
 local MOST_PUSHED = 4000  -- bytes of a result that is pushed to those who wait; a larger one they read
 local AT_ONCE = 500  -- arguments of one command
 local MOST_KNOCKS = 16
@@ -48,7 +44,7 @@ local BULK_RESTS = 19  -- times as long as its last claim took, while others are
 local LATELY = 100  -- … within so many ms
 local LONGEST_BULK = 5000  -- ms, for a claim whose owner does not come back
 local MOST_LOOKED_AT = 20  -- groups
-local MOST_EXPIRED = 500  -- at once; a claim leaves the others where they are
+local MOST_EXPIRED = 500  -- by one script
 local LEARNED = 0.1  -- share of the last work in what is known of a lane's speed
 local LONGEST_RETRY = 60  -- s
 local NOBODY_RETRY = 5  -- s, while nobody is there to do it
@@ -97,7 +93,8 @@ end
 local function wait_for_delivery(id, host)
   local delivery, group, place = 'wh-' .. id, host .. '/0', next_in_sequence()
   redis.call('HSET', job_key(delivery), 'kind', 'webhook', 'state', 'queued', 'lane', 'webhook', 'group', group, 'rows', 1,
-    'bytes', #id, 'created_at', now, 'place', place, 'options', '{}', 'payload', id)
+    'bytes', #id, 'created_at', now, 'place', place, 'options', '{}', 'payload', id, 'cost', DELIVERY_OVERHEAD)
+  count_memory(DELIVERY_OVERHEAD, 0, 0)
   redis.call('ZADD', lane_key('webhook') .. ':waiting:' .. group, place, delivery)
   count_waiting('webhook', 1, 1, #id)
   open_group('webhook', group, place)
@@ -108,10 +105,11 @@ end
 local function finalize(id, state, field, body)
   local job = job_key(id)
   local was = redis.call('HMGET', job, 'kind', 'group', 'rows', 'attempts', 'created_at', 'started_at', 'worker', 'awaited',
-    'caller', 'more', 'expires_at', 'deliver_to', 'lane', 'canceling')
+    'caller', 'more', 'expires_at', 'deliver_to', 'lane', 'canceling', 'cost', 'room')
+  count_memory(0 - (was[15] or 0), 0 - (was[16] or 0), 0)
   if was[1] == 'webhook' then return redis.call('DEL', job) end
   redis.call('HDEL', job, 'payload', 'options', 'lane', 'bytes', 'place', 'fence', 'alone', 'deaths', 'lapses', 'after', 'awaited',
-    'progress', 'deliver_to', 'canceling')
+    'progress', 'deliver_to', 'canceling', 'cost', 'room')
   redis.call('HSET', job, 'state', state, 'finished_at', now, field, body)
   finished[#finished + 1] = id
   if was[11] then redis.call('ZREM', P .. 'deadlines', id) end
@@ -128,7 +126,7 @@ local function finalize(id, state, field, body)
     end
     redis.call('DEL', P .. 'after:' .. id)
   end
-  counts.bytes = (counts.bytes or 0) + #body + #(was[10] or '') + RECORD_OVERHEAD
+  count_memory(0, 0, #body + #(was[10] or '') + RECORD_OVERHEAD)
   if #body > MOST_PUSHED then
     finals[#finals + 1] = {id}
   else
@@ -141,14 +139,12 @@ end
 -- Write what was counted, and push what became final. Every script that changes jobs ends with it.
 local function settle()
   for lane, count in pairs(counts) do
-    if lane == 'bytes' then
-      redis.call('INCRBY', P .. 'finished:bytes', count)
-    else
-      for at, field in ipairs({'jobs', 'rows', 'bytes'}) do
-        if count[at] ~= 0 then redis.call('HINCRBY', lane_key(lane), field, count[at]) end
-      end
+    for at, field in ipairs({'jobs', 'rows', 'bytes'}) do
+      if count[at] ~= 0 then redis.call('HINCRBY', lane_key(lane), field, count[at]) end
     end
   end
+  save_memory_change()
+  keep_clock()
   if #finished > 0 then
     local scored = {}
     for at, id in ipairs(finished) do scored[2 * at - 1], scored[2 * at] = now, id end
@@ -190,9 +186,11 @@ local function position_of(lane, group, place)
   return own and position or position + redis.call('ZCOUNT', lane_key(lane) .. ':waiting:' .. group, '-inf', '(' .. place)
 end
 
--- Those that had not started when their deadline came; each script that may start a job looks first.
-local function expire_due()
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'deadlines', '-inf', now, 'LIMIT', 0, MOST_EXPIRED)) do
+-- Ends the jobs that had not started when their deadline came. Returns how many it looked at.
+local function expire_due(most)
+  if unsure then return 0 end
+  local due = redis.call('ZRANGEBYSCORE', P .. 'deadlines', '-inf', now, 'LIMIT', 0, most)
+  for _, id in ipairs(due) do
     local was = redis.call('HMGET', job_key(id), 'state', 'lane', 'group', 'rows', 'bytes', 'attempts')
     redis.call('ZREM', P .. 'deadlines', id)
     if was[1] == 'queued' and tonumber(was[6] or 0) == 0 then
@@ -200,6 +198,7 @@ local function expire_due()
       finalize(id, 'expired', 'error', EXPIRED)
     end
   end
+  return #due
 end
 
 local function wait_again(id, alone)
@@ -256,9 +255,16 @@ local function is_bulk(kind, lane, group)
     and redis.call('ZCARD', lane_key(lane) .. ':waiting:' .. group) > BULK * CLAIMED_AT_ONCE[kind]
 end
 
--- Whether others than the backlog were asked for lately, and whether it has waited for as long as it is to.
-local function others_asked(kind) return now - (redis.call('GET', P .. 'asked:' .. kind) or 0) <= LATELY end
-local function bulk_rested(kind) return now >= tonumber(redis.call('HGET', P .. 'bulk:' .. kind, 'until') or 0) end
+-- Whether others than the backlog were asked for lately, and whether it has waited for as long as it is to. A time that is yet to
+-- come is of before the clock was set back: it counts as over.
+local function others_asked(kind)
+  local ago = now - (redis.call('GET', P .. 'asked:' .. kind) or 0)
+  return ago >= 0 and ago <= LATELY
+end
+local function bulk_rested(kind)
+  local last = redis.call('HMGET', P .. 'bulk:' .. kind, 'until', 'since')
+  return now >= tonumber(last[1] or 0) or now < tonumber(last[2] or 0)
+end
 
 -- What may be claimed now.
 local function waiting_of(kind)

@@ -3,6 +3,7 @@
 local lease, kind = tonumber(ARGV[1]), ARGV[2]
 local held = 0
 redis.call('ZREM', P .. 'finished', '')  -- the first write; see finalize in ledger.lua
+keep_clock()
 for at = 3, #ARGV do
   redis.call('ZADD', P .. 'owners:' .. kind, now + lease, ARGV[at])
   local hands = redis.call('ZCARD', P .. 'held:' .. ARGV[at])
@@ -10,8 +11,12 @@ for at = 3, #ARGV do
   held = held + hands
 end
 if waiting_of(kind) > 0 and redis.call('ZCOUNT', P .. 'serving:' .. kind, now, '+inf') == 0 then
-  redis.call('SETNX', P .. 'starved:' .. kind, now)
-  return {held, now - redis.call('GET', P .. 'starved:' .. kind)}
+  local since = tonumber(redis.call('GET', P .. 'starved:' .. kind))
+  if not since or since > now then
+    redis.call('SET', P .. 'starved:' .. kind, now)
+    since = now
+  end
+  return {held, now - since}
 end
 redis.call('DEL', P .. 'starved:' .. kind)
 return {held, 0}

@@ -6,7 +6,8 @@ from msgspec.structs import replace
 
 from jobs.errors import LedgerError
 from jobs.job import Appetite, Claim, Job, Kind, Outcome, Record, Rest, State, Terms
-from jobs.ledger import Ledger
+from jobs.ledger import Ledger, MemoryLook
+from jobs.memory import plan_memory
 from jobs.replies import Accepted
 
 LANE = "predict.small"
@@ -69,7 +70,14 @@ def record_of(ledger: Ledger, job_id: str) -> Record:
 
 
 def reconcile(ledger: Ledger, outage: float = 5.0) -> tuple[int, int, list[tuple[str, str]]]:
-    return ledger.reconcile(outage)
+    """Owners found dead, jobs that expired or were forgotten, knocks to make."""
+    done = ledger.reconcile(outage)
+    return done.dead, done.ended, done.rings
+
+
+def accept_nothing(ledger: Ledger, why: str) -> None:
+    """As the reconciler does where the disk is full, for five seconds."""
+    ledger.reconcile(5.0, look=MemoryLook(plan_memory(ledger.settings, 0), 0, why))
 
 
 def expire_lease(ledger: Ledger, owner: str, kind: str = "predict") -> None:

@@ -20,6 +20,9 @@ EXPIRED = b'{"type":"expired","detail":"The job had not started when its deadlin
 
 WHY_FAILED = {"died": DIED, "lapsed": LAPSED, "timed_out": TIMED_OUT}
 INNOCENT = ("released", "left")
+OPEN_OVERHEAD = 1100  # bytes of an open job beside its payload, options and what else is known of it
+DELIVERY_OVERHEAD = 900
+RECORD_OVERHEAD = 600  # of a final one beside its body
 NEWEST = 10**9  # in place of a place that is not known yet
 ENDED = ("succeeded", "failed", "canceled", "expired")
 
@@ -37,6 +40,8 @@ class Known:
     size: int
     terms: Terms = NO_TERMS
     after: str = ""
+    options: int = 0
+    result_bytes: int = 0
     place: int | None = None
     order: int = 0
     state: str = State.QUEUED
@@ -50,16 +55,35 @@ class Known:
     deliveries: list[int] = field(default_factory=list)
     due: bool = False
     old: bool = False
+    delayed_once: bool = False
 
     @property
     def final(self) -> bool:
         return self.state in ENDED
 
     @property
+    def cost(self) -> int:
+        """Bytes of an open job, or a delivery."""
+        if self.kind == Kind.WEBHOOK:
+            return DELIVERY_OVERHEAD + (self.size if self.delayed_once else 0)
+        return OPEN_OVERHEAD + self.size + self.options + self._more
+
+    @property
+    def promised(self) -> int:
+        """Bytes that its end may take beyond that."""
+        if self.kind == Kind.WEBHOOK:
+            return 0
+        beyond = self.result_bytes + self._more + RECORD_OVERHEAD - self.cost
+        return max(0, beyond) + (DELIVERY_OVERHEAD if self.terms.host else 0)
+
+    @property
     def kept(self) -> int:
-        """Bytes of a final record that count, beside what each has."""
-        more = msgspec.json.encode(self.terms.more) if self.terms.more is not NO_MORE else b""
-        return len(self.body) + len(more) + len(",".join(map(str, self.deliveries)))
+        """Bytes of a final record."""
+        return RECORD_OVERHEAD + len(self.body) + self._more + len(",".join(map(str, self.deliveries)))
+
+    @property
+    def _more(self) -> int:
+        return len(msgspec.json.encode(self.terms.more)) if self.terms.more is not NO_MORE else 0
 
 
 def kind_of(name: str) -> str:
@@ -104,11 +128,19 @@ class Model:
         if refusal:
             return refusal, job.id
         known = Known(job.id, job.kind, job.lane, f"{job.model}/{job.version}", job.rows, len(job.payload), terms, job.after)
+        known.options, known.result_bytes = len(job.options), job.result_bytes
         known.order = next(self._order)
         self.jobs[job.id] = known
         if terms.key:
             self.keys[terms.caller, terms.key] = job.id, terms.fingerprint
         return State.QUEUED, job.id
+
+    @property
+    def memory(self) -> dict[str, int]:
+        """Bytes of what is open, of what its ends may take beyond that, and of what is final."""
+        still_open, final = self.of("queued", "running", "delayed"), self.of(*ENDED)
+        promised = sum(known.promised for known in still_open)
+        return {"open": sum(each.cost for each in still_open), "promised": promised, "finished": sum(each.kept for each in final)}
 
     @property
     def deliveries(self) -> int:
@@ -124,7 +156,7 @@ class Model:
             return AfterFailed
         if job.terms.host and self.deliveries >= limits.lane_jobs:
             return LaneFull
-        loads = (1, limits.lane_jobs), (job.rows, limits.lane_rows), (len(job.payload), limits.lane_bytes)
+        loads = (1, limits.lane_jobs), (job.rows, limits.lane_rows), (len(job.payload), limits.lane_bytes or 1 << 40)
         there = len(waiting), sum(known.rows for known in waiting), sum(known.size for known in waiting)
         return LaneFull if any(now + more > most for now, (more, most) in zip(there, loads, strict=True)) else None
 
@@ -248,27 +280,29 @@ class Model:
         if told:
             told.deliveries.append(attempt)
         if again:
-            known.state, known.size, known.alone = "delayed", size, False
+            known.state, known.size, known.alone, known.delayed_once = "delayed", size, False, True
             known.deaths.clear()
         else:
             del self.jobs[delivery]
 
     # Those who look after it
 
-    def expire(self) -> None:
-        for known in sorted(self.of("queued"), key=lambda known: known.id):
-            if known.due and known.attempts == 0:
-                self._end(known, "expired", EXPIRED)
+    def expire(self) -> int:
+        due = [known for known in self.of("queued") if known.due and known.attempts == 0]
+        for known in sorted(due, key=lambda known: known.id):
+            self._end(known, "expired", EXPIRED)
+        return len(due)
 
     def reconcile(self) -> tuple[int, int]:
+        """Owners found dead, and jobs that expired or were forgotten."""
         dead = sorted(self.silent)
         for owner in dead:
             self.take_back(owner, "lapsed")
-        self.expire()
+        expired = self.expire()
         for known in self.of("delayed"):
             if known.due:
                 known.state, known.due = "queued", False
-        return len(dead), self._forget_the_old()
+        return len(dead), expired + self._forget_the_old()
 
     def _forget_the_old(self) -> int:
         old = [known for known in self.jobs.values() if known.old]

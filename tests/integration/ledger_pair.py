@@ -212,8 +212,8 @@ class Pair:
             self._redis.zadd(self.ledger.prefix + key, dict.fromkeys(members, 1), xx=True)
 
     def reconcile(self) -> None:
-        dead, forgotten, _ = self.ledger.reconcile(NEVER)
-        assert (dead, forgotten) == self.model.reconcile()
+        done = self.ledger.reconcile(NEVER)
+        assert (done.dead, done.ended) == self.model.reconcile()
 
     # The end
 

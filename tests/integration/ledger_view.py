@@ -22,8 +22,7 @@ for _, key in ipairs(redis.call('KEYS', '*')) do
 end
 return cmsgpack.pack(found)
 """
-OVERHEAD = 600  # bytes that a final record counts for beside its body
-LEFT = {"sequence", "reconciled", "finished:bytes", "delayed:bytes", "model:m"}  # where nothing is left to do …
+LEFT = {"sequence", "clock", "memory", "delayed:bytes", "model:m"}  # where nothing is left to do …
 LEFT_OF_EACH = ("stopped:", "speed:", "asked:", "bells:", "starved:")  # … worker, lane or kind
 
 _decoder = msgspec.msgpack.Decoder(list[tuple[str, Any]])
@@ -95,7 +94,8 @@ def agree(view: View, model: Model) -> None:
     assert view.pairs("model:m") == model.effects
     final = [known for known in model.jobs.values() if known.final]
     assert set(view.pairs("finished")) == {known.id for known in final}
-    assert int(view.text("finished:bytes") or 0) == sum(known.kept + OVERHEAD for known in final)
+    counted = {field: int(view.pairs("memory").get(field, 0)) for field in ("open", "promised", "finished")}
+    assert counted == model.memory
     assert set(view.pairs("delayed")) == {known.id for known in model.of("delayed")}
     assert int(view.text("delayed:bytes") or 0) == sum(known.size for known in model.of("delayed"))
     dated = {known.id for known in model.of("queued") if known.terms.expires_in and known.attempts == 0}
@@ -161,7 +161,8 @@ def _owners_agree(view: View, model: Model) -> None:
 
 def nothing_is_left(view: View) -> None:
     """Of what was to be done, and of what was to be forgotten."""
-    assert {view.text("finished:bytes"), view.text("delayed:bytes")} <= {None, "0"}
+    assert view.text("delayed:bytes") in (None, "0")
+    assert {view.pairs("memory").get(field, "0") for field in ("open", "promised", "finished")} == {"0"}
     for name in set(view) - LEFT:
         lane = name.startswith("lane:") and set(view.pairs(name).values()) == {"0"}
         assert lane or name.startswith(LEFT_OF_EACH), f"{name} is left"

@@ -10,7 +10,7 @@ from jobs.job import Appetite, Claim, Effect, Expectation, Kind, Outcome, Rest, 
 from jobs.ledger import Ledger
 from jobs.replies import Accepted
 from settings import Settings
-from tests.integration.jobs import LANE, add, added, claim, expire_lease, ids, job, reconcile, state, succeeded
+from tests.integration.jobs import LANE, accept_nothing, add, added, claim, expire_lease, ids, job, reconcile, state, succeeded
 from tests.processes import until
 
 # Adding
@@ -52,7 +52,7 @@ def test_a_full_lane_refuses_jobs_rows_and_bytes(settings: Settings) -> None:
 
 
 def test_nothing_is_accepted_while_memory_or_disk_run_out(ledger: Ledger) -> None:
-    ledger.mark_full("the disk is nearly full", 60)
+    accept_nothing(ledger, "the disk is nearly full")
     with pytest.raises(LedgerFull, match="disk"):
         ledger.add([job(ledger)])
 

@@ -116,7 +116,7 @@ def test_after_an_outage_every_lease_gets_one_full_period(ledger: Ledger) -> Non
     claim(ledger, "w:1")
     reconcile(ledger)
     expire_lease(ledger, "w:1")
-    ledger.redis.decrby(ledger.prefix + "reconciled", 60_000)
+    ledger.redis.hincrby(ledger.prefix + "clock", "reconciled", -60_000)
     assert reconcile(ledger)[0] == 0
     assert state(ledger, one.id) is State.RUNNING
     assert ledger.live_owners("predict") == ["w:1"]
@@ -259,12 +259,12 @@ def test_nothing_is_left_in_redis_but_the_records_once_all_is_done(ledger: Ledge
     names = sorted(key.decode().removeprefix(ledger.prefix).split(":")[0] for key in keys)
     kept = [
         "finished",
-        "finished",
         "job",
         "job",
         "jobs",
         "lane",
         "lane",
+        "memory",
         "owners",
         "owners",
         "secret",

@@ -208,7 +208,7 @@ class Sequence(RuleBasedStateMachine):
         now = self.model.effects.get("alias", "")
         expects = Expectation("model:m", "alias", now if asked.champion else "other") if now and asked.champion < 2 else NOTHING
         job_id = self.ledger.new_id(asked.terms.caller)
-        return Job(job_id, asked.kind, model, version, rows, b"payload", b"{}", after, expects, asked.terms)
+        return Job(job_id, asked.kind, model, version, rows, b"payload", b"{}", after, expects, asked.terms, 1000 * asked.rows)
 
 
 @pytest.fixture(scope="module")

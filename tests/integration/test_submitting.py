@@ -15,6 +15,7 @@ import requests
 from settings import Settings
 from tests.callers import Caller, code
 from tests.commands import nobody_trains
+from tests.integration.jobs import accept_nothing
 from tests.poison import expected, row, without_workers
 from tests.processes import Pieces, until
 from tests.service import Service
@@ -259,11 +260,11 @@ def test_the_key_is_looked_up_before_limits(line: Pieces, waiting: Caller, key: 
     refused = waiting.post(POISON, json=rows)
     assert (refused.status_code, code(refused)) == (429, "lane-full")
     assert int(refused.headers["Retry-After"]) >= 1
-    line.ledger.mark_full("there is no room", 60)
+    accept_nothing(line.ledger, "there is no room")
     full = waiting.post(POISON, json=row(1))
     assert (full.status_code, code(full), "Retry-After" in full.headers) == (503, "full", True)
     again = waiting.post(POISON, json=rows, headers=under(key))
-    line.ledger.redis.delete(f"{line.ledger.prefix}full")
+    line.ledger.redis.delete(f"{line.ledger.prefix}memory")
     assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])
     waiting.delete(first.json()["result_url"])
 
