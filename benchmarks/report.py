@@ -2,7 +2,6 @@
 
 import platform
 import re
-import subprocess
 import sys
 from collections import defaultdict
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ import psutil
 from msgspec import Struct
 
 from benchmarks.measure import Measured
-from mldeploy.stack.redis_server import find_server
+from mldeploy.stack.server_choice import choose_server
 
 DOCS = Path(__file__).parent.parent / "docs"
 PACKAGES = ("scikit-learn", "celery", "flask", "granian", "redis", "hiredis")
@@ -118,12 +117,11 @@ def picture(results: Results, whats: list[str]) -> str:
 def machine() -> str:
     """When, where and with what."""
     size = psutil.virtual_memory().total / 2**30
-    server = subprocess.run([find_server(), "--version"], capture_output=True, text=True, check=True).stdout.split()[2]
     used = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return (
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {psutil.cpu_count()} CPUs ({platform.machine()}), {size:.0f} GiB, "
         f"{platform.system()} {platform.release().split('-')[0]}, Python {platform.python_version()}; "
-        f"{used}, Redis {server.removeprefix('v=')}; the others as their requirements.txt says"
+        f"{used}, {choose_server().version}; the others as their requirements.txt says"
     )
 
 

@@ -21,6 +21,7 @@ import requests
 from jobs.ledger import Ledger
 from mldeploy.client import Client
 from mldeploy.stack import redis_server
+from mldeploy.stack.server_choice import choose_server
 from settings import Settings
 
 HERE = Path(__file__).parent
@@ -75,7 +76,7 @@ class Running:
 
 def _name(process: psutil.Process) -> str:
     words = process.cmdline()
-    for mark in ("redis-server", "gunicorn", "celery"):
+    for mark in ("redis-server", "valkey-server", "gunicorn", "celery"):
         if any(mark in word for word in words):
             return mark
     if "-m" in words:
@@ -199,7 +200,7 @@ def no_training(running: Running) -> Iterator[str]:
 def redis(folder: Path) -> Iterator[str]:
     """A Redis with its default settings, as the tutorials run it. Gives its URL."""
     port = free_port()
-    command = [str(redis_server.find_server()), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    command = [str(choose_server().path), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
     with started([command], port, folder, {}):
         until(lambda: _listens(port), "Redis")
         yield f"redis://127.0.0.1:{port}/0"

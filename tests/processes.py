@@ -18,9 +18,15 @@ from jobs.connection import connect
 from jobs.job import Kind
 from jobs.ledger import Ledger
 from mldeploy.stack import redis_server
+from mldeploy.stack.server_choice import choose_server
 from settings import Settings
 
 ROOT = Path(__file__).parent.parent
+
+
+def server_path() -> Path:
+    """The embedded server; or the one that TESTED_SERVER names, to run tests of the ledger on another."""
+    return Path(os.environ.get("TESTED_SERVER") or choose_server().path)
 
 
 def free_port() -> int:
@@ -103,7 +109,8 @@ class Pieces:
         return f"http://127.0.0.1:{self.settings.port}"
 
     def redis(self) -> Running:
-        running = self._start("redis", redis_server.command(self.settings))
+        _, *options = redis_server.command(self.settings)
+        running = self._start("redis", [str(server_path()), *options])
         until(self.redis_answers, 20, "Redis answers")
         return running
 

@@ -16,7 +16,7 @@ from settings import Settings
 from tests.processes import ROOT, free_port
 
 MARKS = {  # of the command line of each part
-    "redis": "redis-server",
+    "redis": "-server unixsocket:",
     "reconciler": "jobs.reconciler",
     "predict": "worker predict",
     "train": "worker train",

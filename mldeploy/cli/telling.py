@@ -10,7 +10,7 @@ import click
 import requests
 
 from mldeploy.client import Job, JobFailed, Problem
-from mldeploy.stack.redis_server import NoRedis
+from mldeploy.stack.server_choice import NoRedis
 from mldeploy.stack.up import CannotStart
 from mldeploy.waiting import spinner
 from settings import BadSettings

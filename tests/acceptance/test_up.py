@@ -59,6 +59,14 @@ def test_a_second_up_on_the_same_home_or_a_taken_port_is_a_clear_error(up: Servi
     assert Client(up.url).ready()["status"] == "ready"
 
 
+def test_home_that_no_server_here_reads_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "redis").mkdir()
+    (tmp_path / "redis" / "written-by").write_text("Redis 99.0.0\n")
+    refused = run_up(tmp_path, free_port())
+    assert f"Error: {tmp_path / 'redis'} was last written by Redis 99.0.0, which" in refused
+    assert len(refused.splitlines()) == 1
+
+
 def test_a_home_too_deep_for_a_socket_will_do(tmp_path: Path) -> None:
     deep = tmp_path / ("deep" * 20) / ("deeper" * 10)
     service = Service(deep)

