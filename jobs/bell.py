@@ -14,11 +14,17 @@ from settings import Settings
 log = logging.getLogger("mldeploy.bell")
 
 TASK = "serve"
-BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 5, "socket_connect_timeout": 2, "retry_on_timeout": False}
+BROKER_TRANSPORT_OPTIONS = {
+    "socket_timeout": 5,
+    "socket_connect_timeout": 2,
+    "retry_on_timeout": False,
+    "ack_emulation": False,  # a message that is lost costs nothing, so Redis need not note who has it
+}
 
 
 def make_celery(settings: Settings) -> Celery:
-    """A Celery app that speaks to our broker; it publishes without retrying and keeps no results."""
+    """A Celery app that speaks to our broker; it publishes without retrying and keeps no results. Whoever consumes from a Redis
+    writes nothing to it: no bindings (the exchange is the nameless one), no notes of what was delivered, no remote control."""
     app = Celery("mldeploy", broker=settings.broker, set_as_current=False)
     app.conf.update(
         broker_transport_options={**BROKER_TRANSPORT_OPTIONS, "global_keyprefix": f"{settings.key_prefix}:celery:"},
@@ -29,7 +35,9 @@ def make_celery(settings: Settings) -> Celery:
         task_serializer="json",
         accept_content=["json"],
         worker_hijack_root_logger=False,
+        worker_enable_remote_control=False,
     )
+    app.amqp.autoexchange = lambda _: None
     return app
 
 
@@ -48,6 +56,16 @@ class Bell:
             with suppress(queue.Full):
                 self._waiting.put_nowait(rings)
             self._start()
+
+    def waiting(self, kind: str) -> int:
+        """Messages that wait in the broker for workers of this kind; 0 if it does not say."""
+        try:
+            with self._celery.connection_for_write() as connection:
+                queue = self._celery.amqp.queues[kind](connection.default_channel)
+                return int(queue.queue_declare().message_count)
+        except (OperationalError, OSError) as error:
+            log.warning("the broker does not say whether messages wait: %s", error)
+            return 0
 
     def _start(self) -> None:
         """With the first knock, so that a process which forks before has no thread."""

@@ -124,10 +124,10 @@ class Pieces:
             client.close()
 
     def reconciler(self) -> Running:
-        return self._python("reconciler", "jobs.reconciler")
+        return self.python("reconciler", "jobs.reconciler")
 
     def api(self) -> Running:
-        running = self._python("api", "api")
+        running = self.python("api", "api")
         until(self._api_answers, 30, "the API answers")
         return running
 
@@ -148,7 +148,7 @@ class Pieces:
 
     def _start_worker(self, kind: Kind, name: str = "", environment: Mapping[str, str] | None = None) -> Running:
         module = ("worker.webhooks",) if kind is Kind.WEBHOOK else ("worker", kind)
-        return self._python(name or kind, *module, environment=environment)
+        return self.python(name or kind, *module, environment=environment)
 
     def _await_worker(self, running: Running, kind: Kind) -> None:
         until(lambda: self.is_ready(running, kind), 40, f"worker {running.name} is ready")
@@ -160,7 +160,7 @@ class Pieces:
         for running in reversed(self._running):
             running.kill()
 
-    def _python(self, name: str, *module: str, environment: Mapping[str, str] | None = None) -> Running:
+    def python(self, name: str, *module: str, environment: Mapping[str, str] | None = None) -> Running:
         return self._start(name, [sys.executable, "-m", *module], environment)
 
     def _start(self, name: str, command: list[str], environment: Mapping[str, str] | None = None) -> Running:

@@ -16,10 +16,12 @@ from jobs.ledger import Ledger
 from settings import Settings
 from tether import tie_to_parent
 from worker.keeper import Keeper, new_node, owner_of
+from worker.local_wakeups import LocalWakeups
 from worker.process import Doer, Process
 
 DELIVERY = 60.0  # seconds; each of a claim is bounded by itself
 START = 120.0  # seconds that a new process gets; it asks each loaded model once
+LISTENS_ON = repr(True)  # what Celery's parent process sees of what the task returned
 LOST = 0.5  # seconds until the place of a process that died is free for the next knock; what it had is the keeper's to tell
 
 
@@ -57,9 +59,9 @@ def make_worker_app(settings: Settings, kind: Kind, trade: Trade) -> Celery:
         worker_proc_alive_timeout=START,
         worker_lost_wait=LOST,
     )
-    node, draining, parent = new_node(), Flag(), os.getpid()
-    keeper = Keeper(kind, node, Ledger(settings), Bell(app), draining.set)
-    _add_task(app, settings, kind, keeper)
+    node, draining, parent, wakeups = new_node(), Flag(), os.getpid(), LocalWakeups(app)
+    keeper = Keeper(kind, node, Ledger(settings), Bell(app), wakeups, draining.set)
+    _add_task(app, settings, kind, keeper, wakeups)
     trade.prepare()
 
     def make_process() -> Process:
@@ -70,9 +72,10 @@ def make_worker_app(settings: Settings, kind: Kind, trade: Trade) -> Celery:
     return app
 
 
-def _add_task(app: Celery, settings: Settings, kind: Kind, keeper: Keeper) -> None:
+def _add_task(app: Celery, settings: Settings, kind: Kind, keeper: Keeper, wakeups: LocalWakeups) -> None:
     class Knock(Request):  # type: ignore[misc]
-        """A knock that runs over the hard limit is told to the keeper before its process is killed."""
+        """One that runs over the hard limit is told to the keeper before its process is killed. One whose process wants to listen
+        on is followed by another."""
 
         def on_accepted(self, pid: int, time_accepted: float) -> None:
             self.accepted_at = time.monotonic()
@@ -82,17 +85,23 @@ def _add_task(app: Celery, settings: Settings, kind: Kind, keeper: Keeper) -> No
             keeper.timed_out(self.worker_pid, self.accepted_at)
             super().on_timeout(soft, timeout)
 
+        def on_success(self, failed__retval__runtime: tuple[int, str, float], **options: Any) -> None:
+            super().on_success(failed__retval__runtime, **options)
+            if failed__retval__runtime[1] == LISTENS_ON:
+                wakeups.send()
+
     limit = {Kind.TRAIN: settings.train_limit, Kind.WEBHOOK: DELIVERY}.get(kind, settings.predict_limit)
     hard_limit = settings.time_slice + limit + settings.limit_margin
 
     @app.task(name=TASK, Request=Knock, time_limit=hard_limit)  # type: ignore[untyped-decorator]
-    def serve(bell: str) -> None:
-        app.mldeploy_process.serve(bell)
+    def serve(bell: str) -> bool:
+        wants_more: bool = app.mldeploy_process.serve(bell)
+        return wants_more
 
 
 def _listen(app: Celery, keeper: Keeper, make_process: Callable[[], Process], parent: int) -> None:
     def on_ready(sender: Any, **_: Any) -> None:
-        keeper.start(sender.controller.pool)
+        keeper.start(sender)
 
     def on_process_init(**_: Any) -> None:
         tie_to_parent(parent)

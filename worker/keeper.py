@@ -17,11 +17,14 @@ from jobs.errors import LedgerError
 from jobs.job import Kind
 from jobs.ledger import Ledger
 from jobs.replies import Rings
+from worker.local_wakeups import LocalWakeups
 
 log = logging.getLogger("mldeploy.keeper")
 
 TICK = 0.25  # seconds; a dead child's work waits no longer than this
 RENEWALS = 5  # in one lease
+LONGEST_UNRENEWED = 1.0  # seconds between two looks at the ledger
+RESCUED_AFTER = 0.5  # seconds that work waits with nobody at it
 
 
 def new_node() -> str:
@@ -34,11 +37,14 @@ def owner_of(node: str, pid: int) -> str:
 
 
 class Keeper:
-    def __init__(self, kind: str, node: str, ledger: Ledger, bell: Bell, start_draining: Callable[[], None]) -> None:
+    def __init__(
+        self, kind: str, node: str, ledger: Ledger, bell: Bell, wakeups: LocalWakeups, start_draining: Callable[[], None]
+    ) -> None:
         self._kind = kind
         self._node = node
         self._ledger = ledger
         self._bell = bell
+        self._wakeups = wakeups
         self._start_draining = start_draining
         self._pool: Any = None
         self._children: set[int] = set()
@@ -46,22 +52,23 @@ class Keeper:
         self._owed: list[Callable[[], Rings]] = []  # what Redis must still be told
         self._paying = threading.Lock()
         self._next_renewal = 0.0
-        self._last_knock = time.monotonic()
+        self._unheard_since: float | None = None  # since when work has waited that no message told of
         self._last_outage = float("-inf")
         self._drain_until: float | None = None
 
     # Called by Celery's signals, in the main thread
 
-    def start(self, pool: Any) -> None:
+    def start(self, consumer: Any) -> None:
         """Once the consumer is connected and the pool runs; again after each reconnection."""
-        self._last_knock = time.monotonic()
+        self._unheard_since = None
+        self._wakeups.start(consumer)
         if self._pool is None:
-            self._pool = pool
+            self._pool = consumer.controller.pool
             threading.Thread(target=self._keep, name="keeper", daemon=True).start()
 
     def heard(self) -> None:
         """A knock has arrived."""
-        self._last_knock = time.monotonic()
+        self._unheard_since = None
 
     def timed_out(self, pid: int, started: float) -> None:
         """Celery is about to kill a child that ran over its hard limit; ``started`` is on the monotonic clock."""
@@ -117,8 +124,7 @@ class Keeper:
         new, self._children = alive - self._children, alive
         if new:
             self._renew()
-            for _ in new:  # they listen from the start, so that the first job finds them as the thousandth does
-                self._bell.ring(self._ledger.knock(self._kind))
+            self._wakeups.send()  # they listen from the start, so that the first job finds them as the thousandth does
 
     def _stop_canceled(self) -> None:
         """A training looks for nothing while it fits: its process is ended."""
@@ -143,11 +149,22 @@ class Keeper:
         settings = self._ledger.settings
         owners = [owner_of(self._node, pid) for pid in self._children]
         held, starved = self._ledger.renew(self._kind, owners)
-        self._next_renewal = time.monotonic() + settings.lease / RENEWALS
-        unheard = time.monotonic() - self._last_knock
-        if held == 0 and min(starved, unheard) > settings.stall and self._drain_until is None:
-            log.critical("work has waited for %.0f s and no knock arrives: the consumer has stalled, restarting", starved)
-            self._end(1)
+        self._next_renewal = time.monotonic() + min(settings.lease / RENEWALS, LONGEST_UNRENEWED)
+        if self._drain_until is None:
+            self._look_for_a_stall(held, starved)
+
+    def _look_for_a_stall(self, held: int, starved: float) -> None:
+        """Work that waits with nobody at it is begun here, without a message. If none arrives although the broker has some, the
+        consumer has stalled."""
+        now = time.monotonic()
+        if starved > RESCUED_AFTER:
+            self._wakeups.send()
+            self._unheard_since = self._unheard_since or now - starved
+        if held == 0 and self._unheard_since and now - self._unheard_since > self._ledger.settings.stall:
+            if self._bell.waiting(self._kind):
+                log.critical("messages wait in the broker, and none has arrived: the consumer has stalled, restarting")
+                self._end(1)
+            self._unheard_since = None
 
     def _give_up(self) -> None:
         log.warning("work in hand takes longer than the drain: given back")

@@ -7,6 +7,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Protocol, TypeVar
 
 from jobs.bell import Bell
@@ -59,18 +60,19 @@ class Process:
         self._asked = False  # for work, together with the last finish …
         self._next: Claim | Rest | None = None  # … and this is what was given
 
-    def serve(self, bell: str) -> None:
-        """An error of our own ends the process: its parent then gives back whatever it held."""
+    def serve(self, bell: str) -> bool:
+        """Whether it had work lately, and is to listen on. An error of our own ends the process: its parent then gives back
+        whatever it held."""
         try:
-            self._serve(bell)
+            return self._serve(bell)
         except Exception:
             log.exception("an error of our own while serving")
             logging.shutdown()
             os._exit(1)
 
-    def _serve(self, bell: str) -> None:
-        """For a time slice: all that waits, and then what comes. One who had work lately asks to be knocked for again, so that
-        under steady traffic, and for a while after, somebody always lingers."""
+    def _serve(self, bell: str) -> bool:
+        """For a time slice: all that waits, and then what comes. One who had work lately is to listen on, so that under steady
+        traffic, and for a while after, somebody always does."""
         self._over = time.monotonic() + self._ledger.settings.time_slice * random.uniform(SHORTEST_SLICE, 1)  # noqa: S311 - no secret
         self._asked = False  # what was asked for at the end of the slice before has been signed off
         while not self._finished():
@@ -81,8 +83,8 @@ class Process:
                 self._work(claim)
             else:
                 self._linger(claim.seconds if claim else float("inf"))
-        again = time.monotonic() - self._last_work < self._ledger.settings.linger and not self._draining()
-        self._bell.ring(patiently(lambda: self._ledger.sign_off(self._kind, self._owner, again)))
+        self._bell.ring(patiently(lambda: self._ledger.sign_off(self._kind, self._owner)))
+        return time.monotonic() - self._last_work < self._ledger.settings.linger and not self._draining()
 
     def _finished(self) -> bool:
         """With work claimed already, not before that is done."""
@@ -122,13 +124,17 @@ class Process:
         except Unloadable as error:
             log.error("%s: %s; its jobs wait for another worker", claim.group, error)
             self._refused[claim.group] = time.monotonic() + REFUSED_FOR
-            why = str(error)
-            patiently(lambda: self._ledger.note_unloadable(self._kind, claim.group, why, 2 * REFUSED_FOR))
+            self._note_unloadable(claim.group, str(error))
             self._bell.ring(patiently(lambda: self._ledger.release(self._kind, self._owner)))
         except (TimeLimit, MemoryError) as error:
             log.error("%s: %s in a group of %d; each is tried alone", claim.group, type(error).__name__, len(claim.jobs))
             blame = self._ledger.isolate if len(claim.jobs) > 1 else self._ledger.bury
             self._bell.ring(patiently(lambda: blame(self._kind, self._owner)))
+
+    def _note_unloadable(self, group: str, why: str) -> None:
+        """For those who ask whether all is well; where Redis takes no more the log has it."""
+        with suppress(LedgerFull, LedgerUnavailable):
+            self._ledger.note_unloadable(self._kind, group, why, 2 * REFUSED_FOR)
 
     def _finish(self, outcomes: Sequence[Outcome], effects: Sequence[Effect] = ()) -> None:
         """Raises EffectConflict. A finish whose reply was lost is sent again, and then refused as done already. Where nothing

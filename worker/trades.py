@@ -6,6 +6,7 @@ from typing import Any
 
 from jobs.bell import Bell
 from jobs.crew import Crew
+from jobs.errors import LedgerFull
 from jobs.job import Kind
 from jobs.ledger import Ledger
 from models.artifact import Shelf, open_shelf
@@ -59,7 +60,10 @@ class Train:
     def prepare(self) -> None:
         """Tells where the store is, for who works on models and data beside the service."""
         ledger = Ledger(self._settings)
-        ledger.guard(lambda: ledger.redis.set(ledger.prefix + "store", self._settings.store_location))
+        try:
+            ledger.guard(lambda: ledger.redis.set(ledger.prefix + "store", self._settings.store_location))
+        except LedgerFull as error:
+            log.warning("Redis does not take where the store is: %s", error)
 
     def doer(self, owner: str, ledger: Ledger, bell: Bell) -> Learning:
         known = ledger.redis, ledger.prefix, _patient(ledger)

@@ -1,7 +1,6 @@
 """F14 and F20 of the faults to survive: knocks that come too often or not at all, and reconcilers that are killed or are two."""
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -69,7 +68,7 @@ def test_f14_each_knock_comes_three_times_and_four_at_once(assemble: Assemble, c
         until(lambda: len(load.accepted) >= many, 600, "the load is sent")
     took = settle(load, within=20)
     done_once(pieces, announced, load)
-    assert echo.knocks >= 10
+    assert echo.knocks >= 5
     tell.append(f"F14: {echo.knocks} knocks, each three or five times; {len(load.accepted)} jobs, settled after {took:.1f} s")
 
 
@@ -78,7 +77,7 @@ def serving(pieces: Pieces) -> bool:
 
 
 def test_f14_every_knock_is_lost_for_a_while(assemble: Assemble, chaos: bool, tell: Tell, tmp_path: Path) -> None:
-    """Who submits, and the reconciler, knock where nobody listens; then one reconciler that is heard is enough."""
+    """Who submits, and the reconciler, knock where nobody listens: the worker sees by itself that work waits."""
     deaf = Pieces(Settings(), tmp_path / "deaf")
     deaf.redis()
     try:
@@ -86,17 +85,22 @@ def test_f14_every_knock_is_lost_for_a_while(assemble: Assemble, chaos: bool, te
         pieces.settings = pieces.settings.replace(broker_url="")
         announced = Announcements(pieces.ledger)
         load = Load(pieces.url).backlog(1)
-        pieces.worker()  # and as it starts it looks once
-        until(lambda: executed(pieces).total() == 1 and not serving(pieces), 20, "nobody serves any more")
-        with load.backlog(20):
-            time.sleep(10 if chaos else 1.5)  # for so long all are lost
-            assert executed(pieces).total() == 1
-        next(piece for piece in pieces._running if piece.name == "reconciler").kill()
-        pieces.reconciler()
+        pieces.worker()
+        waits = list[float]()
+        for _ in range(30 if chaos else 4):
+            until(lambda: not serving(pieces), 20, "nobody serves any more")
+            before = executed(pieces).total()
+            load.backlog(5)
+            waits.append(until(lambda: executed(pieces).total() >= before + 5, 10, "they are done"))  # noqa: B023
         took = settle(load, within=20)
         done_once(pieces, announced, load)
+        lost = sum(deaf.ledger.redis.llen(key) for key in deaf.ledger.redis.scan_iter("*:celery:predict"))
+        assert lost >= len(waits)
         assert (load.slowest < SLOWEST_REFUSAL, load.refused) == (True, Counter())
-        tell.append(f"F14: every knock lost for a while; {len(load.accepted)} accepted, 0 lost, settled after {took:.1f} s")
+        tell.append(
+            f"F14: {lost} knocks, every one lost; {len(load.accepted)} accepted, 0 lost, done after {max(waits):.1f} s at most, "
+            f"settled after {took:.1f} s"
+        )
     finally:
         deaf.stop()
 

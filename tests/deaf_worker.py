@@ -1,0 +1,36 @@
+"""``python -m tests.deaf_worker FILE``: a worker that predicts, whose consumer takes no more messages once the file is there.
+
+It is connected and alive all the same.
+"""
+
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from celery import signals
+
+from jobs.job import Kind
+from settings import load
+from worker.running import work
+from worker.trades import trade_of
+
+
+def go_deaf_with(file: Path, consumer: Any) -> None:
+    while not file.exists():
+        threading.Event().wait(0.05)
+    consumer.call_soon(consumer.cancel_task_queue, str(Kind.PREDICT))
+
+
+def main() -> None:
+    file, settings = Path(sys.argv[1]), load()
+
+    def on_ready(sender: Any, **_: Any) -> None:
+        threading.Thread(target=go_deaf_with, args=(file, sender), daemon=True).start()
+
+    signals.worker_ready.connect(on_ready, weak=False)
+    sys.exit(work(settings, Kind.PREDICT, settings.predict_workers, lambda: trade_of(Kind.PREDICT, settings)))
+
+
+if __name__ == "__main__":
+    main()
