@@ -23,6 +23,7 @@ LASTING = 0.5  # seconds that a handful should last; each is a write to Redis, a
 PACE = 0.1  # seconds between two looks at an empty bucket
 STALE = 1.0  # seconds after which what is left of a handful is dropped
 MANY = 20  # tokens; a handful as large is followed by the next when half of it is gone, before anybody waits for it
+CLOCK_TOLERANCE = 2.0  # seconds
 AWAY = 0.5  # seconds that Redis is left alone after it failed to answer
 CONNECTIONS = 8
 
@@ -51,6 +52,9 @@ class Store(RedisStore):
         kind = "redis.asyncio.BlockingConnectionPool"
         super().__init__(url, {**patience, "CONNECTION_POOL_CLASS": kind, "CONNECTION_POOL_KWARGS": pool})
 
+    async def forget(self, name: str) -> None:
+        await cast("redis.asyncio.Redis", self._backend.get_client()).delete(name)
+
     async def close(self) -> None:
         await cast("redis.asyncio.Redis", self._backend.get_client()).aclose(close_connection_pool=True)
 
@@ -62,6 +66,8 @@ class Share:
         self.quota, self.window = map(int, rate.split("/"))
         self.task: asyncio.Task[None] | None = None  # that fills it
         self._key = key_id
+        self._store = store
+        self._name = f"{prefix}rate:v1:gcra:{key_id}"
         self._bucket = Throttled(
             using="gcra",
             quota=per_duration(timedelta(seconds=self.window), limit=self.quota),
@@ -95,6 +101,9 @@ class Share:
         if monotonic() >= self._asked + STALE:
             self._tokens = 0
         result = await self._bucket.limit(self._key, size)
+        if result.state.reset_after > self.window + CLOCK_TOLERANCE:  # Redis's clock was set back: this is no time of ours
+            await self._store.forget(self._name)
+            result = await self._bucket.limit(self._key, size)
         state, self._asked = result.state, monotonic()
         granted = 0 if result.limited else size
         self._taken = self._tokens = self._tokens + granted
@@ -158,7 +167,7 @@ class Rates:
         try:
             async with asyncio.timeout(self._timeout):
                 await share.fill()
-        except (BaseThrottledError, OSError, TimeoutError):
+        except (BaseThrottledError, redis.RedisError, OSError, TimeoutError):
             self._away_until = monotonic() + AWAY
 
 

@@ -27,12 +27,17 @@ def plan_memory(settings: Settings, maxmemory: int) -> MemoryPlan:
             f"Redis has maxmemory {limit:,}, and mldeploy needs {LEAST:,} bytes or more: raise MLDEPLOY_MAXMEMORY, or maxmemory "
             "of a Redis of yours"
         )
-    room = int(limit * settings.memory_share)
+    plan = share_out(settings, limit)
     for name in ("keep_bytes", "lane_bytes"):
         wanted = getattr(settings, name)
-        if wanted > room:
+        if wanted > plan.room:
             raise UnsafeRedis(
-                f"MLDEPLOY_{name.upper()} is {wanted:,} bytes, and of Redis's maxmemory of {limit:,} jobs may take {room:,}: "
-                "lower the one, raise the other, or leave it out to have it derived"
+                f"MLDEPLOY_{name.upper()} is {wanted:,} bytes, and of Redis's maxmemory of {limit:,} jobs may take "
+                f"{plan.room:,}: lower the one, raise the other, or leave it out to have it derived"
             )
-    return MemoryPlan(limit, room, limit // LARGEST_SHARE)
+    return plan
+
+
+def share_out(settings: Settings, limit: int) -> MemoryPlan:
+    """Whether or not that is enough."""
+    return MemoryPlan(limit, int(limit * settings.memory_share), limit // LARGEST_SHARE)

@@ -14,7 +14,7 @@ from jobs.bell import Bell, make_celery
 from jobs.connection import UNREACHABLE, check_server
 from jobs.errors import LedgerFull, LedgerUnavailable, UnsafeRedis
 from jobs.ledger import Ledger, MemoryLook
-from jobs.memory import plan_memory
+from jobs.memory import plan_memory, share_out
 from jobs.stopping import Stop
 from logs import log_to_stderr
 from settings import Settings, load
@@ -60,11 +60,13 @@ class Reconciler:
         return None if self._time is None else self._time[0] + int(1000 * (time.clock_gettime(REAL_TIME) - self._time[1]))
 
     def _look(self) -> MemoryLook:
-        """Raises UnsafeRedis if its maxmemory was made too small."""
         memory = self._ledger.guard(lambda: self._ledger.redis.info("memory"))
-        plan = plan_memory(self._settings, int(memory.get("maxmemory", 0)))
-        on_its_way = int(memory.get("mem_clients_normal", 0))  # what is in their buffers now; the plan has room for it beside
-        return MemoryLook(plan, int(memory["used_memory"]) - on_its_way, self._why_full())
+        limit, on_its_way = int(memory.get("maxmemory", 0)), int(memory.get("mem_clients_normal", 0))
+        used = int(memory["used_memory"]) - on_its_way  # of which the plan has no part: it leaves room for that beside
+        try:
+            return MemoryLook(plan_memory(self._settings, limit), used, self._why_full())
+        except UnsafeRedis as error:  # it was changed meanwhile
+            return MemoryLook(share_out(self._settings, limit), used, str(error))
 
     def _why_full(self) -> str:
         home = self._settings.home_path

@@ -108,9 +108,9 @@ class Pieces:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.settings.port}"
 
-    def redis(self) -> Running:
+    def redis(self, environment: Mapping[str, str] | None = None) -> Running:
         _, *options = redis_server.command(self.settings)
-        running = self._start("redis", [str(server_path()), *options])
+        running = self._start("redis", [str(server_path()), *options], environment)
         until(self.redis_answers, 20, "Redis answers")
         return running
 

@@ -1,0 +1,305 @@
+"""Redis's clock is set, 600 s back or forward: what each of the ledger's scripts does then."""
+
+import asyncio
+import itertools
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from access.rates import Rates
+from jobs.errors import LedgerUnavailable
+from jobs.job import Appetite, Kind, State
+from jobs.ledger import Ledger
+from jobs.reconciler import Reconciler
+from settings import Settings
+from tests.integration.jobs import accepted, add, claim, ids, job, on_terms, record_of, state, succeeded
+from tests.processes import Pieces, until
+from tests.server_clock import ServerClock
+
+NAMES = itertools.count()
+LEASE = 2.0
+STEPS = (-600, 600)
+
+
+class Clocked:
+    """A ledger whose Redis's clock can be set, and its reconciler, which runs when it is told to."""
+
+    def __init__(self, settings: Settings, clock: ServerClock) -> None:
+        self._clock = clock
+        self.ledger = Ledger(settings)
+        self._reconciler = Reconciler(settings)
+        self.round()
+
+    def set(self, seconds: int) -> None:
+        """And wait until the server, which looks at its clock now and then, has seen it."""
+        before = self._off()
+        self._clock.set(seconds)
+        until(lambda: abs(self._off() - before) > 300, 2, "the server's clock is set")
+
+    def _off(self) -> float:
+        return float(self.ledger.redis.time()[0] - time.time())
+
+    def round(self) -> bool:
+        self._reconciler.round()
+        return True
+
+    def rounds(self, seconds: float) -> None:
+        """As often as the reconciler's own."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            time.sleep(0.2)  # it is time that passes here
+            self.round()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, ServerClock]]:
+    pieces = Pieces(Settings(lease=LEASE), tmp_path_factory.mktemp("clock"))
+    clock = ServerClock(pieces.folder)
+    try:
+        pieces.redis(clock.environment)
+        yield pieces.settings, clock
+    finally:
+        pieces.stop()
+
+
+@pytest.fixture(params=STEPS)
+def step(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
+@pytest.fixture
+def clocked(server: tuple[Settings, ServerClock]) -> Iterator[Clocked]:
+    settings, clock = server
+    yield Clocked(settings.replace(key_prefix=f"clock{next(NAMES)}"), clock)
+    clock.set(0)
+
+
+def asked_again(call: Any) -> Any:
+    """As workers ask: a call that came too late by a clock that was set is made anew."""
+    with suppress(LedgerUnavailable):
+        return call()
+    return call()
+
+
+def test_the_ledgers_time_goes_on_and_comes_back_to_the_clock_by_and_by(clocked: Clocked, step: int) -> None:
+    one, began = accepted(clocked.ledger), time.monotonic()
+    created = record_of(clocked.ledger, one.id).created_at
+    clocked.set(step)
+    clocked.rounds(1.0)
+    ahead = int(clocked.ledger.redis.hget(clocked.ledger.prefix + "clock", "ahead") or 0)
+    assert 590_000 < abs(ahead) < 600_000
+    two = asked_again(lambda: accepted(clocked.ledger))
+    passed = record_of(clocked.ledger, two.id).created_at - created
+    assert abs(passed - 1000 * (time.monotonic() - began)) < 500
+
+
+def test_add_accepts_at_once(clocked: Clocked, step: int) -> None:
+    add(clocked.ledger, job(clocked.ledger))
+    clocked.set(step)
+    later = job(clocked.ledger)
+    asked_again(lambda: add(clocked.ledger, later))
+    assert state(clocked.ledger, later.id) is State.QUEUED
+
+
+def test_claim_expires_nothing_early_nor_late(clocked: Clocked, step: int) -> None:
+    before = accepted(clocked.ledger, expires_in=60.0)
+    clocked.set(step)
+    meanwhile = on_terms(clocked.ledger, expires_in=1.5)
+    asked_again(lambda: add(clocked.ledger, meanwhile))
+    began = time.monotonic()
+    clocked.round()
+    assert state(clocked.ledger, before.id) is State.QUEUED
+    assert state(clocked.ledger, meanwhile.id) is State.QUEUED
+    clocked.rounds(1.0)
+    assert state(clocked.ledger, meanwhile.id) is State.QUEUED
+    until(lambda: clocked.round() and state(clocked.ledger, meanwhile.id) is State.EXPIRED, 3, "its deadline comes")
+    assert time.monotonic() - began < 3
+    assert ids(asked_again(lambda: claim(clocked.ledger))) == [before.id]
+
+
+def test_claim_takes_what_may_be_taken_before_anybody_has_seen_the_step(clocked: Clocked, step: int) -> None:
+    one = accepted(clocked.ledger, expires_in=60.0)
+    clocked.set(step)
+    assert ids(asked_again(lambda: claim(clocked.ledger))) == [one.id]
+
+
+def test_a_backlog_beside_another_version_goes_on(clocked: Clocked, step: int) -> None:
+    ledger = Ledger(clocked.ledger.settings.replace(claim_jobs=5))
+    add(ledger, *(job(ledger, version=1) for _ in range(40)), *(job(ledger, version=2) for _ in range(3)))
+    claimed = claim(ledger, "w:1", "a")
+    ledger.finish("w:1", succeeded(claimed))
+    ledger.claim("w:1", "b", Appetite("predict", linger=1.0))
+    clocked.set(step)
+    taken, tokens = set[str](), itertools.count()
+
+    def take() -> int:
+        found = asked_again(lambda: ledger.claim("w:1", f"t{next(tokens)}", Appetite("predict", linger=1.0)))
+        taken.update(ids(found))
+        if ids(found):
+            ledger.finish("w:1", succeeded(found))
+        clocked.round()
+        return len(taken)
+
+    until(lambda: take() >= 33, LEASE, "all of it is claimed")
+
+
+def test_a_dead_owners_lease_lasts_no_longer_than_a_lease(clocked: Clocked, step: int) -> None:
+    one = accepted(clocked.ledger)
+    claim(clocked.ledger)
+    clocked.set(step)
+    took = until(lambda: clocked.round() and state(clocked.ledger, one.id) is State.QUEUED, 3 * LEASE, "it is given back")
+    assert took < LEASE + 1
+
+
+def test_a_claim_made_while_the_clock_is_wrong_is_leased_for_a_lease(clocked: Clocked, step: int) -> None:
+    one = accepted(clocked.ledger)
+    clocked.set(step)
+    asked_again(lambda: claim(clocked.ledger))
+    took = until(lambda: clocked.round() and state(clocked.ledger, one.id) is State.QUEUED, 3 * LEASE, "it is given back")
+    assert took < LEASE + 1
+
+
+def test_a_live_owner_keeps_its_work(clocked: Clocked, step: int) -> None:
+    one = accepted(clocked.ledger)
+    claim(clocked.ledger)
+    clocked.set(step)
+    end = time.monotonic() + 2 * LEASE
+    while time.monotonic() < end:
+        held, starved = clocked.ledger.renew("predict", ["w:1"])
+        clocked.round()
+        assert (held, starved) == (1, 0.0)
+        assert state(clocked.ledger, one.id) is State.RUNNING
+        time.sleep(0.2)  # it is time that passes here
+    assert record_of(clocked.ledger, one.id).attempts == 1
+
+
+def test_how_long_work_has_waited_is_not_reckoned_across_a_step(clocked: Clocked, step: int) -> None:
+    accepted(clocked.ledger)
+    clocked.ledger.renew("predict", ["w:1"])
+    clocked.set(step)
+    clocked.round()
+    _, starved = clocked.ledger.renew("predict", ["w:1"])
+    assert starved < 5
+
+
+def test_finish_ends_a_job(clocked: Clocked, step: int) -> None:
+    one = accepted(clocked.ledger)
+    claimed = claim(clocked.ledger)
+    clocked.set(step)
+    assert clocked.ledger.finish("w:1", succeeded(claimed))[0] == 1
+    clocked.round()
+    record = record_of(clocked.ledger, one.id)
+    assert record.state is State.SUCCEEDED
+
+
+def test_results_are_kept_as_long_as_they_are_to_be(server: tuple[Settings, ServerClock], step: int) -> None:
+    settings, clock = server
+    clocked = Clocked(settings.replace(key_prefix=f"clock{next(NAMES)}", keep=2.0), clock)
+    try:
+        one = accepted(clocked.ledger)
+        clocked.ledger.finish("w:1", succeeded(claim(clocked.ledger)))
+        began = time.monotonic()
+        clocked.set(step)
+        clocked.rounds(1.0)
+        assert state(clocked.ledger, one.id) is State.SUCCEEDED
+        until(lambda: clocked.round() and state(clocked.ledger, one.id) is None, 4, "it is forgotten")
+        assert 1.5 < time.monotonic() - began < 4
+    finally:
+        clock.set(0)
+
+
+def test_work_is_given_back(clocked: Clocked, step: int) -> None:
+    one = accepted(clocked.ledger)
+    claim(clocked.ledger)
+    clocked.set(step)
+    asked_again(lambda: clocked.ledger.release("predict", "w:1"))
+    assert state(clocked.ledger, one.id) is State.QUEUED
+
+
+def test_jobs_are_canceled_and_running_ones_stopped(clocked: Clocked, step: int) -> None:
+    waiting, running = job(clocked.ledger), job(clocked.ledger, kind=Kind.TRAIN)
+    add(clocked.ledger, waiting, running)
+    claim(clocked.ledger, "t:1", kind="train")
+    clocked.set(step)
+    assert clocked.ledger.cancel(waiting.id)[0] == "canceled"
+    assert clocked.ledger.cancel(running.id)[0] == "canceling"
+    assert clocked.ledger.stop_canceled("train", ["t:1"])[0] == ["t:1"]
+    assert state(clocked.ledger, running.id) is State.CANCELED
+
+
+def test_a_delivery_is_tried_again_when_it_is_due(clocked: Clocked, step: int) -> None:
+    accepted(clocked.ledger, host="told.example")
+    clocked.ledger.finish("w:1", succeeded(claim(clocked.ledger)))
+    delivery = claim(clocked.ledger, "h:1", kind="webhook").jobs[0]
+    clocked.ledger.deliver("h:1", delivery, b'{"at":"","error":""}', 1.5, b"body")
+    began = time.monotonic()
+    clocked.set(step)
+    claimed: list[str] = []
+
+    def due() -> bool:
+        clocked.round()
+        claimed.extend(ids(asked_again(lambda: clocked.ledger.claim("h:1", f"t{time.monotonic()}", Appetite("webhook")))))
+        return bool(claimed)
+
+    until(due, 4, "it is tried again")
+    assert 1.0 < time.monotonic() - began < 3.5
+
+
+def test_reading_listing_reporting_retiring_and_signing_off_go_on(clocked: Clocked, step: int) -> None:
+    ledger = clocked.ledger
+    one = accepted(ledger)
+    claimed = claim(ledger)
+    clocked.set(step)
+    assert record_of(ledger, one.id).state is State.RUNNING
+    assert ledger.report("w:1", claimed.jobs[0], b'{"done":1,"total":2,"stage":"fit"}')
+    assert [job_id for _, job_id in ledger.listed("", None, 10, 10, ("", "", "", ""))[0]] == [one.id]
+    assert ledger.retire("model:iris", 1, "iris/1") == "open"
+    ledger.sign_off("predict", "w:2")
+    clocked.round()
+    assert ledger.live_owners("predict") == ["w:1"]
+    assert (ledger.since_reconciled() or 0) < 650
+
+
+def test_a_wakeup_that_was_lost_is_sent_again(server: tuple[Settings, ServerClock], step: int) -> None:
+    settings, clock = server
+    clocked = Clocked(settings.replace(key_prefix=f"clock{next(NAMES)}", bell=0.5), clock)
+    try:
+        clocked.ledger.renew("predict", ["w:1"])
+        assert len(clocked.ledger.add([job(clocked.ledger)])[1]) == 1
+        clocked.set(step)
+        until(lambda: clocked.ledger.reconcile(5.0).rings, 4, "the lane is rung for again")
+    finally:
+        clock.set(0)
+
+
+def test_a_key_is_not_shut_out(clocked: Clocked, step: int) -> None:
+    async def take_twice() -> list[bool]:
+        rates = Rates(clocked.ledger.settings.redis_url, clocked.ledger.prefix, 1.2)
+        first = await rates.take("k", "3/60")
+        clocked.set(step)
+        second = await rates.take("k", "3/60")
+        await rates.close()
+        return [first.allowed, second.allowed]
+
+    assert asyncio.run(take_twice()) == [True, True]
+
+
+def test_after_redis_starts_on_a_machine_with_another_clock_leases_are_leases(
+    server: tuple[Settings, ServerClock], step: int
+) -> None:
+    """No reconciler was there to see the step."""
+    settings, clock = server
+    settings = settings.replace(key_prefix=f"clock{next(NAMES)}")
+    clocked = Clocked(settings, clock)
+    try:
+        one = accepted(clocked.ledger)
+        claim(clocked.ledger)
+        clocked.set(step)
+        another = Clocked(settings, clock)
+        took = until(lambda: another.round() and state(another.ledger, one.id) is State.QUEUED, 3 * LEASE, "it is given back")
+        assert took < LEASE + 1
+    finally:
+        clock.set(0)

@@ -1,0 +1,29 @@
+"""A server's wall clock that a test can set, forward and back, while the server runs."""
+
+import shutil
+import struct
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+SOURCE = Path(__file__).parent / "set_clock.c"
+
+
+class ServerClock:
+    """``environment`` is for the server. Needs a C compiler, for tests/set_clock.c."""
+
+    def __init__(self, folder: Path) -> None:
+        compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+        assert compiler, "these tests need a C compiler (Debian: apt install gcc libc6-dev)"
+        self._file, library = folder / "clock-step", folder / "set_clock.so"
+        self.set(0)
+        subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-o", library, SOURCE, "-ldl"], check=True)
+        self.environment: Mapping[str, str] = {"LD_PRELOAD": str(library), "CLOCK_STEP": str(self._file)}
+
+    def set(self, seconds: int) -> None:
+        """How far it is from the true time, from now on."""
+        if self._file.exists():
+            with self._file.open("r+b") as file:
+                file.write(struct.pack("l", seconds))
+        else:
+            self._file.write_bytes(struct.pack("l", seconds))
