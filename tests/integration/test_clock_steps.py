@@ -96,6 +96,16 @@ def test_the_ledgers_time_goes_on_and_comes_back_to_the_clock_by_and_by(clocked:
     assert abs(passed - 1000 * (time.monotonic() - began)) < 500
 
 
+def test_after_the_clock_was_set_back_time_goes_on_though_no_reconciler_looks(clocked: Clocked) -> None:
+    clocked.set(-600)
+    accepted(clocked.ledger)  # the first script that writes sees to it
+    clocked.ledger.renew("predict", ["w:1"])
+    first = record_of(clocked.ledger, asked_again(lambda: accepted(clocked.ledger)).id).created_at
+    time.sleep(0.5)  # it is this time that is measured
+    second = record_of(clocked.ledger, asked_again(lambda: accepted(clocked.ledger)).id).created_at
+    assert 450 < second - first < 1500
+
+
 def test_add_accepts_at_once(clocked: Clocked, step: int) -> None:
     add(clocked.ledger, job(clocked.ledger))
     clocked.set(step)
