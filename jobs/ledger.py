@@ -49,11 +49,13 @@ class MemoryLook(Struct, frozen=True):
 
 
 class Reconciled(NamedTuple):
-    """``now``: the ledger's time in ms. ``dead``: owners whose lease ran out. ``ended``: jobs that expired or were forgotten."""
+    """``now``: the ledger's time in ms. ``dead``: owners whose lease ran out. ``ended``: jobs that expired or were forgotten, and
+    ``more``: there are more of them."""
 
     now: int
     dead: int
     ended: int
+    more: bool
     rings: Rings
 
 
@@ -236,8 +238,8 @@ class Ledger:
         s = self.settings
         head = [self._lease, int(outage * 1000), self._bell, int(s.keep * 1000), s.keep_bytes or "", s.max_lapses, LAPSED]
         seen = [look.used, look.plan.room, look.plan.largest, look.full] if look else ["", "", "", ""]
-        now, dead, ended, rings = self._run("reconcile", [*head, "" if expected is None else expected, *seen])
-        return Reconciled(now, dead, ended, replies.rings(rings))
+        now, dead, ended, more, rings = self._run("reconcile", [*head, "" if expected is None else expected, *seen])
+        return Reconciled(now, dead, ended, bool(more), replies.rings(rings))
 
     def live_owners(self, kind: str) -> list[str]:
         since = self._ask_time()

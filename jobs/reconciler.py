@@ -23,7 +23,6 @@ log = logging.getLogger("mldeploy.reconciler")
 
 PERIOD = 0.5
 OUTAGE = 5.0  # seconds without a round: leases could not be renewed either
-AT_ONCE = 500  # jobs that one script expires or forgets; more wait for the next
 REAL_TIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # goes on while the machine sleeps
 
 
@@ -42,18 +41,18 @@ class Reconciler:
         look = self._look()
         if look.full:
             log.warning("nothing more is accepted: %s", look.full)
-        ended = self._reconcile(look)
-        while ended >= AT_ONCE:
-            ended = self._reconcile(None)
+        more = self._reconcile(look)
+        while more:
+            more = self._reconcile(None)
 
-    def _reconcile(self, look: MemoryLook | None) -> int:
-        """How many jobs it ended or forgot."""
+    def _reconcile(self, look: MemoryLook | None) -> bool:
+        """Whether there are more jobs to expire or to forget."""
         done = self._ledger.reconcile(OUTAGE, self._expected(), look)
         self._time = done.now, time.clock_gettime(REAL_TIME)
         if done.dead:
             log.warning("%d worker processes were silent for a whole lease; their jobs wait again", done.dead)
         self._bell.ring(done.rings)
-        return done.ended
+        return done.more
 
     def _expected(self) -> int | None:
         """The ledger's time in ms as our own clock has it."""

@@ -4,7 +4,7 @@ import logging
 
 from msgspec import json
 
-from jobs.errors import EffectConflict
+from jobs.errors import EffectConflict, NoRoom
 from jobs.job import Claim, ClaimedJob, Effect, Outcome, State
 from models import rows, table
 from models.datasets import DatasetRecord, Datasets, Found, shown
@@ -46,6 +46,9 @@ class Adding:
                 return
             except EffectConflict:
                 continue
+            except NoRoom as error:
+                finish([failed(job, "adding-failed", f"{error}. The data set is as it was.")], ())
+                return
         finish([failed(job, "adding-failed", f"{shown(task.dataset)} kept changing: send the rows again")], ())
 
     def _tried(self, found: Found, task: AddTask, job: ClaimedJob) -> tuple[Outcome, DatasetRecord | None]:

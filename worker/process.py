@@ -14,6 +14,7 @@ from jobs.bell import Bell
 from jobs.errors import LedgerFull, LedgerUnavailable
 from jobs.job import Appetite, Claim, Effect, Outcome, Rest
 from jobs.ledger import Ledger
+from jobs.replies import Rings
 from worker.limits import TimeLimit
 
 T = TypeVar("T")
@@ -23,6 +24,7 @@ log = logging.getLogger("mldeploy.worker")
 RETRY = 0.2  # seconds between tries while Redis is away
 SHORTEST_LINGER = 0.005  # seconds; Redis takes 0 for ever
 LONGEST_LINGER = 0.25  # seconds until it looks whether it is to drain
+MOST_FINISHED = 1_000_000  # bytes of results in one call, or one result
 SHORTEST_SLICE = 0.7  # of the time slice: processes that began together do not end together
 OTHERS_EVERY = 4  # claims look into the second lane first once in so many
 REFUSED_FOR = 30.0  # seconds until a version that could not be loaded here is tried again
@@ -140,12 +142,18 @@ class Process:
         """Raises EffectConflict. A finish whose reply was lost is sent again, and then refused as done already. Where nothing
         stands against it the next claim goes with it."""
         self._usual += (time.monotonic() - self._last_work - self._usual) / 4
+        *first, outcomes = _parts(outcomes)
+        for part in first:
+            self._ended(part, *patiently(lambda: self._ledger.finish(self._owner, part)))  # noqa: B023 - called at once
         if effects or time.monotonic() > self._over or self._draining():
             ended, rings = patiently(lambda: self._ledger.finish(self._owner, outcomes, effects))
         else:
             token, appetite = secrets.token_hex(8), self._appetite()
             ended, rings, self._next = patiently(lambda: self._ledger.finish_and_claim(self._owner, outcomes, token, appetite))
             self._asked = True
+        self._ended(outcomes, ended, rings)
+
+    def _ended(self, outcomes: Sequence[Outcome], ended: int, rings: Rings) -> None:
         for outcome in outcomes:
             if outcome.job.more.trace:
                 log.info("job %s %s traceparent=%s", outcome.job.id, outcome.state, outcome.job.more.trace)
@@ -153,6 +161,18 @@ class Process:
             lost = len(outcomes) - ended
             log.warning("%d of %d jobs had been given to another, finished already, or canceled", lost, len(outcomes))
         self._bell.ring(rings)
+
+
+def _parts(outcomes: Sequence[Outcome]) -> list[Sequence[Outcome]]:
+    """Each of so many bytes that Redis takes it beside what else is on its way; one at least, which may be empty."""
+    parts, size = [list[Outcome]()], 0
+    for outcome in outcomes:
+        size += len(outcome.body)
+        if size > MOST_FINISHED and parts[-1]:
+            parts.append([])
+            size = len(outcome.body)
+        parts[-1].append(outcome)
+    return list[Sequence[Outcome]](parts)
 
 
 def patiently(call: Callable[[], T]) -> T:

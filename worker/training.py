@@ -4,7 +4,7 @@ import logging
 
 from msgspec import json
 
-from jobs.errors import EffectConflict
+from jobs.errors import EffectConflict, NoRoom
 from jobs.job import Claim, ClaimedJob, Effect, Outcome, State
 from models import dataset, rows, train
 from models.artifact import Shelf
@@ -110,6 +110,12 @@ class Training:
                 finish([Outcome(job, State.SUCCEEDED, json.encode(result))], [Effect(*change) for change in changes])
             except EffectConflict:
                 continue
+            except NoRoom as error:
+                self._shelf.store.remove(card.artifact.folder)
+                finish(
+                    [failed(job, "training-failed", f"{error}: train with fewer classes or categories, or raise maxmemory")], ()
+                )
+                return
             self._swap.tidy(card.name)
             return
         self._shelf.store.remove(card.artifact.folder)

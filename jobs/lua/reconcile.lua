@@ -1,7 +1,7 @@
 -- reconcile: what nobody else will do. ARGV: lease, outage, bell, keep, keep_bytes, max_lapses, error body, the ledger's time as the
 -- reconciler expects it ('' if it does not know), bytes that Redis uses ('' if they were not looked at), room and largest (see
 -- memory.lua), and why nothing is to be accepted ('' if all is well).
--- Returns {the ledger's time, owners found dead, jobs ended or forgotten, rings}.
+-- Returns {the ledger's time, owners found dead, jobs that expired or were forgotten, 1 if there are more of them, rings}.
 local lease, outage, bell = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local keep, max_lapses, error_body = tonumber(ARGV[4]), tonumber(ARGV[6]), ARGV[7]
 local keep_bytes = tonumber(ARGV[5]) or memory_now().room
@@ -111,8 +111,8 @@ for kind in pairs(LANES) do
   if now - last > outage then extend_all(kind) else dead = dead + bury_the_dead(kind) end
   touched[kind] = true
 end
-local ended = expire_due(MOST_EXPIRED)
+local expired, forgotten = expire_due(MOST_EXPIRED), forget_the_old(finished_bytes)
 deliver_again()
-ended = ended + forget_the_old(finished_bytes)
 settle()
-return {now, dead, ended, bells_to_ring(bell)}
+local more = (expired == MOST_EXPIRED or forgotten == MOST_FORGOTTEN) and 1 or 0
+return {now, dead, expired + forgotten, more, bells_to_ring(bell)}

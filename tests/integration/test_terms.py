@@ -16,6 +16,7 @@ from tests.faults.load import Announcements
 from tests.integration.jobs import (
     LANE,
     accepted,
+    add,
     added,
     claim,
     expire_lease,
@@ -242,3 +243,23 @@ def test_a_key_is_kept_as_long_as_the_record(settings: Settings) -> None:
     until(lambda: reconcile(ledger)[1], 5, "it is forgotten")
     other = accepted(ledger, caller="anna", key="k", fingerprint="g")
     assert replies.known_key(ledger.redis.get(ledger.key_of("anna", "k"))) == (other.id, "g")  # type: ignore[arg-type]
+
+
+def test_thousands_that_expire_together_do_not_hold_up_the_next_one(ledger: Ledger) -> None:
+    """It is in the very next claim, and the reconciler ends them by and by."""
+    for _ in range(10):
+        add(ledger, *(on_terms(ledger, expires_in=2.0) for _ in range(500)))
+    until(lambda: ledger.redis.zcount(f"{ledger.prefix}deadlines", "-inf", ledger._redis_time()) == 5000, 10, "all are due")
+    one = accepted(ledger)
+    assert ids(claim(ledger)) == [one.id]
+    rounds = until_all_are_done(ledger)
+    assert rounds >= 10
+    assert ledger.waiting(LANE) == 0
+
+
+def until_all_are_done(ledger: Ledger) -> int:
+    """Rounds of the reconciler while it says that there is more."""
+    rounds = 1
+    while ledger.reconcile(5.0).more:
+        rounds += 1
+    return rounds
