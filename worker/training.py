@@ -112,9 +112,8 @@ class Training:
                 continue
             except NoRoom as error:
                 self._shelf.store.remove(card.artifact.folder)
-                finish(
-                    [failed(job, "training-failed", f"{error}: train with fewer classes or categories, or raise maxmemory")], ()
-                )
+                detail = f"{error}: train on fewer classes or categories, or raise MLDEPLOY_MAXMEMORY"
+                finish([failed(job, "training-failed", detail)], ())
                 return
             self._swap.tidy(card.name)
             return
