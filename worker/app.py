@@ -16,13 +16,12 @@ from jobs.ledger import Ledger
 from settings import Settings
 from tether import tie_to_parent
 from worker.keeper import Keeper, new_node, owner_of
-from worker.local_wakeups import LocalWakeups
+from worker.local_wakeups import LOST, LocalWakeups
 from worker.process import Doer, Process
 
 DELIVERY = 60.0  # seconds; each of a claim is bounded by itself
 START = 120.0  # seconds that a new process gets; it asks each loaded model once
 LISTENS_ON = repr(True)  # what Celery's parent process sees of what the task returned
-LOST = 0.5  # seconds until the place of a process that died is free for the next knock; what it had is the keeper's to tell
 
 
 class Flag:
@@ -57,7 +56,7 @@ def make_worker_app(settings: Settings, kind: Kind, trade: Trade) -> Celery:
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_send_task_events=False,
         worker_proc_alive_timeout=START,
-        worker_lost_wait=LOST,
+        worker_lost_wait=LOST,  # what it had is the keeper's to tell
     )
     node, draining, parent, wakeups = new_node(), Flag(), os.getpid(), LocalWakeups(app)
     keeper = Keeper(kind, node, Ledger(settings), Bell(app), wakeups, draining.set)

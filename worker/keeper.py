@@ -121,6 +121,7 @@ class Keeper:
         for pid in self._children - alive:
             log.warning("worker process %d has died", pid)
             self._owe(self._ledger.bury, pid)
+            self._wakeups.free_place()
         new, self._children = alive - self._children, alive
         if new:
             self._renew()

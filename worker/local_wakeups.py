@@ -14,6 +14,9 @@ from kombu.serialization import dumps
 
 from jobs.bell import TASK
 
+LOST = 0.5  # seconds until Celery gives up on what a process that died was doing, and its place is free
+MARGIN = 0.25  # seconds between Celery's look at its processes and ours
+
 
 class LocalWakeups:
     def __init__(self, app: Celery) -> None:
@@ -33,6 +36,16 @@ class LocalWakeups:
         if self._consumer is not None and not self._sent:
             self._sent = True
             self._consumer.call_soon(self._run)
+
+    def free_place(self) -> None:
+        """After a process died: Celery looks for such places every five seconds, and so long its successor would do nothing. May be
+        called from any thread."""
+        if self._consumer is not None:
+            self._consumer.call_soon(self._consumer.hub.call_later, LOST + MARGIN, self._free_places)
+
+    def _free_places(self) -> None:
+        self._consumer.pool.maintain_pool()
+        self.send()
 
     def _run(self) -> None:
         self._sent = False
