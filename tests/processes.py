@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -108,8 +108,10 @@ class Pieces:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.settings.port}"
 
-    def redis(self, environment: Mapping[str, str] | None = None) -> Running:
+    def redis(self, environment: Mapping[str, str] | None = None, port: int = 0) -> Running:
+        """``port``: on which it listens too, beside its Unix socket."""
         _, *options = redis_server.command(self.settings)
+        options += ["--port", str(port), "--bind", "127.0.0.1"] if port else []
         running = self._start("redis", [str(server_path()), *options], environment)
         until(self.redis_answers, 20, "Redis answers")
         return running
@@ -126,8 +128,8 @@ class Pieces:
     def reconciler(self) -> Running:
         return self.python("reconciler", "jobs.reconciler")
 
-    def api(self) -> Running:
-        running = self.python("api", "api")
+    def api(self, environment: Mapping[str, str] | None = None) -> Running:
+        running = self.python("api", "api", environment=environment)
         until(self._api_answers, 30, "the API answers")
         return running
 
@@ -136,6 +138,13 @@ class Pieces:
         running = self._start_worker(kind, name, environment)
         self._await_worker(running, kind)
         return running
+
+    def groups(self, *names: str) -> list[Running]:
+        """Groups that predict, started at the same time."""
+        starting = [self._start_worker(Kind.PREDICT, name) for name in names]
+        for running in starting:
+            self._await_worker(running, Kind.PREDICT)
+        return starting
 
     def all(self) -> None:
         """One of each but the webhooks' worker."""
@@ -155,6 +164,16 @@ class Pieces:
 
     def is_ready(self, running: Running, kind: Kind = Kind.PREDICT) -> bool:
         return any(f"-{running.popen.pid}-" in owner for owner in self.ledger.live_owners(kind))
+
+    @contextlib.contextmanager
+    def reaching_redis_at(self, port: int) -> Iterator[None]:
+        """What is started in the block reaches Redis there, over TCP."""
+        direct = self.settings
+        self.settings = direct.replace(redis_url=f"redis://127.0.0.1:{port}/0")
+        try:
+            yield
+        finally:
+            self.settings = direct
 
     def stop(self) -> None:
         for running in reversed(self._running):

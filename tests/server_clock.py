@@ -10,12 +10,13 @@ SOURCE = Path(__file__).parent / "set_clock.c"
 
 
 class ServerClock:
-    """``environment`` is for the server. Needs a C compiler, for tests/set_clock.c."""
+    """``environment`` is for the process whose clock it is; ``name`` tells several in a folder apart. Needs a C compiler, for
+    tests/set_clock.c."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, name: str = "clock") -> None:
         compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
         assert compiler, "these tests need a C compiler (Debian: apt install gcc libc6-dev)"
-        self._file, library = folder / "clock-step", folder / "set_clock.so"
+        self._file, library = folder / f"{name}-step", folder / f"set_{name}.so"
         self.set(0)
         subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-o", library, SOURCE, "-ldl"], check=True)
         self.environment: Mapping[str, str] = {"LD_PRELOAD": str(library), "CLOCK_STEP": str(self._file)}

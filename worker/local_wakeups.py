@@ -38,8 +38,8 @@ class LocalWakeups:
             self._consumer.call_soon(self._run)
 
     def free_place(self) -> None:
-        """After a process died: Celery looks for such places every five seconds, and so long its successor would do nothing. May be
-        called from any thread."""
+        """After a process died. Celery itself looks for such places every five seconds, and until then the successor would do
+        nothing. May be called from any thread."""
         if self._consumer is not None:
             self._consumer.call_soon(self._consumer.hub.call_later, LOST + MARGIN, self._free_places)
 

@@ -1,0 +1,56 @@
+"""F10 of the faults to survive: 200 ms of latency and 1 % resets between Redis and both the workers and the API."""
+
+from collections import Counter
+
+from tests.faults.load import Load, executed, settle
+from tests.faults.network import Network
+from tests.faults.push_counter import PushCounter
+from tests.faults.submitters import Submitters, assert_one_job_each
+from tests.poison import publish
+from tests.processes import Pieces, Running, free_port, until
+
+LATENCY = 0.2  # seconds
+RESET_SHARE = 0.01
+RATE = 30.0
+
+
+def restarted(pieces: Pieces, network: Network, workers: list[Running]) -> int:
+    """Starts again what has exited, as supervision does. Returns how many."""
+    exited = [place for place, worker in enumerate(workers) if worker.popen.poll() is not None]
+    for place in exited:
+        with pieces.reaching_redis_at(network.port):
+            workers[place] = pieces.worker(name=workers[place].name)
+    return len(exited)
+
+
+def test_f10_a_slow_network_that_resets_connections(stopped: Pieces, chaos: bool, tell: list[str]) -> None:
+    pieces, seconds, redis_port, exits = stopped, 600.0 if chaos else 12.0, free_port(), 0
+    with Network(redis_port, LATENCY, RESET_SHARE) as network:
+        pieces.redis(port=redis_port)
+        publish(pieces)
+        pieces.reconciler()
+        with pieces.reaching_redis_at(network.port):
+            pieces.api()
+            workers = pieces.groups("A", "B")
+        clients = Submitters(pieces.url, RATE, clients=32, job_seconds=0.01, limit=int(RATE * seconds))
+        with PushCounter(pieces.ledger) as pushes:
+            with clients:
+                while len(clients.log) < clients.limit:
+                    exits += restarted(pieces, network, workers)
+                    pushes.wait(0.5)
+                clients.join()
+            until(lambda: set(pushes.counts) >= {job.job_id for job in clients.jobs}, 60, "all jobs have ended")
+        assert network.resets >= RESET_SHARE * network.chunks / 2
+        resets, chunks = network.resets, network.chunks
+        network.mend()  # for those who read the results
+        took = settle(Load(pieces.url, accepted=clients.jobs), within=30)
+        doubled = assert_one_job_each(pieces.url, clients)
+    runs = Counter(executed(pieces).values())
+    tell.append(
+        f"F10: {seconds:g} s with {LATENCY:g} s latency, {resets} resets of {chunks} chunks; {len(clients.jobs)} accepted, "
+        f"{len(clients.given_up)} given up ({doubled} of which ran), answers {dict(clients.answers)}, 0 lost, "
+        f"{len(pushes.twice)} ended twice; {runs.total() - runs[1]} executed more than once, {exits} workers exited, "
+        f"settled after {took:.1f} s"
+    )
+    assert not pushes.twice
+    assert clients.answers["202"] > 0.9 * clients.limit

@@ -1,0 +1,118 @@
+"""L1: a burst of submissions, and a backlog that no worker has begun: all are done, and wake-ups are not sent again and again."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import requests
+
+from mldeploy.client import Client
+from settings import Settings
+from tests.faults.submitters import Submitters
+from tests.poison import expected
+from tests.processes import Pieces, until
+
+Assemble = Callable[..., Pieces]
+
+CLIENTS = 16
+AT_ONCE = 100  # ids in one request
+SLOWEST_P99 = 0.1  # seconds
+PROBES = 100  # requests to an API behind which a backlog waits
+
+
+def wakeups(broker: Pieces) -> int:
+    """Messages that were sent to workers: the broker has nothing else to do."""
+    stats = cast("dict[str, dict[str, int]]", broker.ledger.redis.info("commandstats"))
+    return stats.get("cmdstat_lpush", {"calls": 0})["calls"]
+
+
+def submit(pieces: Pieces, many: int) -> Submitters:
+    """As fast as the clients can."""
+    clients = Submitters(pieces.url, rate=1e6, clients=CLIENTS, limit=many, patience=60)
+    with clients:
+        clients.join()
+    assert len(clients.jobs) == many
+    return clients
+
+
+def p99(seconds: list[float]) -> float:
+    return sorted(seconds)[int(len(seconds) * 0.99)]
+
+
+def read_all(pieces: Pieces, clients: Submitters) -> int:
+    """Hold each result against the oracle, once all have ended. Returns how many have."""
+    session, jobs, ended = requests.Session(), clients.jobs, 0
+    for start in range(0, len(jobs), AT_ONCE):
+        part = {job.job_id: job for job in jobs[start : start + AT_ONCE]}
+        answer = session.get(f"{pieces.url}/jobs", params={"id": ",".join(part)}, timeout=30).json()
+        assert not answer["forgotten"]
+        for body in answer["jobs"]:
+            if body["status"] != "queued" and body["status"] != "running":
+                assert body["status"] == "succeeded", body
+                assert body["result"]["prediction"] == expected(part[body["id"]].number)
+                ended += 1
+    return ended
+
+
+def waiting(pieces: Pieces) -> int:
+    return pieces.ledger.waiting("predict.small")
+
+
+def probe(pieces: Pieces) -> list[float]:
+    """Seconds of requests that come one after another while a backlog is worked off."""
+    session, seconds = requests.Session(), list[float]()
+    for _ in range(PROBES):
+        since = time.monotonic()
+        assert session.get(f"{pieces.url}/jobs?limit=1", timeout=10).status_code == 200
+        seconds.append(time.monotonic() - since)
+    return seconds
+
+
+def test_l1_a_burst_and_a_backlog(assemble: Assemble, chaos: bool, tell: list[str], tmp_path: Path) -> None:
+    broker = Pieces(Settings(), tmp_path / "broker")
+    broker.redis()
+    try:
+        pieces = assemble(broker_url=broker.settings.broker)
+        pieces.worker()
+        burst, backlog = (10_000, 100_000) if chaos else (1_000, 2_000)
+        since = time.monotonic()
+        clients = submit(pieces, burst)
+        accepted = time.monotonic() - since
+        until(lambda: waiting(pieces) == 0, 60, "the burst is done")
+        until(lambda: read_all(pieces, clients) == burst, 30, "all have ended")
+        sent, slow = wakeups(broker), p99([each.seconds for each in clients.log])
+        tell.append(
+            f"L1 burst: {burst:,} accepted in {accepted:.1f} s by {CLIENTS} clients, p99 {1000 * slow:.0f} ms, 0 lost; "
+            f"{sent} wake-ups ({sent / burst:.2%})"
+        )
+        assert sent <= max(20, burst / 100)
+        assert slow < (5 * SLOWEST_P99 if chaos else 5)
+        work_off(pieces, broker, backlog, tell, chaos)
+    finally:
+        broker.stop()
+
+
+def work_off(pieces: Pieces, broker: Pieces, backlog: int, tell: list[str], chaos: bool) -> None:
+    """A backlog that was accepted while there was no worker."""
+    next(running for running in pieces._running if running.name == "predict").terminate()
+    before = wakeups(broker)
+    clients = submit(pieces, backlog)
+    assert waiting(pieces) == backlog
+    since = time.monotonic()
+    pieces.worker()
+    slow = p99(probe(pieces))
+    until(lambda: waiting(pieces) == 0, 30 + backlog / 300, "the backlog is done")
+    took = time.monotonic() - since
+    until(lambda: read_all(pieces, clients) == backlog, 60, "all have ended")
+    sent = wakeups(broker) - before
+    accepting = p99([each.seconds for each in clients.log])
+    tell.append(
+        f"L1 backlog: {backlog:,} accepted (p99 {1000 * accepting:.0f} ms), done {took:.1f} s after a worker was started, "
+        f"{backlog / took:.0f} a second, 0 lost; API p99 meanwhile {1000 * slow:.0f} ms; {sent} wake-ups ({sent / backlog:.2%})"
+    )
+    assert sent <= max(20, backlog / 100)
+    assert slow < (5 * SLOWEST_P99 if chaos else 5)
+    assert Client(pieces.url).predict({"deed": 0, "number": 1, "seconds": 0}, model="poison").wait(20)["prediction"] == expected(
+        1
+    )
