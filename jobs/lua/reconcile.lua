@@ -81,6 +81,13 @@ local function bury_the_dead(kind)
   return #dead
 end
 
+-- What ended while the clock was wrong is forgotten when its time from now on is over, not from the wrong time on.
+local function correct_ends()
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'finished', '(' .. now, '+inf', 'LIMIT', 0, MOST_CORRECTED)) do
+    redis.call('ZADD', P .. 'finished', now, id)
+  end
+end
+
 local function forget_the_old(finished_bytes)
   local count = 0
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'finished', '-inf', now - keep, 'LIMIT', 0, MOST_FORGOTTEN)) do
@@ -111,6 +118,7 @@ for kind in pairs(LANES) do
   if now - last > outage then extend_all(kind) else dead = dead + bury_the_dead(kind) end
   touched[kind] = true
 end
+correct_ends()
 local expired, forgotten = expire_due(MOST_EXPIRED), forget_the_old(finished_bytes)
 deliver_again()
 settle()

@@ -11,7 +11,7 @@ import pytest
 
 from access.rates import Rates
 from jobs.errors import LedgerUnavailable
-from jobs.job import Appetite, Kind, State
+from jobs.job import Appetite, Claim, Kind, State
 from jobs.ledger import Ledger
 from jobs.reconciler import Reconciler
 from settings import Settings
@@ -217,6 +217,24 @@ def test_results_are_kept_as_long_as_they_are_to_be(server: tuple[Settings, Serv
         assert state(clocked.ledger, one.id) is State.SUCCEEDED
         until(lambda: clocked.round() and state(clocked.ledger, one.id) is None, 4, "it is forgotten")
         assert 1.5 < time.monotonic() - began < 4
+    finally:
+        clock.set(0)
+
+
+def test_what_ends_before_anybody_has_seen_the_step_is_kept_as_long_as_others(
+    server: tuple[Settings, ServerClock], step: int
+) -> None:
+    settings, clock = server
+    clocked = Clocked(settings.replace(key_prefix=f"clock{next(NAMES)}", keep=2.0), clock)
+    one = accepted(clocked.ledger)
+    claimed = claim(clocked.ledger)
+    assert isinstance(claimed, Claim)
+    clocked.set(step)
+    try:
+        clocked.ledger.finish("w:1", succeeded(claimed))
+        clocked.rounds(1.0)
+        assert state(clocked.ledger, one.id) is State.SUCCEEDED
+        until(lambda: clocked.round() and state(clocked.ledger, one.id) is None, 4, "it is forgotten")
     finally:
         clock.set(0)
 
