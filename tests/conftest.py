@@ -22,6 +22,7 @@ TOLD: list[str] = []
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--chaos", action="store_true", help="the fault tests with more jobs and more faults")
+    parser.addoption("--soak", type=float, default=0.0, help="seconds of the soak; without it 1200 with --chaos, else 26")
 
 
 def pytest_configure() -> None:

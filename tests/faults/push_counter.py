@@ -18,6 +18,7 @@ class PushCounter:
 
     def __init__(self, ledger: Ledger) -> None:
         self.counts: Counter[str] = Counter()
+        self.states: Counter[str] = Counter()  # of small records, which are pushed whole
         self._ledger = ledger
         self._over = threading.Event()
         self._listens = threading.Event()
@@ -56,4 +57,6 @@ class PushCounter:
         while not self._over.is_set():
             message = channel.get_message(timeout=POLL)
             if message:
-                self.counts.update(job_id for job_id, _ in replies.pushed(message["data"]))
+                for job_id, record in replies.pushed(message["data"]):
+                    self.counts[job_id] += 1
+                    self.states[str(record.state) if record else "unknown"] += 1

@@ -79,10 +79,10 @@ def test_f16_clocks_an_hour_off(stopped: Pieces, chaos: bool, tell: list[str], a
     expired = until(lambda: state_of(pieces, short) is State.EXPIRED, 10, "it expires")
     states = [state_of(pieces, job_id) for job_id in dated_jobs]
     tell.append(
-        f"F16 API {api_off:+} s, workers {api_off:+} and {-api_off:+} s: {len(clients.jobs)} accepted, 0 lost; of {len(states)} "
-        f"jobs with a deadline {states.count(State.SUCCEEDED)} done, one that nobody did expired after {expired:.1f} of {SHORT:g} s; "
-        f"leases of the dead ended after {min(leases):.1f} to {max(leases):.1f} of {pieces.settings.lease:g} s; settled after "
-        f"{took:.1f} s"
+        f"F16 API {api_off:+} s, workers {api_off:+} and {-api_off:+} s: {len(clients.jobs)} accepted, 0 lost; "
+        f"{states.count(State.SUCCEEDED)} of {len(states)} jobs with a deadline done, one that nobody did expired after "
+        f"{expired:.1f} of {SHORT:g} s; leases of the dead ended after {min(leases):.1f} to {max(leases):.1f} of "
+        f"{pieces.settings.lease:g} s; settled after {took:.1f} s"
     )
     assert set(states) == {State.SUCCEEDED}
     assert SHORT - 0.2 < expired < SHORT + 2

@@ -1,0 +1,155 @@
+"""L3: the whole service under load for a long time, with a fault every while: nothing lost, doubled, changed or wrong."""
+
+import re
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from jobs.connection import UNREACHABLE
+from jobs.ledger import Ledger
+from mldeploy.client import Client
+from mldeploy.stack import redis_server
+from tests.faults import fault_rotation
+from tests.faults.fault_rotation import FaultRotation
+from tests.faults.job_lister import JobLister
+from tests.faults.push_counter import PushCounter
+from tests.faults.result_reader import ResultReader
+from tests.faults.submitters import Submitters
+from tests.poison import row, with_poison
+from tests.processes import Running, server_path, until
+from tests.server_clock import ServerClock
+from tests.service import Service
+
+JOB_SECONDS = 0.005
+ENDS_WITHIN = 60.0  # seconds after the load
+MAX_SLOPE = 500_000  # bytes a minute of Redis's data
+NAMES = re.compile(rb"[0-9a-f]{40}|[^:]+-\d+-[0-9a-f]{6}:\d+")  # job ids and owners, in keys
+
+
+def server_with_a_clock(folder: Path, clock: ServerClock) -> Path:
+    """A folder for PATH: its valkey-server is the embedded one, on a clock that can be set."""
+    script = folder / "valkey-server"
+    given = " ".join(f"{name}='{value}'" for name, value in clock.environment.items())
+    script.write_text(f"#!/bin/sh\n{given} exec '{server_path()}' \"$@\"\n")
+    script.chmod(0o755)
+    return folder
+
+
+@contextmanager
+def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: float) -> Iterator[tuple[Service, FaultRotation]]:
+    """`mldeploy up` with the poison model, and a second group of workers beside it, as on another machine."""
+    clock = ServerClock(tmp_path)
+    monkeypatch.setenv("PATH", str(server_with_a_clock(tmp_path, clock)), prepend=":")
+    service = Service(tmp_path / "home", keep=keep)
+    settings = service.settings.replace(redis_url=f"unix://{redis_server.socket_path(service.home)}")
+    command = [sys.executable, "-m", "worker", "predict"]
+    rotation = None
+    try:
+        with_poison(service)
+        rotation = FaultRotation(service, clock, lambda: Running(command, settings, tmp_path, "second-group"))
+        until(lambda: len(service.ledger.live_owners("predict")) == 2 * settings.predict_workers, 40, "both groups are ready")
+        yield service, rotation
+    finally:
+        if rotation:
+            rotation.second_group.kill()
+        service.stop()
+
+
+def keys(ledger: Ledger) -> Counter[bytes]:
+    """By form: ids and owners are left out."""
+    return Counter(NAMES.sub(b"*", cast("bytes", key)) for key in ledger.redis.scan_iter("*", count=1000))
+
+
+def forgotten(ledger: Ledger) -> bool:
+    return not ledger.redis.zcard(ledger.prefix + "finished")
+
+
+def data_of(ledger: Ledger) -> int | None:
+    """Bytes; None while Redis is away."""
+    try:
+        return int(cast("dict[str, int]", ledger.redis.info("memory"))["used_memory"])
+    except UNREACHABLE:
+        return None
+
+
+def slope(samples: list[tuple[float, int]]) -> float:
+    """Bytes a minute, by least squares."""
+    mean_time, mean = (sum(each[place] for each in samples) / len(samples) for place in (0, 1))
+    spread = sum((moment - mean_time) ** 2 for moment, _ in samples)
+    return 60 * sum((moment - mean_time) * (size - mean) for moment, size in samples) / spread
+
+
+def test_l3_soak(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chaos: bool, tell: list[str], request: pytest.FixtureRequest
+) -> None:
+    seconds = request.config.getoption("--soak") or (1200.0 if chaos else 26.0)
+    rate, every, keep = (100.0, 45.0, 120.0) if chaos else (50.0, 6.0, 10.0)
+    faults = fault_rotation.ALL if chaos else fault_rotation.FEW
+    with running(tmp_path, monkeypatch, keep) as (service, rotation):
+        ledger = service.ledger
+        Client(service.url).predict(row(1), model="poison").wait(20)
+        until(lambda: forgotten(ledger), keep + 10, "the first job is forgotten")
+        before = keys(ledger)
+        reader, lister = ResultReader(service.url, keep), JobLister(service.url, "poison")
+        clients = Submitters(
+            service.url, rate, patience=60, job_seconds=JOB_SECONDS, limit=int(rate * seconds), accepted=reader.expect, first=2
+        )
+        with PushCounter(ledger) as pushes, reader, lister:
+            with clients:
+                data = harm(ledger, rotation, faults, every, seconds)
+                clients.join()
+            ended_after = until(lambda: reader.unread == 0, ENDS_WITHIN, "all have ended")
+            lister.list()
+            until(lambda: reader.left == 0, keep, "all were read twice")
+        until(lambda: forgotten(ledger), keep + 30, "all are forgotten")
+        after = keys(ledger)
+        runs = Counter(map(int, (service.home / "executions.log").read_text().split()))
+    ids = {job.job_id for job in clients.jobs}
+    listed = {job_id for each in lister.ids.values() for job_id in each}
+    lost = [job for job in clients.jobs if job.job_id in set(reader.forgotten) or not runs[job.number]]
+    again = sum(runs[job.number] > 1 for job in clients.jobs)
+    beyond = [each for each in clients.given_up if lister.ids.get(str(each.number))]
+    growth = slope([each for each in data if each[0] > keep]) if len(data) > 2 and data[-1][0] > 2 * keep else 0.0
+    tell.append(
+        f"L3: {seconds:g} s at {rate:g} jobs/s with {len(rotation.done)} faults ({', '.join(dict.fromkeys(rotation.done))}): "
+        f"{len(ids):,} accepted, {reader.ended:,} ended, {reader.read_twice:,} read twice, lost {len(lost)}, doubled "
+        f"{len(lister.doubled) + len(pushes.twice)}, changed {len(reader.changed)}, wrong {len(reader.wrong)}"
+    )
+    tell.append(
+        f"L3: {again} executed more than once; answers {dict(clients.answers)}, {len(clients.given_up)} given up, {len(beyond)} "
+        f"of which ran; the slowest ended after {reader.slowest:.1f} s, all {ended_after:.1f} s after the load; second group "
+        f"revived {rotation.revived} times; memory {growth / 1e6:+.2f} MB a minute; {before.total()} keys before, "
+        f"{after.total()} after"
+    )
+    assert (lost, lister.doubled, pushes.twice, reader.changed, reader.wrong) == ([], {}, {}, [], [])
+    assert reader.ended == len(ids)
+    assert reader.read_twice >= 0.99 * len(ids)
+    assert ids <= listed
+    assert len(rotation.done) >= len(faults)
+    assert growth < MAX_SLOPE
+    assert set(after) <= set(before), after - before
+    assert after.total() <= before.total()
+
+
+def harm(
+    ledger: Ledger, rotation: FaultRotation, faults: tuple[str, ...], every: float, seconds: float
+) -> list[tuple[float, int]]:
+    """A fault every while. Returns how many bytes Redis used after how many seconds."""
+    since, data = time.monotonic(), list[tuple[float, int]]()
+    next_fault = since + every / 2
+    while (now := time.monotonic()) < since + seconds:
+        if now >= next_fault:
+            rotation.next(faults)
+            next_fault += every
+        rotation.revive()
+        size = data_of(ledger)
+        if size is not None:
+            data.append((now - since, size))
+        time.sleep(0.5)  # the pace of the samples
+    return data
