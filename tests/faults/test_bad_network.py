@@ -24,7 +24,7 @@ def restarted(pieces: Pieces, network: Network, workers: list[Running]) -> int:
 
 
 def test_f10_a_slow_network_that_resets_connections(stopped: Pieces, chaos: bool, tell: list[str]) -> None:
-    pieces, seconds, redis_port, exits = stopped, 600.0 if chaos else 12.0, free_port(), 0
+    pieces, seconds, redis_port, exits = stopped, 600.0 if chaos else 8.0, free_port(), 0
     with Network(redis_port, LATENCY, RESET_SHARE) as network:
         pieces.redis(port=redis_port)
         publish(pieces)

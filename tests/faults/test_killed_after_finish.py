@@ -67,7 +67,7 @@ class Executioner:
 
 def test_f4_a_worker_killed_between_its_finish_and_the_reply(stopped: Pieces, chaos: bool, tell: list[str]) -> None:
     """What has ended does not change, and is not given to another."""
-    pieces, kills, redis_port = stopped, 200 if chaos else 10, free_port()
+    pieces, kills, redis_port = stopped, 200 if chaos else 6, free_port()
     pieces.settings = pieces.settings.replace(predict_workers=1)
     pieces.redis(port=redis_port)
     publish(pieces)
