@@ -1,6 +1,7 @@
 """Counts on the push channel how often each job became final, for as long as a test takes and across outages of Redis."""
 
 import threading
+import time
 from collections import Counter
 
 import redis
@@ -18,6 +19,7 @@ class PushCounter:
 
     def __init__(self, ledger: Ledger) -> None:
         self.counts: Counter[str] = Counter()
+        self.ended_at: dict[str, float] = {}  # on the monotonic clock
         self.states: Counter[str] = Counter()  # of small records, which are pushed whole
         self._ledger = ledger
         self._over = threading.Event()
@@ -59,4 +61,5 @@ class PushCounter:
             if message:
                 for job_id, record in replies.pushed(message["data"]):
                     self.counts[job_id] += 1
+                    self.ended_at.setdefault(job_id, time.monotonic())
                     self.states[str(record.state) if record else "unknown"] += 1

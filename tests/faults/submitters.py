@@ -26,7 +26,8 @@ class Submission:
     job_id: str = ""
     attempts: int = 0
     unclear: int = 0
-    seconds: float = 0.0  # of the attempt that was accepted
+    seconds: float = 0.0  # of the attempt that was accepted …
+    accepted_at: float = 0.0  # … and when, on the monotonic clock
 
 
 @dataclass
@@ -121,7 +122,8 @@ class Submitters:
             return False
         self.answers[str(answer.status)] += 1
         if answer.status == 202:
-            submission.job_id, submission.seconds = answer.json()["id"], time.monotonic() - since
+            submission.accepted_at = time.monotonic()
+            submission.job_id, submission.seconds = answer.json()["id"], submission.accepted_at - since
             self.accepted(submission)
             return True
         assert answer.status in BUSY, (answer.status, answer.data)
