@@ -14,19 +14,16 @@ MAX_QUEUED = 1000  # chunks of one direction that are on their way
 
 
 class Network:
-    """Carries TCP connections to ``target_port`` on this machine, on a thread of its own.
+    """Carries TCP connections to ``target_port`` on this machine, on a thread of its own; at first it is well. Use as a context
+    manager."""
 
-    ``latency``: seconds from a request to its reply, half in each direction. ``reset_share``: of the chunks, from either side,
-    at which the connection is reset. Use as a context manager.
-    """
-
-    def __init__(self, target_port: int, latency: float = 0.0, reset_share: float = 0.0) -> None:
+    def __init__(self, target_port: int) -> None:
         self.chunks = 0
         self.resets = 0
         self.swallowed = 0  # chunks
         self._target_port = target_port
-        self._delay = latency / 2
-        self._reset_share = reset_share
+        self._delay = 0.0  # seconds, in each direction
+        self._reset_share = 0.0
         self._random = random.Random(7)
         self._in_hole = False
         self._connections: set[_Connection] = set()
@@ -55,9 +52,10 @@ class Network:
         finally:
             self._loop.call_soon_threadsafe(self._close_hole)
 
-    def mend(self) -> None:
-        """No latency and no resets from now on."""
-        self._delay = self._reset_share = 0.0
+    def become(self, latency: float, reset_share: float) -> None:
+        """From now on. ``latency``: seconds from a request to its reply, half in each direction. ``reset_share``: of the chunks,
+        from either side, at which the connection is reset."""
+        self._delay, self._reset_share = latency / 2, reset_share
 
     def _open_hole(self) -> None:
         self._in_hole = True

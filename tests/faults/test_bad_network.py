@@ -26,13 +26,14 @@ def restarted(pieces: Pieces, network: Network, workers: list[Running]) -> int:
 def test_f10_a_slow_network_that_resets_connections(stopped: Pieces, chaos: bool, tell: list[str]) -> None:
     pieces, redis_port, exits = stopped, free_port(), 0
     seconds, reset_share = (600.0, RESET_SHARE) if chaos else (8.0, SHORT_RESET_SHARE)
-    with Network(redis_port, LATENCY, reset_share) as network:
+    with Network(redis_port) as network:
         pieces.redis(port=redis_port)
         publish(pieces)
         pieces.reconciler()
         with pieces.reaching_redis_at(network.port):
             pieces.api()
             workers = pieces.groups("A", "B")
+        network.become(LATENCY, reset_share)
         clients = Submitters(pieces.url, RATE, clients=32, job_seconds=0.01, limit=int(RATE * seconds))
         with PushCounter(pieces.ledger) as pushes:
             with clients:
@@ -43,7 +44,7 @@ def test_f10_a_slow_network_that_resets_connections(stopped: Pieces, chaos: bool
             until(lambda: set(pushes.counts) >= {job.job_id for job in clients.jobs}, 60, "all jobs have ended")
         assert network.resets >= reset_share * network.chunks / 2
         resets, chunks = network.resets, network.chunks
-        network.mend()  # for those who read the results
+        network.become(0.0, 0.0)  # for those who read the results
         took = settle(Load(pieces.url, accepted=clients.jobs), within=30)
         doubled = assert_one_job_each(pieces.url, clients)
     runs = Counter(executed(pieces).values())
