@@ -10,7 +10,8 @@ from tests.poison import publish
 from tests.processes import Pieces, Running, free_port, until
 
 LATENCY = 0.2  # seconds
-RESET_SHARE, SHORT_RESET_SHARE = 0.01, 0.05  # in a short time more, to meet each command
+RESET_SHARE = 0.01
+SHORT_RESET_SHARE = 0.1  # of the workers' connections: in a short time more, to meet each command
 RATE = 30.0
 
 
@@ -26,31 +27,33 @@ def restarted(pieces: Pieces, network: Network, workers: list[Running]) -> int:
 def test_f10_a_slow_network_that_resets_connections(stopped: Pieces, chaos: bool, tell: list[str]) -> None:
     pieces, redis_port, exits = stopped, free_port(), 0
     seconds, reset_share = (600.0, RESET_SHARE) if chaos else (8.0, SHORT_RESET_SHARE)
-    with Network(redis_port) as network:
+    with Network(redis_port) as of_api, Network(redis_port) as of_workers:
         pieces.redis(port=redis_port)
         publish(pieces)
         pieces.reconciler()
-        with pieces.reaching_redis_at(network.port):
+        with pieces.reaching_redis_at(of_api.port):
             pieces.api()
+        with pieces.reaching_redis_at(of_workers.port):
             workers = pieces.groups("A", "B")
-        network.become(LATENCY, reset_share)
+        of_api.become(LATENCY, RESET_SHARE)
+        of_workers.become(LATENCY, reset_share)
         clients = Submitters(pieces.url, RATE, clients=32, job_seconds=0.01, limit=int(RATE * seconds))
         with PushCounter(pieces.ledger) as pushes:
             with clients:
                 while len(clients.log) < clients.limit:
-                    exits += restarted(pieces, network, workers)
+                    exits += restarted(pieces, of_workers, workers)
                     pushes.wait(0.5)
                 clients.join()
             until(lambda: set(pushes.counts) >= {job.job_id for job in clients.jobs}, 60, "all jobs have ended")
-        assert network.resets >= reset_share * network.chunks / 2
-        resets, chunks = network.resets, network.chunks
-        network.become(0.0, 0.0)  # for those who read the results
+        assert of_workers.resets >= reset_share * of_workers.chunks / 2
+        of_api.become(0.0, 0.0)  # for those who read the results
         took = settle(Load(pieces.url, accepted=clients.jobs), within=30)
         doubled = assert_one_job_each(pieces.url, clients)
     runs = Counter(executed(pieces).values())
+    resets = [f"{network.resets} of {network.chunks}" for network in (of_api, of_workers)]
     tell.append(
-        f"F10: {seconds:g} s with {LATENCY:g} s latency, {resets} resets of {chunks} chunks; {len(clients.jobs)} accepted, "
-        f"{len(clients.given_up)} given up ({doubled} of which ran), answers {dict(clients.answers)}, 0 lost, "
+        f"F10: {seconds:g} s with {LATENCY:g} s latency, {' and '.join(resets)} chunks reset (API, workers); {len(clients.jobs)} "
+        f"accepted, {len(clients.given_up)} given up ({doubled} of which ran), answers {dict(clients.answers)}, 0 lost, "
         f"{len(pushes.twice)} ended twice; {runs.total() - runs[1]} executed more than once, {exits} workers exited, "
         f"settled after {took:.1f} s"
     )
