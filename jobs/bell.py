@@ -59,11 +59,12 @@ class Bell:
 
     def waiting(self, kind: str) -> int:
         """Messages that wait in the broker for workers of this kind; 0 if it does not say."""
+        connection = self._celery.connection_for_write()
         try:
-            with self._celery.connection_for_write() as connection:
+            with connection:
                 queue = self._celery.amqp.queues[kind](connection.default_channel)
                 return int(queue.queue_declare().message_count)
-        except (OperationalError, OSError) as error:
+        except (OperationalError, OSError, *connection.connection_errors) as error:
             log.warning("the broker does not say whether messages wait: %s", error)
             return 0
 
