@@ -26,7 +26,7 @@ from tests.processes import Running, server_path, until
 from tests.server_clock import ServerClock
 from tests.service import Service
 
-JOB_SECONDS = 0.005
+JOB_SECONDS = 0.015
 ENDS_WITHIN = 60.0  # seconds after the load
 MAX_SLOPE = 500_000  # bytes a minute of Redis's data
 NAMES = re.compile(rb"[0-9a-f]{40}|[^:]+-\d+-[0-9a-f]{6}:\d+")  # job ids and owners, in keys
