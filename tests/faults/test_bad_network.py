@@ -75,7 +75,7 @@ def test_a_broker_that_resets_connections_does_not_say_whether_messages_wait(sto
     redis_port = free_port()
     stopped.redis(port=redis_port)
     with Network(redis_port) as network, stopped.reaching_redis_at(network.port):
-        network.become(latency=0.0, reset_share=0.2)  # some connections are made, and are reset at a later command
-        for _ in range(30):
+        network.become(latency=0.0, reset_share=0.15)  # some connections are made, and are reset at a later command
+        for _ in range(4):
             assert Bell(make_celery(stopped.settings)).waiting(Kind.PREDICT) == 0
     assert network.resets
