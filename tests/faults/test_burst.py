@@ -17,7 +17,7 @@ Assemble = Callable[..., Pieces]
 CLIENTS = 16
 AT_ONCE = 100  # ids in one request
 SLOWEST_P99 = 0.1  # seconds
-PROBES = 100  # requests to an API behind which a backlog waits
+PROBE_EVERY = 0.02  # seconds
 
 
 def wakeups(broker: Pieces) -> int:
@@ -58,13 +58,15 @@ def waiting(pieces: Pieces) -> int:
     return pieces.ledger.waiting("predict.small")
 
 
-def probe(pieces: Pieces) -> list[float]:
-    """Seconds of requests that come one after another while a backlog is worked off."""
-    session, seconds = requests.Session(), list[float]()
-    for _ in range(PROBES):
+def probe(pieces: Pieces, job_id: str, within: float) -> list[float]:
+    """Seconds of reads of this job that come one after another until nothing waits any more."""
+    session, seconds, end = requests.Session(), list[float](), time.monotonic() + within
+    while waiting(pieces):
         since = time.monotonic()
-        assert session.get(f"{pieces.url}/jobs?limit=1", timeout=10).status_code == 200
+        assert since < end, f"{waiting(pieces)} jobs still wait after {within:g} s"
+        assert session.get(f"{pieces.url}/result/{job_id}", timeout=10).status_code in (200, 202)
         seconds.append(time.monotonic() - since)
+        time.sleep(PROBE_EVERY)
     return seconds
 
 
@@ -100,8 +102,7 @@ def work_off(pieces: Pieces, broker: Pieces, backlog: int, tell: list[str], chao
     assert waiting(pieces) == backlog
     pieces.worker()
     since = time.monotonic()
-    slow = p99(probe(pieces))
-    until(lambda: waiting(pieces) == 0, 30 + backlog / 300, "the backlog is done")
+    slow = p99(probe(pieces, clients.jobs[-1].job_id, within=30 + backlog / 300))
     took = time.monotonic() - since
     until(lambda: read_all(pieces, clients) == backlog, 60, "all have ended")
     sent = wakeups(broker) - before
