@@ -324,7 +324,20 @@ def test_an_error_of_our_own_ends_the_process_and_gives_its_work_back(assemble: 
     pieces.worker(Kind.TRAIN)
     until(lambda: len(ended(pieces, broken.id, training.id)) == 2, 40, "both end")
     assert b"worker-died" in error_of(pieces, training.id)
+    assert b"the last time so: it exited with status 1" in error_of(pieces, training.id)
     assert Client(pieces.url).predict(row(1), model="poison").wait(20)
+
+
+@pytest.mark.parametrize(
+    ("deed", "how"), [("kill", "killed by SIGKILL"), ("segfault", "killed by SIGSEGV"), ("exit", "exited with status 3")]
+)
+def test_a_job_that_kills_its_worker_says_how_it_died(assemble: Assemble, deed: str, how: str) -> None:
+    """A SIGKILL says nothing of memory, where the process was small and the kernel had no need of any."""
+    pieces = assemble(predict_workers=1)
+    pieces.worker()
+    with pytest.raises(JobFailed, match=how) as failed:
+        Client(pieces.url).predict(row(1, deed), model="poison").wait(60)
+    assert failed.value.type == "urn:problem-type:mldeploy:worker-died"
 
 
 def test_jobs_wait_for_a_worker_that_can_load_their_version(assemble: Assemble) -> None:
