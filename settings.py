@@ -54,6 +54,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     redis_timeout: Annotated[float, Meta(gt=0, le=60)] = 1.2  # one reply
     redis_connections: Count = 32
 
+    log_bytes: Annotated[int, Meta(ge=10_000, le=1_000_000_000)] = 10_000_000  # of a process's log; then a new one begins …
+    log_files: Annotated[int, Meta(ge=0, le=100)] = 3  # … and so many older ones are kept
+
     predict_workers: Count = 2
     train_workers: Count = 1
     webhook_workers: Count = 1

@@ -194,9 +194,10 @@ class Ledger:
         """Give an owner's work back, each job to be claimed alone."""
         return self._take_back(kind, owner, "isolated", b"")
 
-    def bury(self, kind: str, owner: str) -> Rings:
-        """The owner has died: a job that was alone counts a death, others are isolated."""
-        return self._take_back(kind, owner, "died", DIED)
+    def bury(self, kind: str, owner: str, error: bytes = DIED) -> Rings:
+        """The owner has died: a job that was alone counts a death, and the last one fails it with ``error`` (JSON); others are
+        isolated."""
+        return self._take_back(kind, owner, "died", error)
 
     def time_out(self, kind: str, owner: str) -> Rings:
         """The owner ran over its hard limit: a job that was alone fails, others are isolated."""

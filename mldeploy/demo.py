@@ -12,6 +12,7 @@ import msgspec
 import requests
 
 import tether
+from mldeploy.closed_pipe import ends_with_its_reader
 from models import artifact, dataset, table
 from models.artifact import Shelf, open_shelf
 from models.card import Card
@@ -22,6 +23,7 @@ from settings import Settings, load
 FLOWER = {"sepal_length": 5.0, "sepal_width": 3.2, "petal_length": 1.5, "petal_width": 0.3}
 SHOWN = 900  # characters of a long answer
 PATIENCE = 60  # seconds for a job
+READY = "is ready at "  # in the line that `mldeploy up` says then
 
 TRY = """
 The service runs at {url} until Ctrl-C. Try:
@@ -40,7 +42,8 @@ def main() -> None:
         print(text, flush=True)
 
     try:
-        demo(load(), "--once" in sys.argv[1:], say)
+        with ends_with_its_reader():
+            demo(load(), "--once" in sys.argv[1:], say)
     except DemoFailed as error:
         sys.exit(f"the demo failed: {error}")
 
@@ -57,7 +60,9 @@ def demo(settings: Settings, once: bool, say: Callable[[str], None]) -> None:
         if once:
             return
         say(TRY.format(url=url, flower=msgspec.json.encode(FLOWER).decode()))
-        process.wait()
+        assert process.stdout is not None
+        for line in process.stdout:
+            say(line.rstrip())
 
 
 def walk(url: str, shelf: Callable[[], Shelf], say: Callable[[str], None], api_key: str = "") -> None:
@@ -141,11 +146,13 @@ def _service(settings: Settings, say: Callable[[str], None]) -> Iterator[tuple[s
     process = subprocess.Popen(command, env=settings.environment(), stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
-        line = process.stdout.readline().strip()
-        if not line:
+        for line in process.stdout:
+            say(line)
+            if READY in line:
+                break
+        else:
             raise DemoFailed("the service did not start")
-        say(line + "\n")
-        yield line.split()[4], process
+        yield line.partition(READY)[2].split()[0], process
     except KeyboardInterrupt:
         say("stopping")
     finally:

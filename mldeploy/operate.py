@@ -19,6 +19,7 @@ from jobs.errors import LedgerError
 from jobs.job import Kind
 from jobs.ledger import Ledger
 from mldeploy.account import account
+from mldeploy.closed_pipe import PipedCommand, PipedGroup
 from mldeploy.stack import redis_server
 from models import artifact, rows, table
 from models.artifact import CorruptArtifact, open_shelf
@@ -112,7 +113,7 @@ def _place(store: str) -> str:
     return store if "://" in store else str(Path(store).resolve())
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=PipedGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """On the server, beside a service that runs."""
 
@@ -232,7 +233,7 @@ def delete_model(name: str, version: int | None, yes: bool, home: str | None) ->
         click.echo(f"deleted {name}" + (f" version {version}" if version else f" and its {len(versions)} versions"))
 
 
-@click.command("delete-data")
+@click.command("delete-data", cls=PipedCommand)
 @click.argument("name")
 @click.option("--rows", "file", type=FILE, help="Only the rows of this table.")
 @yes_option
@@ -319,6 +320,8 @@ def _operator(home: str | None) -> Iterator[Operator]:
     try:
         settings = load().replace(home=home) if home else load()
         yield Operator(settings)
+    except BrokenPipeError:
+        raise
     except (LedgerError, redis.RedisError) as error:
         raise click.ClickException(
             f"no service runs on {home or load().home} ({error}): start it with `mldeploy up`, or give its --home"

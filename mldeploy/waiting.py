@@ -1,6 +1,8 @@
-"""A spinner on the terminal while a job is awaited, with how far it is; nothing when the output is piped."""
+"""What is shown on standard error while the service is waited for: on a terminal a spinner with how far the job is, and in any
+case that the service is away."""
 
 import itertools
+import logging
 import sys
 import threading
 import time
@@ -9,6 +11,7 @@ from contextlib import contextmanager
 
 FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 FRAME = 0.1
+CLEAR = "\r\033[K"  # the line
 
 
 @contextmanager
@@ -29,7 +32,27 @@ def spinner(text: Callable[[], str]) -> Iterator[None]:
 def _spin(text: Callable[[], str], over: threading.Event) -> None:
     since = time.monotonic()
     for frame in itertools.cycle(FRAMES):
-        print(f"\r\033[K{frame} {text()} {time.monotonic() - since:.1f} s", end="", file=sys.stderr, flush=True)
+        print(f"{CLEAR}{frame} {text()} {time.monotonic() - since:.1f} s", end="", file=sys.stderr, flush=True)
         if over.wait(FRAME):
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
+            print(CLEAR, end="", file=sys.stderr, flush=True)
             return
+
+
+@contextmanager
+def notices() -> Iterator[None]:
+    """The client's log, a line each, where else the spinner is."""
+    log, handler = logging.getLogger("mldeploy.client"), _Notices()
+    before = log.level, log.propagate
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.level, log.propagate = before
+
+
+class _Notices(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"{CLEAR if sys.stderr.isatty() else ''}{record.getMessage()}", file=sys.stderr, flush=True)

@@ -19,7 +19,7 @@ def signing_key(home: Path, given: str) -> bytes:
         return given.encode()
     file = home / KEY_FILE
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
         _make_once(file)
         return file.read_bytes().strip()
     except OSError as error:

@@ -6,6 +6,7 @@ Both keep the same promises; tests/integration/test_store.py holds them to it.
 import importlib
 import os
 import shutil
+import stat
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -18,6 +19,7 @@ S3 = {
 }
 PUT_SECONDS = 60.0  # and one more for each …
 PUT_BYTES_A_SECOND = 1_000_000
+OWNER, FILE = 0o700, 0o666  # of a mode: all that the owner may, and all that a file may
 OPTIONS: dict[str, dict[str, Any]] = {"s3": S3, "s3a": S3}
 
 Answer = TypeVar("Answer")
@@ -63,7 +65,8 @@ def open_store(location: str) -> Store:
 
 
 class FolderStore:
-    """A folder, made by the first writing."""
+    """A folder, made by the first writing. Other users can read nothing that is written there; the folder's group can if the
+    folder, as whoever made it wants it, is open to that."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -73,14 +76,14 @@ class FolderStore:
         final = self.root / _placed(folder)
         for name in files:
             _plain(name)
-        aside = final.with_name("." + final.name)
-        _make_folder(aside.parent)
-        aside.mkdir()  # one writer at a time has it
+        aside, mode = final.with_name("." + final.name), self._mode()
+        _make_folder(aside.parent, mode)
+        _mkdir(aside, mode)  # one writer at a time has it
         try:
             if final.exists():
                 raise FileExistsError(f"{folder} is in the store already")
             for name, content in files.items():
-                _write_synced(aside / name, content)
+                _write_synced(aside / name, content, mode)
             _sync_folder(aside)
             aside.rename(final)
         except BaseException:
@@ -91,8 +94,9 @@ class FolderStore:
     def write_once(self, path: str, content: bytes) -> None:
         final = self.root / _placed(path)
         if not final.exists():
-            _make_folder(final.parent)
-            _write_aside(final, content)
+            mode = self._mode()
+            _make_folder(final.parent, mode)
+            _write_aside(final, content, mode)
         for left in final.parent.glob(f".{final.name}.*"):  # by one who died, or is late: it is here now
             left.unlink(missing_ok=True)
         _sync_folder(final.parent)  # also if another has just renamed it
@@ -122,6 +126,11 @@ class FolderStore:
                 shutil.rmtree(aside)
             else:
                 place.unlink()
+
+    def _mode(self) -> int:
+        """Of new folders; files have the same without the right to enter. Makes the root."""
+        _make_folder(self.root, OWNER)
+        return OWNER | self.root.stat().st_mode & stat.S_IRWXG
 
 
 class ObjectStore:
@@ -223,17 +232,25 @@ def _plain(name: str) -> str:
     return _placed(name)
 
 
-def _make_folder(folder: Path) -> None:
+def _make_folder(folder: Path, mode: int) -> None:
     if not folder.is_dir():
-        _make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
+        _make_folder(folder.parent, mode)
+        with suppress(FileExistsError):  # another was faster
+            _mkdir(folder, mode)
         _sync_folder(folder.parent)
 
 
-def _write_aside(final: Path, content: bytes) -> None:
+def _mkdir(folder: Path, mode: int) -> None:
+    """Whatever the umask. Raises FileExistsError."""
+    folder.mkdir(mode=OWNER)
+    if mode != OWNER:
+        folder.chmod(mode | folder.stat().st_mode & stat.S_ISGID)
+
+
+def _write_aside(final: Path, content: bytes, mode: int) -> None:
     aside = final.with_name(f".{final.name}.{uuid4().hex}")
     try:
-        _write_synced(aside, content)
+        _write_synced(aside, content, mode)
         aside.rename(final)
     except BaseException as error:
         aside.unlink(missing_ok=True)
@@ -241,8 +258,9 @@ def _write_aside(final: Path, content: bytes) -> None:
             raise
 
 
-def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
+def _write_synced(path: Path, content: bytes, mode: int) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE & OWNER), "wb") as file:
+        os.fchmod(file.fileno(), FILE & mode)
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

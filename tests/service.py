@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 
@@ -35,11 +35,16 @@ class Service:
         here = self.settings.environment() | {"PYTHONPATH": str(ROOT)}  # where the model of tests/poison.py is from
         self.popen = subprocess.Popen(tied, env=here, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         assert self.popen.stdout is not None
-        self.ready_line = self.popen.stdout.readline()
-        if "is ready" not in self.ready_line:
-            said = self.ready_line + self.popen.stdout.read()
-            self._wait(20)
-            raise AssertionError(said)
+        self.said_before: list[str] = []
+        self.ready_line = self._read_until_ready(self.popen.stdout)
+
+    def _read_until_ready(self, out: IO[str]) -> str:
+        for line in out:
+            if "is ready" in line:
+                return line
+            self.said_before.append(line)
+        self._wait(20)
+        raise AssertionError("".join(self.said_before))
 
     @property
     def ledger(self) -> Ledger:

@@ -14,7 +14,7 @@ from jobs.bell import TASK, Bell, make_celery
 from jobs.job import Kind
 from jobs.ledger import Ledger
 from settings import Settings
-from tether import tie_to_parent
+from tether import make_expendable, tie_to_parent
 from worker.keeper import Keeper, new_node, owner_of
 from worker.local_wakeups import LOST, LocalWakeups
 from worker.process import Doer, Process
@@ -22,6 +22,7 @@ from worker.process import Doer, Process
 DELIVERY = 60.0  # seconds; each of a claim is bounded by itself
 START = 120.0  # seconds that a new process gets; it asks each loaded model once
 LISTENS_ON = repr(True)  # what Celery's parent process sees of what the task returned
+EXPENDABLE = {Kind.TRAIN: 0.9, Kind.PREDICT: 0.6}  # when memory runs out; their parents go later
 
 
 class Flag:
@@ -67,7 +68,7 @@ def make_worker_app(settings: Settings, kind: Kind, trade: Trade) -> Celery:
         ledger, bell, owner = Ledger(settings), Bell(app), owner_of(node, os.getpid())
         return Process(kind, owner, ledger, bell, trade.doer(owner, ledger, bell), draining.is_set)
 
-    _listen(app, keeper, make_process, parent)
+    _listen(app, keeper, make_process, parent, EXPENDABLE.get(kind, 0.0))
     return app
 
 
@@ -98,12 +99,13 @@ def _add_task(app: Celery, settings: Settings, kind: Kind, keeper: Keeper, wakeu
         return wants_more
 
 
-def _listen(app: Celery, keeper: Keeper, make_process: Callable[[], Process], parent: int) -> None:
+def _listen(app: Celery, keeper: Keeper, make_process: Callable[[], Process], parent: int, expendable: float) -> None:
     def on_ready(sender: Any, **_: Any) -> None:
         keeper.start(sender)
 
     def on_process_init(**_: Any) -> None:
         tie_to_parent(parent)
+        make_expendable(expendable)
         threadpool_limits(1)
         app.mldeploy_process = make_process()
 

@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from jobs.bell import Bell
@@ -17,7 +18,9 @@ from jobs.errors import LedgerError
 from jobs.job import Kind
 from jobs.ledger import Ledger
 from jobs.replies import Rings
+from worker.deaths import Death, Deaths, death_of
 from worker.local_wakeups import LocalWakeups
+from worker.memory import Memory
 
 log = logging.getLogger("mldeploy.keeper")
 
@@ -47,7 +50,8 @@ class Keeper:
         self._wakeups = wakeups
         self._start_draining = start_draining
         self._pool: Any = None
-        self._children: set[int] = set()
+        self._children: dict[int, Any] = {}  # Celery's processes by their ids
+        self._deaths = Deaths(kind, Memory())
         self._timed_out: queue.SimpleQueue[tuple[int, float]] = queue.SimpleQueue()
         self._owed: list[Callable[[], Rings]] = []  # what Redis must still be told
         self._paying = threading.Lock()
@@ -117,12 +121,15 @@ class Keeper:
 
     def _note_deaths(self) -> None:
         processes = self._pool._pool and self._pool._pool._pool  # gone when the pool has stopped
-        alive = {process.pid for process in list(processes or ()) if not _has_exited(process.pid)}
-        for pid in self._children - alive:
-            log.warning("worker process %d has died", pid)
-            self._owe(self._ledger.bury, pid)
+        there = {process.pid: process for process in list(processes or ())}
+        self._deaths.look(there)
+        alive = {pid: process for pid, process in there.items() if death_of(process) is None}
+        for pid in self._children.keys() - alive.keys():
+            death = death_of(self._children[pid]) or Death()
+            log.warning("worker process %d has died: %s", pid, death)
+            self._owe(partial(self._ledger.bury, error=self._deaths.reason(pid, death)), pid)
             self._wakeups.free_place()
-        new, self._children = alive - self._children, alive
+        new, self._children = alive.keys() - self._children.keys(), alive
         if new:
             self._renew()
             self._wakeups.send()  # they listen from the start, so that the first job finds them as the thousandth does
@@ -182,14 +189,6 @@ class Keeper:
         _kill(self._children)
         logging.shutdown()
         os._exit(status)
-
-
-def _has_exited(pid: int) -> bool:
-    """Seen by us, even while Celery, which reaps it, is busy reconnecting."""
-    try:
-        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-    except ChildProcessError:
-        return True
 
 
 def _kill(pids: Iterable[int]) -> None:

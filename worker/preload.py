@@ -13,7 +13,7 @@ from models.card import Card
 from models.predictor import Loaded
 from models.registry import Registry
 from settings import Settings
-from tether import tie_to_parent
+from tether import EXPENDABLE_SHARE, make_expendable, tie_to_parent
 
 log = logging.getLogger("mldeploy.worker")
 
@@ -49,6 +49,7 @@ def _survives(card: Card, loaded: Loaded, patience: float) -> bool:
     child = os.fork()
     if not child:
         tie_to_parent(parent)
+        make_expendable(EXPENDABLE_SHARE)  # it goes before its parent
         _try(card, loaded)
     end = time.monotonic() + patience
     while time.monotonic() < end:

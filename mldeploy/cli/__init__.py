@@ -9,9 +9,10 @@ from mldeploy.cli.models import models
 from mldeploy.cli.service import demo, up
 from mldeploy.cli.submitting import predict, train
 from mldeploy.cli.webhooks import webhook_secret
+from mldeploy.closed_pipe import PipedGroup
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=PipedGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="mldeploy")
 def main() -> None:
     """A scikit-learn model behind a job queue.

@@ -7,6 +7,7 @@ import click
 
 from mldeploy.cli.listing import tell_jobs
 from mldeploy.cli.options import timeout_option, wait_option, with_client
+from mldeploy.cli.place import current_place
 from mldeploy.cli.telling import follow, show, tell, waited
 from mldeploy.client import Client, Job, Problem
 
@@ -46,8 +47,9 @@ def cancel(client: Client, job_ids: tuple[str, ...], wait: bool, timeout: float 
     deadline = None if timeout is None else time.monotonic() + timeout
     for job in jobs:
         if wait:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
             with waited(job):
-                job.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+                job.wait(left, retry_for=current_place().retry_wait_for)
         _tell_canceled(job)
     if len(jobs) < len(job_ids) or not all(job.canceling or job.status == "canceled" for job in jobs):
         sys.exit(1)

@@ -2,35 +2,21 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 
+from mldeploy.cli.place import RETRY_CALL_FOR, Place, current_place
 from mldeploy.cli.telling import told
-from mldeploy.client import Client
-from settings import load
-
-RETRY_FOR = 3.0  # seconds: the API may be starting again, but a person wants to know soon that nobody is there
-
-
-class Place(NamedTuple):
-    """Where the service is, and how it is called. A group's holds for its commands, unless they say otherwise."""
-
-    url: str = ""
-    api_key: str = ""
-    retry_for: float | None = None
-
-    def client(self) -> Client:
-        settings, retry_for = load(), RETRY_FOR if self.retry_for is None else self.retry_for
-        return Client(self.url or settings.url, api_key=self.api_key or settings.api_key, retry_for=retry_for)
-
+from mldeploy.client.job import RETRY_FOR
+from mldeploy.waiting import notices
 
 url_option = click.option("--url", default="", help="Where the service is.  [default: MLDEPLOY_URL, or http://127.0.0.1:5000]")
 key_option = click.option("--api-key", default="", help="As `mldeploy keys create` told it.  [default: MLDEPLOY_API_KEY]")
 retry_option = click.option(
     "--retry-for",
     type=click.FloatRange(min=0),
-    help=f"Seconds to try again, while the service is away or busy.  [default: {RETRY_FOR:g}]",
+    help=f"Seconds to try again, while the service is away or busy.  [default: {RETRY_CALL_FOR:g}, and {RETRY_FOR:g} to wait]",
 )
 wait_option = click.option("--wait/--no-wait", default=True, show_default=True, help="Wait for the result, or print the job.")
 timeout_option = click.option("--timeout", type=click.FloatRange(min=0), help="Give up waiting after so many seconds.")
@@ -44,12 +30,12 @@ def with_client(command: Callable[..., None]) -> Callable[..., None]:
     @retry_option
     @functools.wraps(command)
     def run(url: str, api_key: str, retry_for: float | None, **arguments: Any) -> None:
-        context = click.get_current_context()
-        outer = context.obj or Place()
+        outer = current_place()
         inner = outer.retry_for if retry_for is None else retry_for
-        context.obj = Place(url or outer.url, api_key or outer.api_key, inner)
-        with told():
-            command(context.obj.client(), **arguments)
+        place = Place(url or outer.url, api_key or outer.api_key, inner)
+        click.get_current_context().obj = place
+        with told(), notices():
+            command(place.client(), **arguments)
 
     return run
 

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from mldeploy.cli.telling import told
+from mldeploy.stack.announcer import Announcer
 from mldeploy.stack.up import Up
 from settings import Settings, load
 
@@ -35,8 +36,8 @@ def up(**options: Any) -> None:
     Starts a Redis of its own (or uses the one at MLDEPLOY_REDIS_URL), the API, workers and reconciler, and restarts what
     dies. Every option can be given as MLDEPLOY_<NAME> too.
     """
-    with told():
-        Up(_settings(options), say=_say).run()
+    with told(), Announcer() as announcer:
+        Up(_settings(options), announcer.say).run()
 
 
 @click.command()
@@ -61,8 +62,3 @@ def demo(once: bool, **options: Any) -> None:
 
 def _settings(options: dict[str, Any]) -> Settings:
     return load().replace(**{name: value for name, value in options.items() if value is not None})
-
-
-def _say(text: str) -> None:
-    click.echo(text)
-    sys.stdout.flush()

@@ -9,7 +9,9 @@ from typing import Any, NoReturn
 import click
 import requests
 
-from mldeploy.client import Job, JobFailed, Problem
+from mldeploy.cli.place import current_place
+from mldeploy.client import Job, JobFailed, Problem, Unavailable
+from mldeploy.client.outage import reason
 from mldeploy.stack.server_choice import NoRedis
 from mldeploy.stack.up import CannotStart
 from mldeploy.waiting import spinner
@@ -23,7 +25,7 @@ def show(job: Job, wait: bool, timeout: float | None) -> None:
     """The job on standard output, at its end or as it is."""
     if wait:
         with waited(job):
-            job.wait(timeout, poll=POLL)
+            job.wait(timeout, poll=POLL, retry_for=current_place().retry_wait_for)
     tell(job.answer)
     tell_end(job)
 
@@ -32,7 +34,7 @@ def follow(job: Job) -> None:
     """Each event on standard output as it comes, one line each; on a terminal the job at its end."""
     piped = not sys.stdout.isatty()
     with waited(job):
-        for event in job.events():
+        for event in job.events(current_place().retry_wait_for):
             if piped:
                 tell({"event": event.name, "id": event.id, "data": event.data})
     if not piped:
@@ -90,19 +92,29 @@ def tell(answer: Any) -> None:
     click.echo(json.dumps(answer, indent=2 if sys.stdout.isatty() else None, ensure_ascii=False))
 
 
+class Away(click.ClickException):
+    """The service did not answer, or not yet: the same command may well succeed a little later."""
+
+    exit_code = 2
+
+
 @contextmanager
 def told() -> Iterator[None]:
-    """Errors that a person can do something about, as one message and exit status 1."""
+    """Errors that a person can do something about, as one message and exit status 1; 2 if the service is away or busy."""
     try:
         yield
+    except BrokenPipeError:
+        raise  # of our own output: see mldeploy.closed_pipe
     except (requests.exceptions.SSLError, requests.exceptions.ProxyError) as error:
         kind = "TLS" if isinstance(error, requests.exceptions.SSLError) else "the proxy"
         raise click.ClickException(f"{kind} refuses the connection: {error}") from None
     except requests.ConnectionError as error:
         address = error.request.url if error.request and error.request.url else "that address"
         place = "/".join(str(address).split("/")[:3])
-        raise click.ClickException(
+        raise Away(
             f"no service answers at {place}: start one with `mldeploy up`, or say where it is with --url or MLDEPLOY_URL"
         ) from None
+    except (Unavailable, requests.Timeout) as error:
+        raise Away(f"{reason(error)}: try again later, or for longer with --retry-for") from None
     except (Problem, BadSettings, CannotStart, NoRedis, OSError, TypeError, ValueError) as error:  # requests' own are among them
         raise click.ClickException(str(error)) from None

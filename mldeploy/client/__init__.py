@@ -3,6 +3,6 @@
 from mldeploy.client.client import Client
 from mldeploy.client.events import Event
 from mldeploy.client.job import Job, JobFailed
-from mldeploy.client.problems import Problem, Unavailable
+from mldeploy.client.problems import Problem, ServiceAway, Unavailable
 
-__all__ = ["Client", "Event", "Job", "JobFailed", "Problem", "Unavailable"]
+__all__ = ["Client", "Event", "Job", "JobFailed", "Problem", "ServiceAway", "Unavailable"]

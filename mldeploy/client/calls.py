@@ -12,6 +12,7 @@ import requests
 from requests.auth import AuthBase
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
+from mldeploy.client.outage import log, reason
 from mldeploy.client.problems import Problem, Unavailable, problem_of, told_by
 
 T = TypeVar("T")
@@ -78,19 +79,15 @@ class Calls:
         return self._retried(call, again)
 
     def stream(self, path: str, last_id: str) -> requests.Response:
-        """The answer, 200 with events to come or 204 if there are none after ``last_id``. To be closed."""
+        """The answer, 200 with events to come or 204 if there are none after ``last_id``. To be closed. Asked once."""
         headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
         headers |= {"Last-Event-ID": last_id} if last_id else {}
-
-        def call() -> requests.Response:
-            timeouts = self._timeout, SILENCE
-            answer = self._session.get(self._at(path), stream=True, timeout=timeouts, headers=headers)
-            if answer.status_code == 204 or answer.headers.get("Content-Type", "").startswith("text/event-stream"):
-                return answer
-            with answer:
-                raise problem_of(answer) if answer.status_code >= 400 else _no_events(answer)
-
-        return self._retried(call, passing)
+        timeouts = self._timeout, SILENCE
+        answer = self._session.get(self._at(path), stream=True, timeout=timeouts, headers=headers)
+        if answer.status_code == 204 or answer.headers.get("Content-Type", "").startswith("text/event-stream"):
+            return answer
+        with answer:
+            raise problem_of(answer) if answer.status_code >= 400 else _no_events(answer)
 
     def _at(self, path: str) -> str:
         """Below the service's own address, which may have a path before its routes."""
@@ -106,6 +103,8 @@ class Calls:
                 pause = _pause(error, attempt)
                 if not again(error) or time.monotonic() + pause > deadline:
                     raise
+                if attempt == 0:
+                    log.info("%s: %s; trying again for %g s", self.url.rstrip("/"), reason(error), self._retry_for)
             time.sleep(pause)
         raise AssertionError
 

@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import requests
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, ReadTimeoutError
+
+from mldeploy.client.outage import Outage
+from mldeploy.client.problems import Unavailable
 
 CHUNK = 65_536
 LONGEST_RETRY = 60.0  # seconds
+QUEUE_AWAY = "the queue does not answer"  # as a comment: the stream is there, and nothing can be told
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,8 @@ class EventReader:
         self.last_id = ""
         self.retry = 1.0
 
-    def read(self, chunks: Iterable[bytes]) -> Iterator[Event]:
-        """The events that came whole."""
+    def read(self, chunks: Iterable[bytes], outage: Outage) -> Iterator[Event]:
+        """The events that came whole. Raises ServiceAway."""
         name, data, last_id = "", list[str](), self.last_id
         for line in _lines(chunks):
             field, _, value = line.partition(":")
@@ -39,8 +43,13 @@ class EventReader:
             if not line:
                 self.last_id = last_id  # only now: an event that is cut has not been seen
                 if data:
+                    outage.answered()
                     yield Event(name or "message", json.loads("\n".join(data)), self.last_id)
                 name, data = "", []
+            elif not field and value == QUEUE_AWAY:
+                outage.pause_after(Unavailable(503, {"title": QUEUE_AWAY}))
+            elif not field:  # a heartbeat
+                outage.answered()
             elif field == "event":
                 name = value
             elif field == "data":
@@ -52,10 +61,12 @@ class EventReader:
 
 
 def chunks_of(answer: requests.Response) -> Iterator[bytes]:
-    """The body as it arrives, until it ends, is cut or falls silent."""
+    """The body as it arrives, until it ends or is cut. Raises requests.ReadTimeout when it falls silent."""
     while True:
         try:
             chunk = answer.raw.read1(CHUNK)
+        except ReadTimeoutError as error:
+            raise requests.ReadTimeout(f"{answer.url} is silent") from error
         except (HTTPError, OSError):
             return
         if not chunk:

@@ -9,10 +9,11 @@ import requests
 
 from mldeploy.client.calls import Calls, never, passing
 from mldeploy.client.events import Event, EventReader, chunks_of
-from mldeploy.client.problems import Problem, Unavailable
+from mldeploy.client.outage import Outage
+from mldeploy.client.problems import Problem
 
 LONGEST_POLL = 20.0  # seconds that one request is held
-PAUSE = 0.2  # seconds before a read is tried again while the service is away
+RETRY_FOR = 60.0  # seconds that the service may be away in a row while a job is waited for
 UNHELD = 1.0  # seconds between reads that the service does not hold
 
 
@@ -66,32 +67,41 @@ class Job:
         self.answer = self._calls.json("GET", self.answer["result_url"])
         return self
 
-    def wait(self, timeout: float | None = None, poll: float = LONGEST_POLL) -> Any:
-        """The job's result. Raises JobFailed, or TimeoutError after ``timeout`` seconds; an outage in between is waited out.
-        ``poll``: seconds after which it is asked anew, and ``progress`` is of that moment."""
+    def wait(self, timeout: float | None = None, poll: float = LONGEST_POLL, retry_for: float = RETRY_FOR) -> Any:
+        """The job's result. Raises JobFailed, TimeoutError after ``timeout`` seconds, or ServiceAway (a TimeoutError too) when
+        the service has been away for ``retry_for`` seconds in a row. ``poll``: seconds after which it is asked anew, and
+        ``progress`` is of that moment."""
         deadline = time.monotonic() + (timeout if timeout is not None else float("inf"))
+        outage = Outage(self._calls.url, retry_for)
         while not self.done:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError(f"job {self.id} is still {self.status} after {timeout:g} s")
-            self._poll(min(left, poll))
+            self._poll(min(left, poll), outage)
         if self.status != "succeeded":
             raise JobFailed(self)
         return self.result
 
-    def events(self) -> Iterator[Event]:
-        """What happens to the job, up to its end. A stream that was cut goes on where it was."""
-        reader = EventReader()
-        while True:
-            with closing(self._calls.stream(self.answer["result_url"], reader.last_id)) as stream:
-                for event in reader.read(chunks_of(stream)):
-                    self.answer = event.data
-                    yield event
-                    if self.done:
-                        return
-                if stream.status_code == 204:  # there is nothing after what was seen
-                    return
-            time.sleep(reader.retry)
+    def events(self, retry_for: float = RETRY_FOR) -> Iterator[Event]:
+        """What happens to the job, up to its end. A stream that was cut goes on where it was. Raises ServiceAway when the service
+        has been away for ``retry_for`` seconds in a row."""
+        reader, outage, over = EventReader(), Outage(self._calls.url, retry_for), False
+        while not over:
+            pause = reader.retry
+            try:
+                with closing(self._calls.stream(self.answer["result_url"], reader.last_id)) as stream:
+                    over = stream.status_code == 204  # there is nothing after what was seen
+                    for event in reader.read(chunks_of(stream), outage):
+                        self.answer = event.data
+                        yield event
+                        if self.done:
+                            return
+            except (Problem, requests.RequestException) as error:
+                if not passing(error):
+                    raise
+                pause = outage.pause_after(error)
+            if not over:
+                time.sleep(pause)
 
     def cancel(self) -> "Job":
         """Cancels the job: at once while it is queued; one that runs is then ``canceling``, and ``wait`` tells when it has
@@ -99,7 +109,7 @@ class Job:
         self.answer = self._calls.json("DELETE", self.answer["result_url"])
         return self
 
-    def _poll(self, seconds: float) -> None:
+    def _poll(self, seconds: float, outage: Outage) -> None:
         began = time.monotonic()
         try:
             self.answer = self._calls.json(
@@ -108,9 +118,9 @@ class Job:
         except (Problem, requests.RequestException) as error:
             if not passing(error):
                 raise
-            asked = error.retry_after if isinstance(error, Unavailable) else 0.0
-            time.sleep(min(max(asked, PAUSE), seconds))
+            time.sleep(min(outage.pause_after(error), seconds))
             return
+        outage.answered()
         held = time.monotonic() - began
         if not self.done and held < seconds / 2:  # a service that has as many waiting as it may answers at once
             time.sleep(min(UNHELD, seconds - held))

@@ -38,6 +38,10 @@ class Unavailable(Problem):
         self.retry_after = retry_after
 
 
+class ServiceAway(TimeoutError):
+    """The service was away for too long while a job was waited for; the job goes on."""
+
+
 def problem_of(answer: requests.Response) -> Problem:
     """What an answer of 400 or more tells."""
     body = _object(answer) or _foreign(answer)

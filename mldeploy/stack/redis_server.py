@@ -8,6 +8,7 @@ from pathlib import Path
 from mldeploy.stack.server_choice import NoRedis, choose_server, record_writer
 from settings import Settings
 
+SUBSCRIBERS_SHARE = 16  # of maxmemory, for what a process that is frozen has not read of what is published; then it is cut off
 LONGEST_SOCKET_PATH = 100  # the kernel's limit is 107
 
 
@@ -42,4 +43,6 @@ def command(settings: Settings) -> list[str]:
         "maxmemory-policy": "noeviction",
         "hash-max-listpack-value": "512",  # a finished single prediction stays in the compact form
     }
-    return [str(server.path), *(part for name, value in options.items() for part in (f"--{name}", value))]
+    behind = str(settings.maxmemory // SUBSCRIBERS_SHARE)
+    unread = ["--client-output-buffer-limit", "pubsub", behind, behind, "0"]
+    return [str(server.path), *(part for name, value in options.items() for part in (f"--{name}", value)), *unread]

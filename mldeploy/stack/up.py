@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import redis
@@ -23,6 +23,8 @@ from jobs.stopping import Stop
 from mldeploy.client import Client, Problem
 from mldeploy.stack import redis_server
 from mldeploy.stack.child import Child
+from mldeploy.stack.home import make_home
+from mldeploy.stack.log_file import LogFile
 from settings import Settings
 from webhooks.networks import parse_networks
 
@@ -31,7 +33,7 @@ START_REDIS = 600.0  # seconds; it may have a large file to read
 START = 60.0  # seconds until all are ready
 STOP = 8.5  # seconds for API, workers and reconciler; Redis comes after them
 STOP_REDIS = 1.0
-GIVE_UP_AFTER = 3  # deaths of one process before the service was ever ready
+GIVE_UP_AFTER = 3  # failures of one process before the service was ever ready
 FRESH = 5.0  # seconds; a reconciler that has run within them is ready
 
 
@@ -57,9 +59,12 @@ class Up:
         return f"http://{f'[{host}]' if ':' in host else host}:{self._settings.port}"
 
     def run(self) -> None:
-        """Until SIGINT, SIGTERM or SIGHUP. Raises CannotStart. Must be called in the main thread."""
-        self._settings.home_path.mkdir(parents=True, exist_ok=True)
-        self._stop.on(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        """Until SIGINT, SIGTERM or, unless nohup has it ignored, SIGHUP. Raises CannotStart. To be called in the main thread."""
+        os.umask(0o077)  # also of all that is started here: what they write is not for other users
+        self._make_home()
+        self._stop.on(signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            self._stop.on(signal.SIGHUP)
         with _only_one(self._settings.home_path):
             _check_port(self._settings.host, self._settings.port)
             _check_networks(self._settings.webhook_networks)
@@ -69,11 +74,18 @@ class Up:
             finally:
                 self._end()
 
+    def _make_home(self) -> None:
+        """Raises CannotStart."""
+        try:
+            for line in make_home(self._settings.home_path, self._settings.store_location):
+                self._say(line)
+        except OSError as error:
+            raise CannotStart(f"there can be no home at {self._settings.home_path} ({error}): give another --home") from None
+
     def _start(self) -> None:
         since = time.monotonic()
         if self._embedded:
-            self._redis = self._child("redis", redis_server.command(self._settings))
-            self._redis.start()
+            self._redis = self._child("redis", redis_server.command(self._settings), expendable=False)
         self._until(self._redis_answers, since + START_REDIS, "Redis")
         python = [sys.executable, "-P", "-m"]  # -P: the current folder plays no part
         self._check_is_safe()
@@ -84,8 +96,6 @@ class Up:
             self._child("webhook", [*python, "worker.webhooks"]),
             self._child("api", [*python, "api"]),
         ]
-        for child in self._others:
-            child.start()
         self._until(self._all_ready, time.monotonic() + START, "the service")
         if not self._stop.is_set():
             self._say(self._ready_line(time.monotonic() - since))
@@ -95,7 +105,11 @@ class Up:
         s, ledger = self._settings, Ledger(self._settings)
         if s.insecure or is_loopback(s.host) or self._stop.is_set():
             return
-        if not Keys(ledger.redis, ledger.prefix, ledger.guard).ring().closed:
+        try:
+            closed = Keys(ledger.redis, ledger.prefix, ledger.guard).ring().closed
+        except LedgerUnavailable as error:
+            raise CannotStart(f"Redis went away while the service started: {error}") from error
+        if not closed:
             raise CannotStart(
                 f"without keys this is served to this machine alone, not on {s.host}: start it on 127.0.0.1, make a key with "
                 "`mldeploy keys create --name me --scopes admin`, and start again; or give --insecure, and everybody who "
@@ -127,18 +141,20 @@ class Up:
             self._redis.wait(time.monotonic() + STOP_REDIS)
 
     def _supervise(self) -> None:
-        for child in [*([self._redis] if self._redis else []), *self._others]:
-            status = child.supervise()
-            if status is not None:
-                self._say(f"{child.name} died (status {status}), starting it again")
+        for child in self._children():
+            child.supervise()
+
+    def _children(self) -> list[Child]:
+        return [*([self._redis] if self._redis else []), *self._others]
 
     def _until(self, ready: Callable[[], bool], deadline: float, what: str) -> None:
         """Raises CannotStart with the last words of what does not start."""
+        self._supervise()
         while not ready() and not self._stop.wait(TICK):
             self._supervise()
-            for child in [*([self._redis] if self._redis else []), *self._others]:
-                if child.deaths >= GIVE_UP_AFTER:
-                    raise CannotStart(f"{child.name} does not start; its last words ({child.log}):\n{child.last_words()}")
+            for child in self._children():
+                if child.failures >= GIVE_UP_AFTER:
+                    raise CannotStart(f"{child.name} does not start; its last words ({child.log.path}):\n{child.last_words()}")
             if time.monotonic() > deadline:
                 raise CannotStart(f"{what} was not ready in time; see {self._settings.home_path / 'logs'}")
 
@@ -174,28 +190,38 @@ class Up:
         pid = next(child.pid for child in self._others if child.name == kind)
         return sum(owner.startswith(f"{socket.gethostname()}-{pid}-") for owner in ledger.live_owners(kind))
 
-    def _child(self, name: str, command: list[str]) -> Child:
-        logs = self._settings.home_path / "logs"
-        logs.mkdir(exist_ok=True)
-        return Child(name, command, self._settings.environment(), logs / f"{name}.log")
+    def _child(self, name: str, command: list[str], *, expendable: bool = True) -> Child:
+        s = self._settings
+        log = LogFile(s.home_path / "logs" / f"{name}.log", s.log_bytes, s.log_files)
+        return Child(name, command, s.environment(), log, self._say, expendable=expendable)
 
 
 @contextmanager
 def _only_one(home: Path) -> Iterator[None]:
     """Raises CannotStart if another `up` has this home."""
-    with (home / "lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.seek(0)
-            holder = lock.read().strip() or "unknown"
-            raise CannotStart(
-                f"mldeploy is up on {home} already (process {holder}); stop that one, or give another --home"
-            ) from None
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
+    lock = _lock(home / "lock")
+    try:
         yield
+    finally:
+        os.close(lock)
+
+
+def _lock(path: Path) -> int:
+    """The descriptor that holds the lock. Raises CannotStart."""
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = path.read_text(errors="replace").strip() or "unknown"
+        raise CannotStart(
+            f"mldeploy is up on {path.parent} already (process {holder}); stop that one, or give another --home"
+        ) from None
+    except OSError as error:
+        raise CannotStart(f"{path.parent} cannot be locked ({error}): mend that, or give another --home") from None
+    with suppress(OSError):  # on a full disk: the lock holds, and the number is only for the message above
+        os.ftruncate(lock, 0)
+        os.write(lock, f"{os.getpid()}\n".encode())
+    return lock
 
 
 def _check_networks(text: str) -> None:

@@ -60,8 +60,9 @@ def test_a_second_up_on_the_same_home_or_a_taken_port_is_a_clear_error(up: Servi
 
 
 def test_home_that_no_server_here_reads_is_a_clear_error(tmp_path: Path) -> None:
-    (tmp_path / "redis").mkdir()
+    (tmp_path / "redis").mkdir(mode=0o700)
     (tmp_path / "redis" / "written-by").write_text("Redis 99.0.0\n")
+    (tmp_path / "redis" / "written-by").chmod(0o600)
     refused = run_up(tmp_path, free_port())
     assert f"Error: {tmp_path / 'redis'} was last written by Redis 99.0.0, which" in refused
     assert len(refused.splitlines()) == 1

@@ -7,9 +7,11 @@ import requests
 
 from mldeploy.client.calls import LONGEST_PAUSE, Calls, _pause, passing, refused
 from mldeploy.client.events import Event, EventReader
+from mldeploy.client.outage import Outage
 from mldeploy.client.problems import Problem, Unavailable
 from tests.processes import free_port
 
+OUTAGE = Outage("http://127.0.0.1:5000", retry_for=60.0)
 JOB = {"id": "a", "status": "queued", "label": "größer"}
 DATA = json.dumps(JOB, ensure_ascii=False)
 STREAM = f"retry: 250\n\nid: 1\nevent: queued\ndata: {DATA}\n\n: still here\n\nid: 2\nevent: running\ndata: {DATA}\n\n"
@@ -21,7 +23,7 @@ READ = [Event("queued", JOB, "1"), Event("running", JOB, "2")]
 def test_events_are_the_same_however_they_are_cut_into_chunks(ending: str, size: int) -> None:
     sent = STREAM.replace("\n", ending).encode()
     reader = EventReader()
-    assert list(reader.read([sent[at : at + size] for at in range(0, len(sent), size)])) == READ
+    assert list(reader.read([sent[at : at + size] for at in range(0, len(sent), size)], OUTAGE)) == READ
     assert (reader.last_id, reader.retry) == ("2", 0.25)
 
 
@@ -38,14 +40,14 @@ def test_events_are_the_same_however_they_are_cut_into_chunks(ending: str, size:
     ],
 )
 def test_events_are_read_as_the_standard_says(sent: str, events: list[Event]) -> None:
-    assert list(EventReader().read([sent.encode()])) == events
+    assert list(EventReader().read([sent.encode()], OUTAGE)) == events
 
 
 def test_what_was_cut_has_not_been_seen_and_the_next_stream_goes_on_after_what_was() -> None:
     reader = EventReader()
-    assert list(reader.read([STREAM.encode()[:-1]])) == READ[:1]
+    assert list(reader.read([STREAM.encode()[:-1]], OUTAGE)) == READ[:1]
     assert reader.last_id == "1"
-    assert list(reader.read([b"data: {}\n\n"])) == [Event("message", {}, "1")]
+    assert list(reader.read([b"data: {}\n\n"], OUTAGE)) == [Event("message", {}, "1")]
 
 
 def test_a_pause_is_what_was_asked_for_and_grows_up_to_a_bound() -> None:

@@ -1,0 +1,101 @@
+"""What happens when the memory of the machine, here of a control group, runs out."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from mldeploy.client import Client, JobFailed
+from tests.control_groups import ControlGroup, control_group
+from tests.processes import until
+from tests.service import NAMES, Service
+
+FLOWER = {"sepal_length": 5.0, "sepal_width": 3.2, "petal_length": 1.5, "petal_width": 0.3}
+ROOM = 40_000_000  # bytes beside what the service uses: too few for a training to outgrow its worker's parent
+ENOUGH = 1_000_000_000
+
+
+@pytest.fixture
+def group() -> Iterator[ControlGroup]:
+    with control_group("memory") as made:
+        yield made
+
+
+@pytest.fixture
+def service(group: ControlGroup, tmp_path: Path) -> Iterator[Service]:
+    """`mldeploy up`, with all that it starts in the group."""
+    with group.joined():
+        started = Service(tmp_path / "home", estimators="tests.glutton.Glutton")
+    try:
+        Client(started.url).predict(FLOWER).wait(60)
+        yield started
+    finally:
+        started.stop()
+
+
+@contextmanager
+def predictions(client: Client) -> Iterator[list[float]]:
+    """One after another while the block runs; how long each took."""
+    latencies, over = list[float](), threading.Event()
+
+    def ask() -> None:
+        while not over.is_set():
+            latencies.append(until(lambda: client.predict(FLOWER).wait(5)["prediction"] == "setosa", 5, "it is answered"))
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        yield latencies
+    finally:
+        over.set()
+        asking.join()
+
+
+def pids(service: Service) -> set[int]:
+    """Of all of the service but those that train."""
+    trainers = {child.pid for child in service.children()["train"].children()}
+    return {process.pid for process in service.family()} - trainers
+
+
+def test_a_training_that_memory_cannot_hold_fails_with_that_reason_and_nothing_else_dies(
+    service: Service, group: ControlGroup, tell: list[str]
+) -> None:
+    client, before, used = Client(service.url), pids(service), int(group.read("memory.usage_in_bytes"))
+    group.write("memory.limit_in_bytes", used + ROOM)
+    with predictions(client) as latencies:
+        training = client.train(estimator="Glutton", promote="never")
+        with pytest.raises(JobFailed) as failed:
+            training.wait(120)
+    assert failed.value.type == "urn:problem-type:mldeploy:out-of-memory"
+    assert f"of the {(used + ROOM) / 1e9:.2f} GB there are" in failed.value.detail
+    assert "fewer rows" in failed.value.detail
+    assert training.answer["attempts"] == service.settings.max_deaths
+    assert int(group.read("memory.oom_control").split()[-1]) >= service.settings.max_deaths
+    assert pids(service) == before
+    group.write("memory.limit_in_bytes", used + ENOUGH)
+    assert client.train(promote="never").wait(60)["metrics"]
+    tell.append(f"{failed.value.detail} {len(latencies)} predictions meanwhile, the slowest took {max(latencies):.2f} s")
+
+
+def test_when_memory_runs_out_trainings_are_killed_first_and_redis_and_up_last(tmp_path: Path) -> None:
+    """By the scores that the kernel goes by."""
+    service = Service(tmp_path / "home")
+    try:
+        parts = service.children()
+        assert set(parts) == set(NAMES)
+        trainers, predictors = parts["train"].children(), parts["predict"].children()
+        last = [service.popen.pid, parts.pop("redis").pid]
+        rest = {process.pid for process in service.family()} - {process.pid for process in trainers + predictors} - {last[1]}
+        in_order = [last, rest, [process.pid for process in predictors], [process.pid for process in trainers]]
+        scores = [{score_of(pid) for pid in processes} for processes in in_order]
+        assert scores[0] == {score_of("self")}
+        assert all(max(lower) < min(higher) for lower, higher in pairwise(scores)), scores
+    finally:
+        service.stop()
+
+
+def score_of(pid: int | str) -> int:
+    return int(Path(f"/proc/{pid}/oom_score_adj").read_text())

@@ -1,0 +1,70 @@
+"""What memory the processes here may have, and what the kernel has done for want of it. On Linux; elsewhere nothing is known."""
+
+from pathlib import Path
+
+SYSTEM = Path("/sys/fs/cgroup")
+UNLIMITED = 1 << 60  # of cgroups of version 1, a little below 2 ** 63
+
+
+class Memory:
+    """Of this process's control group, if one can be read; of the machine otherwise."""
+
+    def __init__(self, proc: Path = Path("/proc"), system: Path = SYSTEM) -> None:
+        self._proc = proc
+        self._groups = _groups(proc, system)
+
+    def limit(self) -> int | None:
+        """Bytes: the machine's, or fewer if a control group has fewer."""
+        machine = _field(self._proc / "meminfo", "MemTotal:")
+        limits = [1024 * machine] if machine else []
+        for folder in self._groups:
+            limits += [limit for name in ("memory.max", "memory.limit_in_bytes") if (limit := _number(folder / name))]
+        return min((limit for limit in limits if limit < UNLIMITED), default=None)
+
+    def kills(self) -> int | None:
+        """How many processes the kernel has killed for want of memory: of the control group, else of the whole machine."""
+        for folder in self._groups[:1]:
+            for name in ("memory.events", "memory.oom_control"):
+                if (kills := _field(folder / name, "oom_kill")) is not None:
+                    return kills
+        return _field(self._proc / "vmstat", "oom_kill")
+
+    def largest(self, pid: int) -> int | None:
+        """Bytes that a process has had resident at most so far."""
+        kilobytes = _field(self._proc / str(pid) / "status", "VmHWM:")
+        return None if kilobytes is None else 1024 * kilobytes
+
+
+def _groups(proc: Path, system: Path) -> list[Path]:
+    """The control group of this process that accounts for memory, and those above it. In a container its own may be the top."""
+    for line in _read(proc / "self" / "cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if not controllers or "memory" in controllers.split(","):
+            top = system / "memory" if controllers else system
+            ours = top / path.lstrip("/")
+            ours = ours if ours.is_dir() else top
+            groups = [folder for folder in (ours, *ours.parents) if folder.is_relative_to(top)]
+            if any((folder / name).exists() for folder in groups for name in ("memory.events", "memory.oom_control")):
+                return groups
+    return []
+
+
+def _field(file: Path, name: str) -> int | None:
+    for line in _read(file).splitlines():
+        words = line.split()
+        if words[:1] == [name]:
+            return int(words[1])
+    return None
+
+
+def _number(file: Path) -> int | None:
+    text = _read(file).strip()
+    return int(text) if text.isdecimal() else None  # or it is "max"
+
+
+def _read(file: Path) -> str:
+    """Empty if it is not there, or may not be read."""
+    try:
+        return file.read_text()
+    except OSError:
+        return ""
