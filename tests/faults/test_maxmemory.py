@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -140,11 +141,10 @@ def test_f21_without_reservations_memory_goes_beyond_the_limit(assemble: Assembl
 
 def fill_with_what_is_not_ours(pieces: Pieces) -> None:
     """To the last byte that Redis takes."""
-    size, number = 1_000_000, 0
+    size = 1_000_000
     while size:
         try:
-            pieces.ledger.redis.set(f"not-ours:{number}", b"x" * size)
-            number += 1
+            pieces.ledger.redis.set(f"not-ours:{uuid.uuid4()}", b"x" * size)
         except redis.OutOfMemoryError:
             size //= 10
 
@@ -156,6 +156,8 @@ def test_a_worker_starts_claims_and_finishes_where_redis_takes_no_more(assemble:
         fill_with_what_is_not_ours(pieces)
         assert requests.post(f"{pieces.url}/predict", json=FLOWERS[0], timeout=10).status_code == 503
     predictor.kill()
+    pieces.ledger.redis.delete(f"{pieces.settings.key_prefix}:celery:predict")  # no message is left that could wake one,
+    fill_with_what_is_not_ours(pieces)  # and none is taken
     pieces.worker(name="second")
     until(lambda: all(job.reload().done for job in jobs), 40, "a worker that started without memory ends them")
     assert {job.status for job in jobs} == {"succeeded"}
