@@ -11,7 +11,7 @@ import msgspec
 import sklearn
 from msgspec import Struct
 
-from models.card import Artifact, Card
+from models.card import Artifact, Card, from_json
 from models.signing import is_signed, sign
 from models.store import Misplaced, Store, open_store
 
@@ -84,14 +84,6 @@ def write(shelf: Shelf, card: Card, model: bytes) -> None:
     shelf.store.write(card.artifact.folder, {**files, MANIFEST: msgspec.json.encode(manifest)})
 
 
-def remove_earlier_attempts(shelf: Shelf, name: str, version: int, attempt: int) -> None:
-    """What trainings of this version that died have left behind. Never a later attempt's: this one may be stale itself."""
-    for left in shelf.store.names(name):
-        stem, _, number = left.lstrip(".").partition("-")
-        if stem == str(version) and number.isdecimal() and int(number) < attempt:
-            shelf.store.remove(f"{name}/{left}")
-
-
 def load(shelf: Shelf, card: Card) -> Any:
     """The estimator. Raises CorruptArtifact, UnloadableHere, or OSError if the store is away."""
     made_with = card.libraries.get("scikit-learn", "")
@@ -111,6 +103,25 @@ def verified(shelf: Shelf, card: Card) -> bytes:
     if digest != manifest.files.get(MODEL) or digest != card.artifact.sha256:
         raise CorruptArtifact(f"the file of {_named(card)} is not the one that was published: {_ADVICE}")
     return content
+
+
+def read_card(shelf: Shelf, folder: str) -> Card:
+    """The card in a version's folder, whose files are those of a manifest that we have signed. Unpickles nothing. Raises
+    CorruptArtifact or OSError."""
+    try:
+        manifest = msgspec.json.decode(shelf.store.read(f"{folder}/{MANIFEST}"), type=Manifest)
+        text = shelf.store.read(f"{folder}/{CARD}")
+        card = from_json(text)
+    except FileNotFoundError:
+        raise CorruptArtifact("it was never finished: its manifest or its card is not there") from None
+    except msgspec.DecodeError as error:
+        raise CorruptArtifact(f"its manifest or its card cannot be read ({error})") from None
+    if not manifest.is_signed(shelf.key):
+        raise CorruptArtifact("its manifest was altered, or signed with another key: set MLDEPLOY_SIGNING_KEY to that key")
+    if _sha256(text) != manifest.files.get(CARD) or card.artifact.folder != folder:
+        raise CorruptArtifact("its card is not the one that was published there")
+    verified(shelf, card)
+    return card
 
 
 _ADVICE = "roll back, or train it again"

@@ -31,10 +31,10 @@ def refit(card: Card, shelf: Shelf, allowed: str) -> Made:
     return train.make(ready, Plan(card.estimator, card.params, 0.0, train.metric_of(card), allowed), 0.0, lambda *_: None)
 
 
-def save(made: Made, card: Card, shelf: Shelf, version: int, tolerance: float) -> Card:
-    """Raises CannotRefit if it is worse than it was by more than ``tolerance``, a share of the metric."""
+def save(made: Made, card: Card, shelf: Shelf, version: int, folder: str, tolerance: float) -> Card:
+    """``folder``: see Inventory.begin. Raises CannotRefit if it is worse than it was by more than ``tolerance``, a share of the metric."""
     data = train.data_of(made.dataset, card.data.dataset, card.data.parts)
-    new = train.save(made, shelf, card.name, version, f"refit of version {card.version}", 1, data, "refit")
+    new = train.save(made, shelf, card.name, version, f"refit of version {card.version}", folder, data, "refit")
     metric = train.metric_of(card)
     was, is_ = card.metrics.value(metric), new.metrics.value(metric)
     if was is None or is_ is None or _worse_by(metric, is_, was) > tolerance * abs(was):

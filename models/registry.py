@@ -1,6 +1,6 @@
 """Version numbers, aliases and cards: in Redis, so that publishing a version and ending its job are one step.
 
-``<prefix>:2:model:<name>``  hash  moves, alias:<alias>, reserved, reserved_by, and for each version card:, kept:, note:
+``<prefix>:2:model:<name>``  hash  moves, alias:<alias>, reserved, reserved_by, and for each version card:, kept:, note:, adopted:
 ``<prefix>:2:models``        hash  <name> -> 1
 ``<prefix>:2:latest``        hash  <name> -> the number of its newest version; kept when the model is deleted, so that no number
                                    ever stands for another version
@@ -22,6 +22,7 @@ MOST_REMEMBERED = 2000
 
 RESERVE = """
 local model, job = KEYS[1], ARGV[1]
+if redis.call('HEXISTS', KEYS[4], ARGV[2]) == 1 then return {0, ''} end
 local kept = redis.call('HMGET', model, 'reserved', 'reserved_by')
 if kept[1] then return {tonumber(kept[1]), kept[2]} end
 redis.call('HSET', KEYS[2], ARGV[2], 1)
@@ -64,6 +65,16 @@ class UnknownVersion(LookupError):
     """The model has no such version or alias."""
 
 
+class NotAdopted(UnknownVersion):
+    """The store has versions of this model that the registry does not know."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"the store has versions of {name} that this registry does not know, as after a loss of Redis: on the server "
+            f"`mldeploy models adopt {name}` brings them back; POST /train trains another"
+        )
+
+
 class TooManyModels(ValueError):
     """As many models as may be."""
 
@@ -83,6 +94,7 @@ class Model(Struct, frozen=True):
     cards: dict[int, Card]
     moves: list[Move] = []
     notes: dict[int, list[str]] = {}
+    adopted: frozenset[int] = frozenset()
 
     @property
     def champion(self) -> Card | None:
@@ -159,7 +171,14 @@ class Registry:
         notes = {
             int(key[5:]): msgspec.json.decode(value, type=list[str]) for key, value in text.items() if key.startswith("note:")
         }
-        return Model(name, aliases, dict(sorted(cards.items())), moves.read(text.get("moves", b"")), notes)
+        adopted = frozenset(int(key[8:]) for key in text if key.startswith("adopted:"))
+        return Model(name, aliases, dict(sorted(cards.items())), moves.read(text.get("moves", b"")), notes, adopted)
+
+    def unadopted(self) -> dict[str, int]:
+        """How many finished versions of which model are in the store and not known here, as the workers that train last saw it:
+        `mldeploy models adopt` brings them back."""
+        found = self._guard(lambda: self._redis.hgetall(self._prefix + "unadopted"))
+        return {name.decode(): int(count) for name, count in found.items()}
 
     def summaries(self, names: list[str]) -> list[tuple[int | None, list[int]]]:
         """Per name its champion and its versions, in one round trip and without the cards."""
@@ -186,9 +205,12 @@ class Registry:
         return version
 
     def reserve(self, name: str, job_id: str) -> Reservation:
-        """The version that is reserved while there is no champion; the first who asks reserves it for its training."""
-        keys = [self._key(name), self._prefix + "models", self._prefix + "latest"]
+        """The version that is reserved while there is no champion; the first who asks reserves it for its training.
+        Raises NotAdopted: a model that was there before is not replaced by one that nobody ordered."""
+        keys = [self._key(name), *(self._prefix + key for key in ("models", "latest", "unadopted"))]
         version, holder = self._guard(lambda: self._reserve(keys=keys, args=[job_id, name]))
+        if not version:
+            raise NotAdopted(name)
         return Reservation(int(version), holder.decode())
 
     def abandon(self, name: str, reservation: Reservation) -> None:
@@ -205,6 +227,15 @@ class Registry:
             Change(key, f"kept:{card.version}", "", "1"),
         ]
         return changes + (self._moved(card.name, CHAMPION, champion, card.version, who, why) if promote else [])
+
+    def adopt(self, card: Card) -> bool:
+        """Register a version that the store has; whether its number was free. Raises TooManyModels."""
+        names = self.names()
+        if card.name not in names:
+            if len(names) >= self._most:
+                raise TooManyModels(f"there are {self._most} models already: raise MLDEPLOY_MAX_MODELS")
+            self.apply([Change("models", card.name, "", "1")])
+        return self.apply([*self.publication(card, False), Change(f"model:{card.name}", f"adopted:{card.version}", "", "1")])
 
     def apply(self, changes: Sequence[Change]) -> bool:
         """Whether all were as expected, and so were made."""

@@ -51,7 +51,8 @@ class Store(Protocol):
         """The whole file, in one reading. Raises FileNotFoundError only if the store is there and the file is not."""
 
     def names(self, folder: str) -> list[str]:
-        """What is directly in the folder, sorted; with a dot in front, what was never finished. Empty if there is no folder."""
+        """What is directly in the folder, sorted; with a dot in front, what was never finished. Empty if there is no folder.
+        ``""`` is the top of the store."""
 
     def remove(self, folder: str) -> None:
         """The folder and all in it, or the file; it need not be there. In no order: remove a seal before its folder."""
@@ -113,7 +114,7 @@ class FolderStore:
 
     def names(self, folder: str) -> list[str]:
         try:
-            return sorted(entry.name for entry in (self.root / _placed(folder)).iterdir())
+            return sorted(entry.name for entry in (self.root / _inside(folder)).iterdir())
         except (FileNotFoundError, NotADirectoryError):
             return []
 
@@ -174,7 +175,7 @@ class ObjectStore:
             return [PurePosixPath(found).name for found in there.ls(path, detail=False) if found.strip("/") != path.strip("/")]
 
         try:
-            return sorted(self._ask(_placed(folder), list_names))
+            return sorted(self._ask(_inside(folder), list_names))
         except FileNotFoundError:
             return []
 
@@ -199,7 +200,7 @@ class ObjectStore:
         try:
             there, root = self._session()
             try:
-                return question(there, f"{root}/{path}")
+                return question(there, f"{root}/{path}" if path else root)
             except FileNotFoundError:
                 if not there.exists(root if root.startswith("/") else root.split("/")[0]):
                     raise StoreUnavailable(f"{self._scheme}: {root} is not there") from None
@@ -224,6 +225,10 @@ def _placed(path: str) -> str:
     if "\\" in path or "\0" in path or not {"", ".", ".."}.isdisjoint(path.split("/")):
         raise Misplaced(f"{path!r} is no place in the store")
     return path
+
+
+def _inside(folder: str) -> str:
+    return _placed(folder) if folder else ""
 
 
 def _plain(name: str) -> str:

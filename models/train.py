@@ -134,13 +134,12 @@ def save(
     name: str,
     version: int,
     job_id: str,
-    attempt: int,
+    folder: str,
     data: Data,
     origin: Origin = "trained",
 ) -> Card:
-    """Write the version, read it back and hold it against the one in memory; nothing is published by it. ``attempt`` keeps the
-    folders of attempts apart. Raises OSError or NotWhatWasSaved."""
-    artifact.remove_earlier_attempts(shelf, name, version, attempt)
+    """Write the version, read it back and hold it against the one in memory; nothing is published by it. ``folder``: see
+    Inventory.begin. Raises OSError or NotWhatWasSaved."""
     card = Card(
         name=name,
         version=version,
@@ -152,7 +151,7 @@ def save(
         data=data,
         metrics=judge.metrics(made.judged, made.metric, made.confidence),
         baseline_metrics=judge.metrics(made.baseline, made.metric, made.confidence),
-        artifact=artifact.describe(f"{name}/{version}-{attempt}", made.model),
+        artifact=artifact.describe(folder, made.model),
         libraries=artifact.libraries(made.estimator),
         python=platform.python_version(),
         seconds=round(time.monotonic() - made.began, 3),

@@ -8,15 +8,17 @@ from models.options import AddTask, TrainTask
 from worker.adding import Adding
 from worker.process import Finish
 from worker.progress import Progress
+from worker.store_survey import StoreSurvey
 from worker.training import Training
 
 
 class Learning:
-    def __init__(self, ledger: Ledger, owner: str, training: Training, adding: Adding) -> None:
+    def __init__(self, ledger: Ledger, owner: str, training: Training, adding: Adding, survey: StoreSurvey) -> None:
         self._ledger = ledger
         self._owner = owner
         self._training = training
         self._adding = adding
+        self._survey = survey
 
     def do(self, claim: Claim, finish: Finish) -> None:
         task: TrainTask | AddTask = json.decode(claim.jobs[0].options, type=TrainTask | AddTask)
@@ -26,4 +28,5 @@ class Learning:
             self._training.do(claim, task, Progress(self._ledger, self._owner, claim.jobs[0]), finish)
 
     def between(self) -> None:
-        """Nothing to look for."""
+        """Before each claim, so that no training starts on a store that was not looked through."""
+        self._survey.refresh()

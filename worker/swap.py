@@ -7,6 +7,7 @@ from jobs.ledger import Ledger
 from models import moves
 from models.card import Card
 from models.datasets import Datasets
+from models.inventory import Inventory
 from models.moves import NothingToRollBackTo
 from models.registry import Model, Registry
 from models.removal import remove_version
@@ -18,7 +19,14 @@ log = logging.getLogger("mldeploy.worker")
 
 class Swap:
     def __init__(
-        self, ledger: Ledger, crew: Crew, registry: Registry, datasets: Datasets, rollout: Rollout, store: Store
+        self,
+        ledger: Ledger,
+        crew: Crew,
+        registry: Registry,
+        datasets: Datasets,
+        rollout: Rollout,
+        store: Store,
+        inventory: Inventory,
     ) -> None:
         self._settings = ledger.settings
         self._ledger = ledger
@@ -27,6 +35,7 @@ class Swap:
         self._datasets = datasets
         self._rollout = rollout
         self._store = store
+        self._inventory = inventory
 
     def await_loaded(self, card: Card) -> None:
         """Raises CannotServe."""
@@ -39,7 +48,7 @@ class Swap:
             model = self._registry.known(name)
             for version in _old(model, self._settings.keep_versions):
                 if self._retire(name, version) == "retired":
-                    remove_version(model.cards[version], self._store, self._registry, self._datasets)
+                    remove_version(model.cards[version], self._store, self._inventory, self._registry, self._datasets)
                     log.info("removed %s version %d", name, version)
             self._remove_leftovers(model)
         except Exception:  # the job has ended well
@@ -49,11 +58,10 @@ class Swap:
         return self._ledger.retire(f"model:{name}", version, f"{name}/{version}")
 
     def _remove_leftovers(self, model: Model) -> None:
-        """Folders of versions that were never published and whose training is not open any more."""
-        for folder in self._store.names(model.name):
-            number = folder.lstrip(".").partition("-")[0]
-            if number.isdecimal() and self._is_nobodys(model, int(number)):
-                self._store.remove(f"{model.name}/{folder}")
+        """Folders that this registry made, of versions that were never published and whose training is not open any more."""
+        for folder in self._inventory.leftovers(model.name):
+            if self._is_nobodys(model, folder.version):
+                self._inventory.remove_leftover(model.name, folder)
 
     def _is_nobodys(self, model: Model, version: int) -> bool:
         known = version in model.cards or self._registry.is_announced(model.name, version)
@@ -61,9 +69,11 @@ class Swap:
 
 
 def _old(model: Model, keep: int) -> list[int]:
-    """All but the newest few and the one that a rollback goes back to."""
+    """All but the newest few, the one that a rollback goes back to, and those that were adopted: another registry may have made
+    them, and may need them."""
     try:
         before = {moves.before(model.moves, list(model.cards))}
     except NothingToRollBackTo:
         before = set()
-    return [version for version in sorted(model.cards)[:-keep] if version not in before]
+    made = sorted(set(model.cards) - model.adopted)
+    return [version for version in made[:-keep] if version not in before]

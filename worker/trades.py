@@ -6,11 +6,11 @@ from typing import Any
 
 from jobs.bell import Bell
 from jobs.crew import Crew
-from jobs.errors import LedgerFull
 from jobs.job import Kind
 from jobs.ledger import Ledger
 from models.artifact import Shelf, open_shelf
 from models.datasets import Datasets
+from models.inventory import Inventory
 from models.predictor import Loaded
 from models.registry import Registry
 from models.rollout import Rollout
@@ -22,6 +22,7 @@ from worker.learning import Learning
 from worker.predicting import Predicting
 from worker.preload import preload
 from worker.process import patiently
+from worker.store_survey import StoreSurvey
 from worker.swap import Swap
 from worker.training import Training
 
@@ -58,20 +59,19 @@ class Train:
         self._shelf = _shelf(settings)
 
     def prepare(self) -> None:
-        """Tells where the store is, for who works on models and data beside the service."""
+        """Looks the store through before anything is claimed."""
         ledger = Ledger(self._settings)
-        try:
-            ledger.guard(lambda: ledger.redis.set(ledger.prefix + "store", self._settings.store_location))
-        except LedgerFull as error:
-            log.warning("Redis does not take where the store is: %s", error)
+        known = ledger.redis, ledger.prefix, ledger.guard
+        StoreSurvey(ledger, Inventory(*known, Registry(*known), self._shelf.store)).make()
 
     def doer(self, owner: str, ledger: Ledger, bell: Bell) -> Learning:
         known = ledger.redis, ledger.prefix, _patient(ledger)
         registry, datasets, store = Registry(*known), Datasets(*known), self._shelf.store
-        swap = Swap(ledger, Crew(Kind.PREDICT, ledger, bell), registry, datasets, Rollout(*known), store)
+        inventory = Inventory(*known, registry, store)
+        swap = Swap(ledger, Crew(Kind.PREDICT, ledger, bell), registry, datasets, Rollout(*known), store, inventory)
         adding = Adding(datasets, store, self._settings.train_limit, self._settings.max_models)
-        training = Training(registry, datasets, self._shelf, swap, self._settings)
-        return Learning(ledger, owner, training, adding)
+        training = Training(registry, datasets, self._shelf, inventory, swap, self._settings)
+        return Learning(ledger, owner, training, adding, StoreSurvey(ledger, inventory))
 
 
 def trade_of(kind: Kind, settings: Settings) -> Trade:

@@ -12,6 +12,7 @@ from models.card import Card
 from models.datasets import Datasets, shown
 from models.doubts import doubts
 from models.gate import Rival, Verdict, decide
+from models.inventory import Inventory, NumberTaken
 from models.options import TrainOptions, TrainTask
 from models.registry import Registry
 from models.results import TrainedModel, TrainedOn, TrainResult
@@ -33,10 +34,13 @@ TRIES = 50  # to publish, while others publish too
 
 
 class Training:
-    def __init__(self, registry: Registry, datasets: Datasets, shelf: Shelf, swap: Swap, settings: Settings) -> None:
+    def __init__(
+        self, registry: Registry, datasets: Datasets, shelf: Shelf, inventory: Inventory, swap: Swap, settings: Settings
+    ) -> None:
         self._registry = registry
         self._datasets = datasets
         self._shelf = shelf
+        self._inventory = inventory
         self._swap = swap
         self._settings = settings
 
@@ -47,6 +51,8 @@ class Training:
                 source, made, card = self._make(claim, task, progress)
         except BadTrainingData as error:
             finish([failed(job, "bad-training-data", str(error))], ())
+        except NumberTaken as error:
+            finish([failed(job, "training-failed", str(error))], ())
         except TimeLimit:
             finish([failed(job, "time-limit", f"the training took longer than {limit:g} s")], ())
         except MemoryError:
@@ -62,6 +68,7 @@ class Training:
 
     def _make(self, claim: Claim, task: TrainTask, progress: Progress) -> tuple[Source, Made, Card]:
         job, options = claim.jobs[0], task.options
+        folder = self._inventory.begin(options.model, claim.version, job.fence)
         champion = self._registry.look_up(options.model)
         progress(*train.stage("read"))
         source = rows_of(task, job.payload, champion, self._datasets, self._shelf.store)
@@ -82,7 +89,7 @@ class Training:
         parts = source.parts or (rows.write(self._shelf.store, source.table),)
         source = source.stored(parts)
         data = train.data_of(ready, source.name, tuple(part.sha256 for part in parts))
-        return source, made, train.save(made, self._shelf, options.model, claim.version, job.id, job.fence, data)
+        return source, made, train.save(made, self._shelf, options.model, claim.version, job.id, folder, data)
 
     def _publish(self, job: ClaimedJob, options: TrainOptions, source: Source, made: Made, card: Card, finish: Finish) -> None:
         """If the champion or the data set moves meanwhile, the challenger is judged again, against the new one."""
@@ -111,13 +118,13 @@ class Training:
             except EffectConflict:
                 continue
             except NoRoom as error:
-                self._shelf.store.remove(card.artifact.folder)
+                self._inventory.remove(card.artifact.folder)
                 detail = f"{error}: train on fewer classes or categories, or raise MLDEPLOY_MAXMEMORY"
                 finish([failed(job, "training-failed", detail)], ())
                 return
             self._swap.tidy(card.name)
             return
-        self._shelf.store.remove(card.artifact.folder)
+        self._inventory.remove(card.artifact.folder)
         finish([failed(job, "training-failed", f"{card.name} was deleted meanwhile, or kept changing: train again")], ())
 
     def _rival(self, champion: Card | None, source: Source, made: Made, card: Card) -> Rival:

@@ -27,5 +27,5 @@ end
 if is_aliased() then return 'aliased' end
 if not force and is_open() then return 'open' end
 if redis.call('HEXISTS', model, 'card:' .. version) == 0 then return 'missing' end
-redis.call('HDEL', model, 'card:' .. version, 'kept:' .. version, 'note:' .. version)
+redis.call('HDEL', model, 'card:' .. version, 'kept:' .. version, 'note:' .. version, 'adopted:' .. version)
 return 'retired'

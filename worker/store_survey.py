@@ -1,0 +1,53 @@
+"""The workers that train look the store through when they start, every few minutes, and as soon as Redis has lost what it knew: numbers
+start above the store's, and versions that the registry does not know are reported, never replaced."""
+
+import logging
+import time
+
+from jobs.errors import LedgerFull
+from jobs.ledger import Ledger
+from models.inventory import Inventory
+
+log = logging.getLogger("mldeploy.worker")
+
+SURVEY_INTERVAL = 300.0  # seconds: another registry may write to the same store
+
+
+class StoreSurvey:
+    def __init__(self, ledger: Ledger, inventory: Inventory) -> None:
+        self._ledger = ledger
+        self._inventory = inventory
+        self._due = time.monotonic() + SURVEY_INTERVAL
+        self._reported: object = None
+
+    def refresh(self) -> None:
+        """If it is due."""
+        if time.monotonic() > self._due or not self._inventory.is_surveyed():
+            self.make()
+
+    def make(self) -> None:
+        self._due = time.monotonic() + SURVEY_INTERVAL
+        try:
+            self._record_location()
+            self._report(self._inventory.survey())
+        except OSError as error:
+            self._report(error)
+
+    def _record_location(self) -> None:
+        """For who works on models and data beside the service."""
+        ledger = self._ledger
+        try:
+            ledger.guard(lambda: ledger.redis.set(ledger.prefix + "store", ledger.settings.store_location))
+        except LedgerFull as error:
+            log.warning("Redis does not take where the store is: %s", error)
+
+    def _report(self, found: dict[str, int] | OSError) -> None:
+        """Once, as long as it stays the same."""
+        if str(found) == self._reported:
+            return
+        self._reported = str(found)
+        if isinstance(found, OSError):
+            log.warning("the store cannot be looked through: %s", found)
+        elif found:
+            listed = ", ".join(f"{count} of {name}" for name, count in sorted(found.items()))
+            log.warning("the store has versions that this registry does not know (%s): `mldeploy models adopt` brings them back", listed)
