@@ -15,6 +15,9 @@
 --   P asked:<kind>                  time when others than the backlog were last claimed
 --   P starved:<kind>                time since when work has waited with nobody serving
 --   P unloadable:<kind>             hash  groups that a worker could not load -> until when to tell, and why
+--   P loadable:<kind>               hash  of these, groups that another worker has loaded -> until when to tell
+--   P seen                          hash  kind -> when one of its workers last renewed its lease
+--   P reports                       hash  problems that a part has with what is outside of the ledger -> until when, and its words
 --   P owners:<kind>                 zset  live worker processes -> end of lease
 --   P owner:<owner>                 string  token of the claim in hand
 --   P held:<owner>                  zset  ids in the owner's hands -> order of the claim
