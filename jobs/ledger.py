@@ -264,6 +264,10 @@ class Ledger:
         """A worker could not load this group's version, for the health checks; it holds for so many seconds."""
         self._note(f"unloadable:{kind}", group, why, seconds)
 
+    def withdraw_unloadable(self, kind: str, group: str) -> None:
+        """It can be loaded by now; a worker that still cannot notes it again."""
+        self._breaker.call(lambda: self.redis.hdel(f"{self.prefix}unloadable:{kind}", group))
+
     def note_loadable(self, kind: str, group: str, seconds: float) -> None:
         """This worker has loaded what another could not."""
         self._note(f"loadable:{kind}", group, "", seconds)

@@ -17,7 +17,7 @@ from worker.limits import TimeLimit, time_limit
 log = logging.getLogger("mldeploy.worker")
 
 LOOK_INTERVAL = 2.0  # seconds
-RETRY_INTERVAL = 10.0
+RETRY_INTERVAL = 5.0
 HOLDS = 60.0  # seconds that a note holds if this process says no more
 MAX_REASON = 1000
 
@@ -71,6 +71,7 @@ class LoadReports:
             self._note(name, version)
         else:
             del self._failures[name, version]
+            self._ledger.withdraw_unloadable(Kind.PREDICT, f"{name}/{version}")
             log.info("%s version %d can be loaded now", name, version)
 
     def _try(self, card: Card) -> str:
