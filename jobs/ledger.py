@@ -30,7 +30,7 @@ Call = tuple[str, list[Any]]  # a script and its arguments
 
 SCRIPTS = (
     *("finish", "claim", "add", "read", "take_back", "sign_off", "cancel", "renew", "reconcile", "report", "retire"),
-    *("list", "stop", "deliver", "condition"),
+    *("list", "stop", "deliver", "condition", "failed"),
 )
 
 SHARED = ("clock", "memory", "ledger")  # parts that come before each script
@@ -47,6 +47,16 @@ class MemoryLook(Struct, frozen=True):
     plan: MemoryPlan
     used: int
     full: str = ""
+
+
+class FailedJob(NamedTuple):
+    """``group`` is "<model>/<version>", ``error`` and ``more`` are JSON. Of one that was forgotten all but the id is empty."""
+
+    id: str
+    kind: str
+    group: str
+    error: bytes
+    more: bytes
 
 
 class Reconciled(NamedTuple):
@@ -290,6 +300,17 @@ class Ledger:
             self._breaker.call(lambda: self.redis.hdel(key, *over))
             self._breaker.call(lambda: self.redis.hdel(f"{self.prefix}loadable:{kind}", *over))
         return {group: why for group, (_, _, why) in told.items() if group not in over}
+
+    def failed(self, reader: str, most: int) -> tuple[int, list[FailedJob]]:
+        """Jobs that have failed and are to be logged, the same again until ``forget_failed``; and how many were left out because
+        nobody logged any for long."""
+        left_out, found = self._run("failed", [reader, most])
+        return left_out, [
+            FailedJob(job_id.decode(), kind.decode(), group.decode(), error, more) for job_id, kind, group, error, more in found
+        ]
+
+    def forget_failed(self, reader: str) -> None:
+        self._breaker.call(lambda: self.redis.delete(f"{self.prefix}failed:{reader}"))
 
     def waiting(self, lane: str) -> int:
         return int(self._breaker.call(lambda: self.redis.hget(f"{self.prefix}lane:{lane}", "jobs")) or 0)

@@ -15,6 +15,7 @@ from jobs.broker_watch import BrokerWatch
 from jobs.condition import BROKER, RECONCILER_SILENT
 from jobs.connection import UNREACHABLE, check_server
 from jobs.errors import LedgerFull, LedgerUnavailable, UnsafeRedis
+from jobs.failure_log import FailureLog
 from jobs.ledger import Ledger, MemoryLook
 from jobs.memory import plan_memory, share_out
 from jobs.stopping import Stop
@@ -34,6 +35,7 @@ class Reconciler:
         self._ledger = Ledger(settings)
         celery = make_celery(settings)
         self._bell = Bell(celery)
+        self._failures = FailureLog(self._ledger)
         self._broker = BrokerWatch(celery) if settings.broker_url else None
         self._reported = ""  # of the broker
         self._time: tuple[int, float] | None = None  # the ledger's in the last round, and our own clock's then
@@ -51,6 +53,7 @@ class Reconciler:
         more = self._reconcile(look)
         while more:
             more = self._reconcile(None)
+        self._failures.round()
         if self._broker:
             self._report(self._broker.failure)
 

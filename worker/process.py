@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 from jobs.bell import Bell
 from jobs.errors import LedgerFull, LedgerUnavailable
-from jobs.job import Appetite, Claim, Effect, Outcome, Rest
+from jobs.job import Appetite, Claim, Effect, Outcome, Rest, State
 from jobs.ledger import Ledger
 from jobs.replies import Rings
 from worker.limits import TimeLimit
@@ -148,7 +148,7 @@ class Process:
 
     def _ended(self, outcomes: Sequence[Outcome], ended: int, rings: Rings) -> None:
         for outcome in outcomes:
-            if outcome.job.more.trace:
+            if outcome.job.more.trace and outcome.state is not State.FAILED:  # the reconciler logs those that failed
                 log.info("job %s %s traceparent=%s", outcome.job.id, outcome.state, outcome.job.more.trace)
         if ended < len(outcomes):
             lost = len(outcomes) - ended
