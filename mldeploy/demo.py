@@ -23,7 +23,8 @@ from settings import Settings, load
 FLOWER = {"sepal_length": 5.0, "sepal_width": 3.2, "petal_length": 1.5, "petal_width": 0.3}
 SHOWN = 900  # characters of a long answer
 PATIENCE = 60  # seconds for a job
-READY = "is ready at "  # in the line that `mldeploy up` says then
+READY = "is ready at "  # in the line that `mldeploy up` says then …
+NOT_READY = "is up at "  # … or if something is amiss
 
 TRY = """
 The service runs at {url} until Ctrl-C. Try:
@@ -150,6 +151,8 @@ def _service(settings: Settings, say: Callable[[str], None]) -> Iterator[tuple[s
             say(line)
             if READY in line:
                 break
+            if NOT_READY in line:
+                raise DemoFailed("the service is not ready: the lines above say why")
         else:
             raise DemoFailed("the service did not start")
         yield line.partition(READY)[2].split()[0], process
