@@ -6,7 +6,7 @@ DEMO_HOME ?= .mldeploy
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help install install-dev demo up test chaos lint bench bench-peers compose-test lock clean
+.PHONY: help install install-dev demo up test test-all chaos lint bench bench-peers compose-test lock clean
 
 help:  ## these lines
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile | awk -F': ' '{printf "%-14s %s\n", $$1, $$2}'
@@ -21,7 +21,10 @@ demo: install  ## train, predict, retrain, each request shown; ONCE=1 ends after
 up: install  ## the whole service on this machine
 	@$(BIN)/mldeploy up $(if $(PORT),--port $(PORT)) $(ARGS)
 
-test: install-dev  ## every test, against a real Redis and real workers
+test: install-dev  ## the tests, in five minutes, against a real Redis and real workers
+	@$(BIN)/pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
+
+test-all: install-dev  ## every test, the fault tests among them
 	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 chaos: install-dev  ## the fault tests, longer: more jobs, more faults

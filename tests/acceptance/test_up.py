@@ -68,6 +68,7 @@ def test_home_that_no_server_here_reads_is_a_clear_error(tmp_path: Path) -> None
     assert len(refused.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_home_too_deep_for_a_socket_will_do(tmp_path: Path) -> None:
     deep = tmp_path / ("deep" * 20) / ("deeper" * 10)
     service = Service(deep)
@@ -77,6 +78,7 @@ def test_a_home_too_deep_for_a_socket_will_do(tmp_path: Path) -> None:
         assert service.stop() == 0
 
 
+@pytest.mark.slow
 def test_it_stops_within_10_s_gives_back_what_takes_longer_and_leaves_no_process(tmp_path: Path, tell: list[str]) -> None:
     service = Service(tmp_path / "home", drain=1.0)
     with_poison(service)
@@ -104,6 +106,7 @@ def test_it_stops_within_10_s_gives_back_what_takes_longer_and_leaves_no_process
         service.stop()
 
 
+@pytest.mark.slow
 def test_f24_kill_9_of_up_leaves_no_orphan_and_the_next_goes_on(tmp_path: Path, tell: list[str]) -> None:
     service = Service(tmp_path / "home")
     with_poison(service)
@@ -129,6 +132,7 @@ def test_f24_kill_9_of_up_leaves_no_orphan_and_the_next_goes_on(tmp_path: Path, 
         service.stop()
 
 
+@pytest.mark.slow
 def test_it_survives_kill_9_of_each_of_its_children_in_turn_under_load(up: Service, tell: list[str]) -> None:
     """Must show 7."""
     with_poison(up)
@@ -172,6 +176,7 @@ def test_a_redis_of_yours_that_may_forget_is_refused_with_what_to_change(tmp_pat
         pieces.stop()
 
 
+@pytest.mark.slow
 def test_a_redis_of_yours_is_used_and_left_alone(tmp_path: Path, redis_url: str) -> None:
     service = Service(tmp_path / "home", redis_url=redis_url, key_prefix="yours")
     try:

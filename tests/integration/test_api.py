@@ -289,6 +289,7 @@ def test_128_clients_at_once_are_all_answered_and_none_refused(service: Service,
     assert answers == [(200, {**FLOWER, "sepal_length": float(number)}) for number in range(512)]
 
 
+@pytest.mark.slow
 def test_an_api_process_stays_small_with_128_clients_waiting(tmp_path: Path, tell: list[str]) -> None:
     """Must show 4: at most 80 MB resident. Of a service that nobody has called before."""
     service = Service(tmp_path)

@@ -102,6 +102,7 @@ def live(url: str) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_up_serves_others_only_with_a_key_or_if_that_is_wanted(tmp_path: Path) -> None:
     """The key is made while it runs, and the next start needs no more."""
     pieces = Pieces(Settings(), tmp_path)
