@@ -11,8 +11,11 @@ import sys
 import time
 
 from jobs.bell import Bell, make_celery
+from jobs.broker_watch import BrokerWatch
+from jobs.condition import BROKER, RECONCILER_SILENT
 from jobs.connection import UNREACHABLE, check_server
 from jobs.errors import LedgerFull, LedgerUnavailable, UnsafeRedis
+from jobs.failure_log import FailureLog
 from jobs.ledger import Ledger, MemoryLook
 from jobs.memory import plan_memory, share_out
 from jobs.stopping import Stop
@@ -30,11 +33,17 @@ class Reconciler:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._ledger = Ledger(settings)
-        self._bell = Bell(make_celery(settings))
+        celery = make_celery(settings)
+        self._bell = Bell(celery)
+        self._failures = FailureLog(self._ledger)
+        self._broker = BrokerWatch(celery) if settings.broker_url else None
+        self._reported = ""  # of the broker
         self._time: tuple[int, float] | None = None  # the ledger's in the last round, and our own clock's then
 
     def check(self) -> None:
         check_server(self._ledger.redis, self._settings)
+        if self._broker:
+            self._broker.start()
 
     def round(self) -> None:
         """Raises LedgerUnavailable."""
@@ -44,6 +53,9 @@ class Reconciler:
         more = self._reconcile(look)
         while more:
             more = self._reconcile(None)
+        self._failures.round()
+        if self._broker:
+            self._report(self._broker.failure)
 
     def _reconcile(self, look: MemoryLook | None) -> bool:
         """Whether there are more jobs to expire or to forget."""
@@ -53,6 +65,16 @@ class Reconciler:
             log.warning("%d worker processes were silent for a whole lease; their jobs wait again", done.dead)
         self._bell.ring(done.rings)
         return done.more
+
+    def _report(self, failure: str) -> None:
+        """Anew in each round, so that it ends with this process. Raises LedgerUnavailable or LedgerFull."""
+        if failure:
+            self._ledger.report_problem(BROKER, failure, RECONCILER_SILENT)
+        elif self._reported:
+            self._ledger.withdraw_problem(BROKER)
+        if failure != self._reported:
+            log.warning("the broker does not answer: %s", failure) if failure else log.info("the broker answers again")
+        self._reported = failure
 
     def _expected(self) -> int | None:
         """The ledger's time in ms as our own clock has it."""
@@ -97,7 +119,7 @@ def main() -> None:
     settings = load()
     if arguments.check:
         since = Ledger(settings).since_reconciled()
-        sys.exit(0 if since is not None and since < 2 * OUTAGE else 1)
+        sys.exit(0 if since is not None and since < RECONCILER_SILENT else 1)
     log_to_stderr("reconciler")
     try:
         run(settings)

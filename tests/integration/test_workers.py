@@ -183,6 +183,17 @@ def test_a_stalled_consumer_is_noticed_and_ends_to_be_started_again(assemble: As
     )
 
 
+def test_a_process_listens_on_after_its_time_slice(assemble: Assemble) -> None:
+    pieces = assemble(time_slice=0.5)
+    pieces.worker()
+    serving, end = f"{pieces.ledger.prefix}serving:predict", time.monotonic() + 3  # six slices
+    seen = []
+    while time.monotonic() < end:
+        seen.append(pieces.ledger.redis.zcard(serving))
+    assert any(seen[-len(seen) // 6 :])
+    assert seen.count(0) < len(seen) / 10
+
+
 def test_a_worker_that_only_has_nothing_to_do_is_left_alone(assemble: Assemble) -> None:
     pieces = assemble(stall=1.0)
     worker = pieces.worker()
