@@ -11,6 +11,7 @@ from access.rates import RatesUnavailable
 from api.dialects import error_members
 from api.exchange import exchange
 from api.http.body import BodyCut, BodyTooLarge, SlowBody
+from api.http.request import BadRequest
 from api.http.response import Answer
 from api.http.room import NoRoom
 from api.swaps import TooManyMoves
@@ -46,7 +47,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "slow-request": (408, "The request did not arrive in time"),
     "address-too-long": (414, "The address is too long"),
     "head-too-large": (431, "The headers are too large"),
-    "unknown-method": (501, "There is no such method"),
+    "expectation-failed": (417, "This expectation is not met"),
     "too-many-rows": (422, "Too many measurements in one request"),
     "body-too-large": (413, "The body is too large"),
     "job-too-large": (413, "The job is too large for the queue"),
@@ -161,7 +162,7 @@ def answer(error: Exception) -> Answer:
         return _answer(
             "body-too-large", f"A body has at most {exchange().service.settings.max_body:,} bytes: send less at a time."
         )
-    code = next((code for kind, code in CODES.items() if isinstance(error, kind)), None)
+    code = error.code if isinstance(error, BadRequest) else next((CODES[kind] for kind in CODES if isinstance(error, kind)), None)
     if code is None:
         log.exception("%s %r", exchange().method, exchange().path, exc_info=error)
         return _answer("internal-error", "The error has been logged.")

@@ -18,6 +18,8 @@ from api.http.response import Answer, Stream
 
 MOST_HEAD = 65_536  # bytes of a request before its body
 MOST_HEADERS = 100
+MOST_ABOUT = 8  # bytes about each byte of a body that comes in chunks: a chunk of one byte has five
+TOO_LONG = f"An address has at most {MOST_HEAD:,} bytes."
 HIGH_WATER = 65_536  # bytes of a body that nobody has asked for yet
 
 log = logging.getLogger("mldeploy.api")
@@ -49,6 +51,7 @@ class Connection(asyncio.Protocol):
         self._refusal: Answer | None = None  # of what came last, and was no request
         self._closing = False
         self._bad_head: BadRequest | None = None
+        self._came = 0  # bytes since the last request ended
         self._start_head()
         self._in_head = self._paused = False
         self.address = ""
@@ -113,7 +116,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._closing or self._refusal:
             return
-        self._head_size += len(data)
+        self._came += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:  # an offer, which is not taken
@@ -124,13 +127,20 @@ class Connection(asyncio.Protocol):
         else:
             if self._in_head:
                 self._note_head()
+            elif self._requests and self._is_padded(self._requests[-1].body):
+                self._refuse("bad-request", "The chunks of the body have too much about them.")
 
     def _note_head(self) -> None:
         """A part of a head has come."""
-        if self._head_size > MOST_HEAD:
+        if len(self._target) > MOST_HEAD:
+            self._refuse("address-too-long", TOO_LONG)
+        elif self._came > MOST_HEAD:
             self._refuse("head-too-large", f"A request has at most {MOST_HEAD:,} bytes before its body.")
         elif self.phase is Phase.IDLE:
             self._become(Phase.OPENING)
+
+    def _is_padded(self, body: Body) -> bool:
+        return body.declared is None and self._came > 2 * MOST_HEAD + (1 + MOST_ABOUT) * body.received
 
     # httptools
 
@@ -165,11 +175,13 @@ class Connection(asyncio.Protocol):
             self._pause()
 
     def on_message_complete(self) -> None:
+        self._came = 0
         self._requests[-1].body.end()
+        if self.phase is Phase.RECEIVING:
+            self._become(Phase.AT_WORK)
 
     def _start_head(self) -> None:
         self._in_head = True
-        self._head_size = 0
         self._target = b""
         self._pairs: list[tuple[bytes, bytes]] = []
 
@@ -177,7 +189,7 @@ class Connection(asyncio.Protocol):
         """Raises BadRequest."""
         parser, headers = self._parser, Headers(self._pairs)
         if len(self._target) > MOST_HEAD:
-            raise BadRequest("address-too-long", f"An address has at most {MOST_HEAD:,} bytes.")
+            raise BadRequest("address-too-long", TOO_LONG)
         if len(self._pairs) > MOST_HEADERS or sum(len(name) + len(value) for name, value in self._pairs) > MOST_HEAD:
             raise BadRequest("head-too-large", f"A request has at most {MOST_HEADERS} headers, of {MOST_HEAD:,} bytes.")
         version = parser.get_http_version()
@@ -256,9 +268,10 @@ class Connection(asyncio.Protocol):
 
     def _begin_body(self, body: Body) -> None:
         request = self._requests[0]
-        if not body.received and not request.http10 and (request.headers.get("expect") or "").lower() == "100-continue":
+        if not body.received and not request.http10 and "expect" in request.headers:
             self._write(response.CONTINUE)
         self._deadlines.watch_body(body)
+        self._become(Phase.RECEIVING)
         self._resume()
 
     def _until_gone(self) -> "asyncio.Future[None]":
@@ -272,7 +285,7 @@ class Connection(asyncio.Protocol):
         """What came is no request, or no body: that of the one before is cut, and after its answer there are no more."""
         self._refusal = self._application.refuse(code, detail)
         if self._requests:
-            self._requests[-1].body.fail(BodyCut(detail))
+            self._requests[-1].body.fail(BadRequest(code, detail))
         else:
             self._end_with(self._refusal)
 
@@ -321,6 +334,4 @@ def _connection(http10: bool, last: bool) -> str:
 def _reason(error: Exception) -> tuple[str, str]:
     if isinstance(error, BadRequest):
         return error.code, str(error)
-    if isinstance(error, httptools.HttpParserInvalidMethodError):
-        return "unknown-method", "There is no such method in HTTP."
     return "bad-request", f"This is no HTTP/1.1: {error}"

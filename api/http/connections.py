@@ -1,7 +1,8 @@
 """All connections of this process: how many there may be, and who gives way to others.
 
-A connection is opening (no whole head has come since it was made, or since its last answer), idle, or at work. Those at work are
-never cut for others; of the rest those give way first that have been opening for longest, then those that have been idle.
+A connection is opening (no whole head has come since it was made, or since its last answer), idle, receiving (a body that
+somebody waits for), or at work. Those at work are never cut for others; of the rest the opening ones give way first, then the
+idle ones, then those that receive, and of each those that have been so for longest.
 """
 
 import ipaddress
@@ -14,7 +15,12 @@ from api.http.limits import Limits
 class Phase(Enum):
     OPENING = "opening"
     IDLE = "idle"
+    RECEIVING = "receiving"
     AT_WORK = "at work"
+
+
+GIVE_WAY = (Phase.OPENING, Phase.IDLE, Phase.RECEIVING)
+Quiet = dict[Phase, "dict[Member, None]"]
 
 
 class Peer:
@@ -24,7 +30,7 @@ class Peer:
 
     def __init__(self) -> None:
         self.count = 0
-        self.quiet: dict[Phase, dict[Member, None]] = {Phase.OPENING: {}, Phase.IDLE: {}}
+        self.quiet: Quiet = {phase: {} for phase in GIVE_WAY}
 
 
 class Member(Protocol):
@@ -51,7 +57,7 @@ class Connections:
         self._over = 0
         self.draining = False
         self.all: set[Member] = set()
-        self.quiet: dict[Phase, dict[Member, None]] = {Phase.OPENING: {}, Phase.IDLE: {}}  # each in the order of their coming
+        self.quiet: Quiet = {phase: {} for phase in GIVE_WAY}  # each in the order of their coming
 
     def add(self, member: Member) -> bool:
         """As an opening one. Another gives way if there are too many. False: not even a health check has a place."""
@@ -96,9 +102,9 @@ class Connections:
             for member in list(self.quiet[phase]):
                 member.close()
 
-    def _give_way(self, quiet: dict[Phase, dict[Member, None]]) -> bool:
+    def _give_way(self, quiet: Quiet) -> bool:
         """Whether one could be closed."""
-        for phase in (Phase.OPENING, Phase.IDLE):
+        for phase in GIVE_WAY:
             for member in quiet[phase]:
                 self.remove(member)
                 member.close()

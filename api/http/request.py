@@ -10,6 +10,8 @@ from msgspec import Struct
 from api.http.body import Body
 from api.http.headers import Headers
 
+CONTINUE = "100-continue"
+
 
 class Request(Struct, eq=False):
     """``gone``: a future that is done when the client has hung up. ``close``: it is the last of its connection. ``over``: its
@@ -58,8 +60,10 @@ def check_head(headers: Headers, version: str, chunked: bool) -> int | None:
     if hosts > 1 or (hosts == 0 and version == "1.1"):
         raise BadRequest("bad-request", f"a request has one Host header, and this has {hosts}")
     host = headers.get("host")
-    if hosts and (host is None or any(sign in host for sign in " \t,/@?#")):
+    if host is not None and any(sign in host for sign in " \t,/@?#"):
         raise BadRequest("bad-request", "the Host header names no host")
+    if (headers.get("expect") or CONTINUE).lower() != CONTINUE:
+        raise BadRequest("expectation-failed", f"the expectation that is met is {CONTINUE}")
     if chunked:
         if version == "1.0":
             raise BadRequest("bad-request", "HTTP/1.0 has no Transfer-Encoding")
