@@ -16,7 +16,8 @@ from tests.processes import Pieces, until
 Assemble = Callable[..., Pieces]
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 LINE = re.compile(
-    r"[-\d]+ [:,\d]+ reconciler \d+ job (\w+) failed: kind=(\w+) model=(\S+) version=(\d+) error=([-\w]+)( traceparent=\S+)? detail=.+"
+    r"[-\d]+ [:,\d]+ reconciler \d+ job (\w+) failed: kind=(\w+) model=(\S+) version=(\d+) error=([-\w]+)"
+    r"( traceparent=\S+)? detail=.+"
 )
 
 
@@ -135,7 +136,7 @@ def test_while_nobody_logs_them_so_many_are_kept_and_the_rest_is_counted(
         failed_jobs(ledger, 125)
     FailureLog(ledger).round()
     assert len([text for text in caplog.messages if text.startswith("job ")]) == 10_000
-    assert [text for text in caplog.messages if "while nobody logged them" in text][0].startswith("125 more jobs")
+    assert next(text for text in caplog.messages if "while nobody logged them" in text).startswith("125 more jobs")
 
 
 def test_a_line_has_a_bounded_detail_and_says_if_the_record_was_forgotten() -> None:
