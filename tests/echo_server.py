@@ -13,7 +13,7 @@ from api.http.connection import Connection
 from api.http.connections import Connections
 from api.http.deadlines import Deadlines
 from api.http.limits import Limits
-from api.http.request import Request
+from api.http.request import BadRequest, Request
 from api.http.response import Answer, Stream
 from api.http.room import NoRoom, Room
 
@@ -39,7 +39,7 @@ class Echo:
             return Answer(b"", 404, [])
         try:
             body = await request.body.read(self._room, request.address, MAX_BODY)
-        except (BodyTooLarge, NoRoom, SlowBody, BodyCut) as error:
+        except (BadRequest, BodyTooLarge, NoRoom, SlowBody, BodyCut) as error:
             return self.refuse(type(error).__name__, "")
         finally:
             request.body.release()

@@ -53,7 +53,7 @@ class Connection(asyncio.Protocol):
         self._bad_head: BadRequest | None = None
         self._came = 0  # bytes since the last request ended
         self._start_head()
-        self._in_head = self._paused = False
+        self._in_head = self._paused = self._led = False
         self.address = ""
         self.peer: Peer
         self.phase = Phase.OPENING
@@ -120,7 +120,7 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:  # an offer, which is not taken
-            self._parser = httptools.HttpRequestParser(self)
+            self._go_on_without_upgrade()
             self.data_received(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             self._refuse(*_reason(self._bad_head or error))
@@ -129,6 +129,16 @@ class Connection(asyncio.Protocol):
                 self._note_head()
             elif self._requests and self._is_padded(self._requests[-1].body):
                 self._refuse("bad-request", "The chunks of the body have too much about them.")
+
+    def _go_on_without_upgrade(self) -> None:
+        """The parser takes what follows an offer to upgrade for another protocol, also a body: another parser is led up to it."""
+        self._parser = httptools.HttpRequestParser(self)
+        body = self._requests[-1].body
+        if not body.complete:
+            length = b"Transfer-Encoding: chunked" if body.declared is None else b"Content-Length: %d" % body.declared
+            self._led = True
+            self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % length)
+            self._led = False
 
     def _note_head(self) -> None:
         """A part of a head has come."""
@@ -145,6 +155,8 @@ class Connection(asyncio.Protocol):
     # httptools
 
     def on_message_begin(self) -> None:
+        if self._led:
+            return
         self._start_head()
 
     def on_url(self, url: bytes) -> None:
@@ -155,6 +167,8 @@ class Connection(asyncio.Protocol):
             self._pairs.append((name, value))
 
     def on_headers_complete(self) -> None:
+        if self._led:
+            return
         try:
             request = self._request()
         except BadRequest as error:
@@ -175,8 +189,11 @@ class Connection(asyncio.Protocol):
             self._pause()
 
     def on_message_complete(self) -> None:
+        body = self._requests[-1].body
+        if body.declared != 0 and self._parser.should_upgrade():
+            return  # it is still to come
         self._came = 0
-        self._requests[-1].body.end()
+        body.end()
         if self.phase is Phase.RECEIVING:
             self._become(Phase.AT_WORK)
 

@@ -25,7 +25,11 @@ def api_of(pieces: Pieces) -> Running:
 
 def accepting(pieces: Pieces) -> list[psutil.Process]:
     """Those of the API's processes that hold the port, and have no children."""
-    return pieces.api_processes()
+    return [process for process in pieces.api_processes() if listens(process, pieces.settings.port)]
+
+
+def listens(process: psutil.Process, port: int) -> bool:
+    return any(each.status == "LISTEN" and each.laddr.port == port for each in process.net_connections("tcp"))
 
 
 def test_killed_process_is_replaced_and_the_other_goes_on(assemble: Assemble) -> None:
@@ -58,10 +62,8 @@ def test_api_answers_what_is_in_hand_and_ends(assemble: Assemble, api_workers: i
     pieces = assemble(api_workers=api_workers)
     pieces.worker()
     api, port = api_of(pieces), pieces.settings.port
-    idle = Wire(port).send(LIVE)
-    assert idle.read().status == 200
-    silent = Wire(port)
-    with ThreadPoolExecutor(1) as aside:
+    with Wire(port) as idle, Wire(port) as silent, ThreadPoolExecutor(1) as aside:
+        assert idle.send(LIVE).read().status == 200
         waiting = aside.submit(Caller(pieces.url).post, POISON, json=row(7, seconds=1.0), headers={"Prefer": "wait=20"})
         until(lambda: any(job["status"] == "running" for job in Caller(pieces.url).get("/jobs").json()["jobs"]), 10, "it runs")
         since = time.monotonic()
