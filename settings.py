@@ -87,7 +87,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     keep: Seconds = 86_400.0  # finished jobs, by time …
     keep_bytes: DerivedSize = 0  # … and by size
     memory_share: Annotated[float, Meta(ge=0.1, le=0.75)] = 0.75  # of Redis's maxmemory; the rest is for what is on its way
-    disk_reserve: Size = 200_000_000  # below it nothing more is accepted
+    redis_data: Annotated[str, Meta(max_length=4096)] = ""  # Redis's folder as the reconciler sees it; empty: the embedded one's
+    disk_reserve: Size = 200_000_000  # of Redis's disk, beyond what a rewrite of its file takes; below nothing more is accepted
     maxmemory: Annotated[int, Meta(ge=32_000_000, le=1 << 40)] = 2_000_000_000  # of the embedded Redis, or one without a limit
 
     estimators: Annotated[str, Meta(max_length=10_000)] = ""  # classes that may be trained too: lightgbm.LGBMClassifier, …

@@ -312,6 +312,10 @@ class Ledger:
     def forget_failed(self, reader: str) -> None:
         self._breaker.call(lambda: self.redis.delete(f"{self.prefix}failed:{reader}"))
 
+    def promised(self) -> int:
+        """Bytes that the results of open jobs may take."""
+        return int(self._breaker.call(lambda: self.redis.hget(self.prefix + "memory", "promised")) or 0)
+
     def waiting(self, lane: str) -> int:
         return int(self._breaker.call(lambda: self.redis.hget(f"{self.prefix}lane:{lane}", "jobs")) or 0)
 

@@ -5,7 +5,6 @@ It may be killed, and any number may run: each round is one script on the ledger
 
 import argparse
 import logging
-import shutil
 import signal
 import sys
 import time
@@ -14,6 +13,7 @@ from jobs.bell import Bell, make_celery
 from jobs.broker_watch import BrokerWatch
 from jobs.condition import BROKER, RECONCILER_SILENT
 from jobs.connection import UNREACHABLE, check_server
+from jobs.disk import DiskWatch
 from jobs.errors import LedgerFull, LedgerUnavailable, UnsafeRedis
 from jobs.failure_log import FailureLog
 from jobs.ledger import Ledger, MemoryLook
@@ -36,20 +36,24 @@ class Reconciler:
         celery = make_celery(settings)
         self._bell = Bell(celery)
         self._failures = FailureLog(self._ledger)
+        self._disk = DiskWatch(settings, self._ledger)
         self._broker = BrokerWatch(celery) if settings.broker_url else None
         self._reported = ""  # of the broker
+        self._full = False  # as it was logged last
         self._time: tuple[int, float] | None = None  # the ledger's in the last round, and our own clock's then
 
     def check(self) -> None:
         check_server(self._ledger.redis, self._settings)
+        self._disk.check()
         if self._broker:
             self._broker.start()
 
     def round(self) -> None:
         """Raises LedgerUnavailable."""
         look = self._look()
-        if look.full:
-            log.warning("nothing more is accepted: %s", look.full)
+        if bool(look.full) != self._full:
+            self._full = bool(look.full)
+            log.warning("nothing more is accepted: %s", look.full) if self._full else log.info("jobs are accepted again")
         more = self._reconcile(look)
         while more:
             more = self._reconcile(None)
@@ -85,15 +89,9 @@ class Reconciler:
         limit, on_its_way = int(memory.get("maxmemory", 0)), int(memory.get("mem_clients_normal", 0))
         used = int(memory["used_memory"]) - on_its_way  # of which the plan has no part: it leaves room for that beside
         try:
-            return MemoryLook(plan_memory(self._settings, limit), used, self._why_full())
+            return MemoryLook(plan_memory(self._settings, limit), used, self._disk.shortage(used))
         except UnsafeRedis as error:  # it was changed meanwhile
             return MemoryLook(share_out(self._settings, limit), used, str(error))
-
-    def _why_full(self) -> str:
-        home = self._settings.home_path
-        if home.exists() and shutil.disk_usage(home).free < self._settings.disk_reserve:
-            return "the disk is nearly full"
-        return ""
 
 
 def run(settings: Settings) -> None:

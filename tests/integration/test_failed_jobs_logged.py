@@ -50,6 +50,7 @@ def failed_jobs(ledger: Ledger, count: int, detail: str = "no", trace: str = "")
     return ids
 
 
+@pytest.mark.slow
 def test_each_way_to_fail_is_logged_once_with_what_is_known_of_the_job(assemble: Assemble) -> None:
     pieces = assemble(predict_workers=1)
     pieces.worker()
