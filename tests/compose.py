@@ -114,7 +114,8 @@ def _check_hardening(compose: Compose) -> None:
         published = {bound["HostIp"] for bindings in ports.values() for bound in bindings or []}
         assert published == ({"127.0.0.1"} if "api" in name else set()), (name, published)
     say(
-        "every container: not root, read-only, no capabilities, memory and processes limited; the API published on loopback alone, nothing else published"
+        "every container: not root, read-only, no capabilities, memory and processes limited; "
+        "the API published on loopback alone, nothing else published"
     )
 
 
