@@ -5,8 +5,9 @@ set -eu
 cd "$(dirname "$0")/.."
 
 SUPPORTED="3.11 3.12 3.13 3.14"
-VENV_MB=1000   # what .venv takes with everything in it, and some room
-TEMP_MB=200    # the largest wheels, while they are unpacked
+FIRST_LOCK_MB=1000  # of disk space: what .venv takes, and pip's cache
+NEXT_LOCK_MB=500
+WHEELS_MB=300       # of temporary files, while they are installed
 PROBE='
 import os, sys
 try:
@@ -64,10 +65,11 @@ pip_install() {
   fail "$(sed -n 's/^ERROR: //p' .venv/pip.log | tail -n 1) (what pip says is in .venv/pip.log)"
 }
 
+locks=$#
 if ! keeps_its_python; then
   choose_python
   if [ "$(cat .venv/made-with 2>/dev/null)" != "$version $has_venv $base" ]; then
-    check_space . $VENV_MB
+    check_space . $((FIRST_LOCK_MB + NEXT_LOCK_MB * (locks - 1)))
     make_venv
   fi
 fi
@@ -76,7 +78,7 @@ for lock in "$@"; do
   wanted=$(cat "$lock" pyproject.toml | cksum)
   installed=.venv/installed-$lock
   [ "$(cat "$installed" 2>/dev/null)" != "$wanted" ] || continue
-  check_space "${TMPDIR:-/tmp}" $TEMP_MB
+  check_space "${TMPDIR:-/tmp}" $WHEELS_MB
   echo "installing $lock into .venv, with Python $(cut -d ' ' -f 1 .venv/made-with)"
   pip_install --only-binary :all: --require-hashes -r "$lock"
   pip_install --no-deps --no-build-isolation -e .
