@@ -4,7 +4,8 @@ from flask import Blueprint
 from msgspec import Struct
 
 from api import answers
-from api.exchange import Answer, service
+from api.exchange import service
+from api.http.response import Answer
 from api.operation import operation
 from api.readiness import Readiness
 

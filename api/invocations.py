@@ -9,8 +9,9 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType, ValidationError
 from api import answers, health
 from api.answered import PROBLEMS, answered
 from api.body import json_body, mimetype, query_of, read_json
-from api.exchange import Answer, exchange, service
+from api.exchange import exchange, service
 from api.given import Given
+from api.http.response import Answer
 from api.operation import Media, operation
 from api.predict import PredictQuery
 from api.rows import check_rows, from_columns, from_csv, from_lists, from_rows

@@ -7,7 +7,8 @@ from flask import Blueprint
 from msgspec import Struct
 
 from api import answers, health
-from api.exchange import Answer, aside, service
+from api.exchange import aside, service
+from api.http.response import Answer
 from api.operation import operation
 from api.predict import PredictQuery, unknown
 from api.tensors import Datatype, datatype_of, datatype_of_feature

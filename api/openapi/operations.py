@@ -29,7 +29,7 @@ TAGS = {
     "infer": "other protocols",
     "invocations": "other protocols",
 }
-TOO_LONG = {"414": {"description": "The address is longer than 64 kB."}}  # granian's answer, without a body
+TOO_LONG = {"414": {"description": "The address is longer than 64 kB."}}
 SCHEMES = ("Bearer", "X-API-Key", "Basic")
 LINKS = {
     name: {"operationId": name, "parameters": {"job_id": "$response.body#/id"}, "description": text}

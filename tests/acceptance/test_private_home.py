@@ -48,6 +48,7 @@ def open_to_others(top: Path) -> list[str]:
     return [f"{path} {mode_of(path):o}" for path in (top, *top.rglob("*")) if mode_of(path) & OTHERS]
 
 
+@pytest.mark.slow
 def test_all_that_a_service_and_the_commands_on_the_server_write_is_its_owners_alone(
     up: Callable[..., Service], tmp_path: Path
 ) -> None:
@@ -88,6 +89,7 @@ def test_what_is_written_later_is_its_owners_alone_too(up: Callable[..., Service
     assert open_to_others(service.home) == []
 
 
+@pytest.mark.slow
 def test_a_home_from_before_is_closed_at_the_start_and_that_is_said_in_one_line(
     up: Callable[..., Service], tmp_path: Path
 ) -> None:
