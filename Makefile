@@ -17,8 +17,8 @@ install:  ## make .venv with the mldeploy command; with the newest Python there 
 install-dev:  ## install, and what tests and lint need
 	@PYTHON='$(PYTHON)' sh deploy/install.sh requirements.lock requirements-dev.lock
 
-demo: install  ## train, predict, retrain, each request shown; ONCE=1 ends after the last step
-	@$(BIN)/mldeploy demo --home $(DEMO_HOME) $(if $(PORT),--port $(PORT)) $(if $(ONCE),--once)
+demo: install  ## train, predict, replace, roll back, step by step; ONCE=1 ends then, VERBOSE=1 shows all JSON
+	@$(BIN)/mldeploy demo --home $(DEMO_HOME) $(if $(PORT),--port $(PORT)) $(if $(ONCE),--once) $(if $(VERBOSE),--verbose)
 
 up: install  ## the whole service on this machine
 	@$(BIN)/mldeploy up $(if $(PORT),--port $(PORT)) $(ARGS)

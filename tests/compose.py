@@ -15,7 +15,8 @@ from typing import Any
 
 import requests
 
-from mldeploy.demo import FLOWER, walk
+from mldeploy.demo.page import Page
+from mldeploy.demo.story import FLOWER, tell_story
 from models.artifact import Shelf, open_shelf
 from settings import Settings
 from tests.processes import ROOT, free_port
@@ -83,7 +84,7 @@ def main() -> None:
         _check_hardening(compose)
         _check_keys(compose)
         compose.key = _make_a_key(compose)
-        walk(compose.urls()[0], compose.models, say, compose.key)
+        tell_story(compose.urls()[0], compose.models, Page(sys.stdout.write), compose.key)
         _kill_a_worker_under_load(compose)
         _lack_of_disk(compose)
     except BaseException:

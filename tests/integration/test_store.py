@@ -55,10 +55,18 @@ def store(location: str) -> Store:
     return open_store(location)
 
 
+FORK_WARNING = "ignore:This process:DeprecationWarning"  # from Python 3.12 on, where there are threads
+
+
 def run(code: str, location: str) -> str:
     """What a process of its own prints."""
     told = subprocess.run(
-        [sys.executable, "-c", code, location], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-W", FORK_WARNING, "-c", code, location],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert told.returncode == 0, told.stderr
     assert told.stderr == ""
