@@ -1,27 +1,32 @@
-# Needs git, make and Python 3.11 with venv; everything else is installed into .venv.
+# Needs git, make and Python 3.11 to 3.14 with venv; everything else is installed into .venv, from wheels.
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3.11)
+PYTHON ?=
 PORT ?=
 DEMO_HOME ?= .mldeploy
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help install install-dev demo up test chaos lint bench bench-peers compose-test lock clean
+.PHONY: help install install-dev demo up test test-all chaos lint bench bench-peers compose-test lock clean
 
 help:  ## these lines
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile | awk -F': ' '{printf "%-14s %s\n", $$1, $$2}'
 
-install: $(BIN)/mldeploy  ## make .venv with the mldeploy command, from requirements.lock
+install:  ## make .venv with the mldeploy command; with the newest Python there is, or PYTHON=...
+	@PYTHON='$(PYTHON)' sh deploy/install.sh requirements.lock
 
-install-dev: .venv/dev  ## install, and what tests and lint need
+install-dev:  ## install, and what tests and lint need
+	@PYTHON='$(PYTHON)' sh deploy/install.sh requirements.lock requirements-dev.lock
 
-demo: install  ## train, predict, retrain, each request shown; ONCE=1 ends after the last step
-	@$(BIN)/mldeploy demo --home $(DEMO_HOME) $(if $(PORT),--port $(PORT)) $(if $(ONCE),--once)
+demo: install  ## train, predict, replace, roll back, step by step; ONCE=1 ends then, VERBOSE=1 shows all JSON
+	@$(BIN)/mldeploy demo --home $(DEMO_HOME) $(if $(PORT),--port $(PORT)) $(if $(ONCE),--once) $(if $(VERBOSE),--verbose)
 
 up: install  ## the whole service on this machine
 	@$(BIN)/mldeploy up $(if $(PORT),--port $(PORT)) $(ARGS)
 
-test: install-dev  ## every test, against a real Redis and real workers
+test: install-dev  ## the tests, in five minutes, against a real Redis and real workers
+	@$(BIN)/pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
+
+test-all: install-dev  ## every test, the fault tests among them
 	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 chaos: install-dev  ## the fault tests, longer: more jobs, more faults
@@ -39,7 +44,7 @@ bench-peers: install-dev  ## beside MLServer, LitServe, BentoML and Ray Serve, e
 compose-test: install-dev  ## docker-compose.yml for real: build, start, use, kill a worker, take down
 	@$(BIN)/python -m tests.compose $(ARGS)
 
-lock: install  ## resolve the dependencies anew, for every platform and every Python 3.11
+lock: install  ## resolve the dependencies anew, for every platform and every Python from 3.11 to 3.14
 	@$(BIN)/python -m pip install -q uv
 	@for extras in "--extra build -o requirements.lock" "--extra build --extra dev -o requirements-dev.lock"; do \
 	  $(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
@@ -47,17 +52,3 @@ lock: install  ## resolve the dependencies anew, for every platform and every Py
 
 clean:  ## remove what was made here
 	rm -rf .venv .bench $(DEMO_HOME) .mypy_cache .ruff_cache .pytest_cache build *.egg-info
-
-$(BIN)/mldeploy: requirements.lock pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "mldeploy needs $(PYTHON) on PATH (or give PYTHON=…)"; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11))' || { echo "mldeploy needs Python 3.11 or newer"; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { echo "Python's venv module is missing (Debian: apt install python3.11-venv)"; exit 1; }
-	@echo "installing into .venv"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch $@
-
-.venv/dev: $(BIN)/mldeploy requirements-dev.lock
-	@echo "installing what tests and lint need"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	@touch $@

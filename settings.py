@@ -42,6 +42,11 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     api_workers: Count = 1
     api_waiters: Annotated[int, Meta(ge=0, le=100_000)] = 2000  # clients that one process lets wait; more get their 202
     api_threads: Annotated[int, Meta(ge=1, le=256)] = 8  # of one process, for what would hold its event loop up
+    api_connections: Annotated[int, Meta(ge=0, le=1_000_000)] = 0  # of one process; 0: 10,000, or what the machine allows
+    api_connections_per_address: Annotated[int, Meta(ge=0, le=1_000_000)] = 0  # 0: half of them
+    header_timeout: Annotated[float, Meta(ge=0.1, le=3600)] = 10.0  # for a request's head, from the connection or its first byte
+    idle_timeout: Annotated[float, Meta(ge=0.1, le=3600)] = 75.0  # between two requests of a connection
+    body_pace: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 5_000  # bytes a second, of a body and of an answer
     max_body: Size = 10_000_000
     max_rows: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
     max_wait: Seconds = 60.0
@@ -82,7 +87,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     keep: Seconds = 86_400.0  # finished jobs, by time …
     keep_bytes: DerivedSize = 0  # … and by size
     memory_share: Annotated[float, Meta(ge=0.1, le=0.75)] = 0.75  # of Redis's maxmemory; the rest is for what is on its way
-    disk_reserve: Size = 200_000_000  # below it nothing more is accepted
+    redis_data: Annotated[str, Meta(max_length=4096)] = ""  # Redis's folder as the reconciler sees it; empty: the embedded one's
+    disk_reserve: Size = 200_000_000  # of Redis's disk, beyond what a rewrite of its file takes; below nothing more is accepted
     maxmemory: Annotated[int, Meta(ge=32_000_000, le=1 << 40)] = 2_000_000_000  # of the embedded Redis, or one without a limit
 
     estimators: Annotated[str, Meta(max_length=10_000)] = ""  # classes that may be trained too: lightgbm.LGBMClassifier, …

@@ -8,7 +8,6 @@ import base64
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from urllib.parse import urlsplit
 
 from access.keys import Key, Keys, Ring, is_token
 from access.places import is_loopback
@@ -101,20 +100,20 @@ class Admission:
         if key is None:
             raise _unauthorized("This key is not known, or was revoked" if token else "None came with the request")
         if basic:  # a browser sends it by itself, also when another site asks it to
-            _check_origin(exchange, {_host(exchange.headers.get("host") or "")})
+            _check_origin(exchange)
         return key
 
     def _check_is_local(self, exchange: Exchange) -> None:
         host = _host(exchange.headers.get("host") or "")
         if self._insecure:
-            _check_origin(exchange, {host})
+            _check_origin(exchange)
         elif not is_loopback(self._own_host):
             raise _unauthorized("No key was made yet, and this is not served to this machine alone")
         elif "host" in exchange.headers and not is_loopback(host):
             detail = f"Without keys this is served to this machine alone, and not as {host[:100]}: {HOW}."
             raise Refusal("foreign-host", detail)
         else:
-            _check_origin(exchange, set())
+            _check_origin(exchange)
 
     async def _known(self, also_without: bool) -> Ring | None:
         """``also_without``: the last that was known, if Redis is away."""
@@ -185,21 +184,20 @@ def _token(exchange: Exchange) -> tuple[str, bool]:
     return exchange.headers.get("x-api-key") or "", False
 
 
-def _check_origin(exchange: Exchange, also: set[str]) -> None:
-    """Raises Refusal for a page of another site; ``also``: hosts that are ours beside this machine."""
+def _check_origin(exchange: Exchange) -> None:
+    """Raises Refusal for a page of another origin; on one machine, another port is another origin."""
     origin = exchange.headers.get("origin")
-    if origin is None:
-        return
-    host = _origin_host(origin)
-    if not host or not (is_loopback(host) or host in also):
+    if origin is not None and not _is_own(origin, exchange.headers.get("host") or ""):
         raise Refusal("foreign-origin", f"Pages of {origin[:100]} may not call this service.")
 
 
-def _origin_host(origin: str) -> str:
-    try:
-        return urlsplit(origin).hostname or ""
-    except ValueError:
-        return ""
+def _is_own(origin: str, host: str) -> bool:
+    """Whether it is where this request was sent. Behind a proxy that may have been by https."""
+    scheme, separator, place = origin.lower().partition("://")
+    default = {"http": ":80", "https": ":443"}.get(scheme)
+    if not (separator and place and default) or (scheme == "https" and is_loopback(_host(host))):
+        return False
+    return place.removesuffix(default) == host.lower().removesuffix(default)
 
 
 def _host(address: str) -> str:

@@ -9,7 +9,8 @@ from msgspec import Meta, Struct
 
 from api import answers
 from api.body import decode, json_body
-from api.exchange import Answer, aside, exchange, service
+from api.exchange import aside, exchange, service
+from api.http.response import Answer
 from api.operation import operation
 from api.problem import Refusal
 from jobs.crew import Crew

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from api.exchange import Answer
+from api.http.response import Answer
 from jobs import answer
 from jobs.answer import JobAnswer
 from jobs.job import Job, Record

@@ -8,7 +8,8 @@ from msgspec import Struct
 
 from api import answers, own
 from api.body import query_of
-from api.exchange import Answer, aside, service
+from api.exchange import aside, service
+from api.http.response import Answer
 from api.ids import new_id
 from api.operation import operation
 from api.problem import Refusal

@@ -10,7 +10,8 @@ import msgspec
 from flask import Blueprint, Flask
 from msgspec import Meta
 
-from api.exchange import Answer, aside, service
+from api.exchange import aside, service
+from api.http.response import Answer
 from api.openapi.document import Document
 from api.operation import Media, operation
 from api.problem import Refusal

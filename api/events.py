@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from api.exchange import Stream
+from api.http.response import Stream
 from jobs import answer
 from jobs.errors import LedgerUnavailable
 from jobs.job import Record, State

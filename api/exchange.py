@@ -1,14 +1,15 @@
 """One request, as every view finds it: ``exchange()``. Set by the server, in the context of the request's own task."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Callable
 from contextvars import ContextVar, copy_context
 from functools import partial
-from typing import NamedTuple, ParamSpec, Protocol, TypeVar
+from typing import ParamSpec, TypeVar
 
 from msgspec import Struct
 
 from access.keys import Key
+from api.http.headers import Headers
 from api.service import Service
 from api.turns import Turn
 
@@ -16,41 +17,18 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Answer(NamedTuple):
-    """What goes over the wire, as a view of Flask's returns it."""
-
-    body: bytes
-    status: int
-    headers: list[tuple[str, str]]
-
-
-class Stream(NamedTuple):
-    """An answer whose body comes bit by bit."""
-
-    chunks: AsyncGenerator[bytes, None]
-    headers: list[tuple[str, str]]
-    status: int = 200
-
-
-class Headers(Protocol):
-    """Names are in lower case. What is not ASCII has a name and no value."""
-
-    def get(self, name: str) -> str | None: ...
-    def get_all(self, name: str) -> list[str]: ...
-    def __contains__(self, name: object) -> bool: ...
-
-
 class Exchange(Struct):
-    """``body`` is whole; ``gone`` ends when the client has hung up. ``key`` is the caller's, none while no key was ever made;
-    ``notes`` are headers for whatever is answered. ``repeatable``: the hash of the Idempotency-Key, ``fingerprint`` that of the
-    request."""
+    """``body`` is whole; ``gone`` is done when the client has hung up, whose ``address`` is known. ``key`` is the caller's, none
+    while no key was ever made; ``notes`` are headers for whatever is answered. ``repeatable``: the hash of the Idempotency-Key,
+    ``fingerprint`` that of the request."""
 
     service: Service
     method: str
     path: str
     query: str
     headers: Headers
-    gone: Callable[[], Awaitable[object]]
+    gone: Callable[[], "asyncio.Future[None]"]
+    address: str = ""
     body: bytes = b""
     turn: Turn | None = None
     key: Key | None = None

@@ -1,28 +1,21 @@
-"""GET /health/live: this process answers. GET /health/ready: it can accept jobs; and who is there to do them."""
+"""GET /health/live: this process answers. GET /health/ready: jobs are accepted and done, or why not."""
 
 from flask import Blueprint
 from msgspec import Struct
 
 from api import answers
-from api.exchange import Answer, aside, service
+from api.exchange import service
+from api.http.response import Answer
 from api.operation import operation
-from jobs.job import WORKERS, Kind
+from api.readiness import Readiness
+
+RETRY_AFTER = ("Retry-After", "2")
 
 blueprint = Blueprint("health", __name__, url_prefix="/health")
 
 
 class Live(Struct, frozen=True):
     status: str
-
-
-class Ready(Struct, frozen=True):
-    """``workers`` counts live worker processes by kind; ``reconciled_seconds_ago`` is null if no reconciler ever ran.
-    ``unloadable``: versions that a worker could not load within the last minute, and why; their jobs wait for one that can."""
-
-    status: str
-    workers: dict[str, int]
-    reconciled_seconds_ago: float | None
-    unloadable: dict[str, str] = {}
 
 
 @blueprint.get("/live")
@@ -32,14 +25,14 @@ async def live() -> Answer:
 
 
 @blueprint.get("/ready")
-@operation("open", "It can accept jobs, and who is there to do them", answers={200: Ready}, problems=("unavailable",))
+@operation("open", "Whether jobs are accepted and done, and if not, why", answers={200: Readiness, 503: Readiness})
 async def ready() -> Answer:
-    """503 when Redis does not answer. Workers that are away are no reason to refuse jobs: they wait."""
-    return await aside(_ready)
+    """200 while it is `ready` or `degraded`, and 503 while it is `not-ready`: nothing is accepted, or no prediction is made. Each
+    reason says what to do. It is looked up at most once a second."""
+    found = await service().readiness.now()
+    return answers.json(found, 200) if found.status != "not-ready" else answers.json(found, 503, RETRY_AFTER)
 
 
-def _ready() -> Answer:
-    ledger = service().ledger
-    workers = {kind.value: len(ledger.live_owners(kind)) for kind in WORKERS}
-    since = ledger.since_reconciled()
-    return answers.json(Ready("ready", workers, None if since is None else round(since, 3), ledger.unloadable(Kind.PREDICT)))
+async def is_ready() -> bool:
+    """For the health checks of other protocols."""
+    return (await service().readiness.now()).status != "not-ready"

@@ -10,8 +10,9 @@ from msgspec.structs import replace
 from api import answers
 from api.answered import PROBLEMS, answered
 from api.body import json_body, read_json
-from api.exchange import Answer, exchange, service
+from api.exchange import exchange, service
 from api.given import Given
+from api.http.response import Answer
 from api.operation import operation
 from api.problem import Refusal
 from api.tensors import Name, OutputTensor, Parameters, Tensor, outputs_of, rows_of

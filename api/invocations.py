@@ -9,8 +9,9 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType, ValidationError
 from api import answers, health
 from api.answered import PROBLEMS, answered
 from api.body import json_body, mimetype, query_of, read_json
-from api.exchange import Answer, exchange, service
+from api.exchange import exchange, service
 from api.given import Given
+from api.http.response import Answer
 from api.operation import Media, operation
 from api.predict import PredictQuery
 from api.rows import check_rows, from_columns, from_csv, from_lists, from_rows
@@ -108,10 +109,12 @@ async def invocations() -> Answer:
 
 
 @blueprint.get("/ping")
-@operation("open", "It can accept jobs", answers={200: Media("text/plain", str)}, problems=("unavailable",))
+@operation("open", "Jobs are accepted and done", answers={200: Media("text/plain", str), 503: Media("text/plain", str)})
 async def ping() -> Answer:
-    await health.ready()
-    return _text("\n")
+    """`GET /health/ready` says why not."""
+    if await health.is_ready():
+        return _text("\n")
+    return _text("not ready: see /health/ready\n", 503, health.RETRY_AFTER)
 
 
 @blueprint.get("/version")
@@ -120,8 +123,8 @@ async def version() -> Answer:
     return _text(own_version())
 
 
-def _text(said: str) -> Answer:
-    return Answer(said.encode(), 200, [("Content-Type", "text/plain; charset=utf-8")])
+def _text(said: str, status: int = 200, *headers: tuple[str, str]) -> Answer:
+    return Answer(said.encode(), status, [("Content-Type", "text/plain; charset=utf-8"), *headers])
 
 
 def _from_csv(schema: Schema) -> Given:

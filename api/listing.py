@@ -9,7 +9,8 @@ from msgspec import Meta, Struct
 
 from api import answers
 from api.body import query_of
-from api.exchange import Answer, aside, exchange, service
+from api.exchange import aside, exchange, service
+from api.http.response import Answer
 from api.ids import is_known
 from api.operation import operation
 from jobs import answer

@@ -7,7 +7,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from api import answers
-from api.exchange import Answer, aside, service
+from api.exchange import aside, service
+from api.http.response import Answer
 from api.operation import Media, operation
 from models.card import Card
 from models.datasets import shown

@@ -7,8 +7,9 @@ import msgspec
 from flask import Blueprint
 
 from api.body import json_body, mimetype, query_of
-from api.exchange import Answer, aside, exchange, service
+from api.exchange import aside, exchange, service
 from api.given import Given
+from api.http.response import Answer
 from api.ids import common_id, new_id
 from api.operation import operation
 from api.rows import from_csv, from_ndjson, from_unpacked

@@ -9,7 +9,11 @@ from werkzeug.exceptions import HTTPException
 
 from access.rates import RatesUnavailable
 from api.dialects import error_members
-from api.exchange import Answer, exchange
+from api.exchange import exchange
+from api.http.body import BodyCut, BodyTooLarge, SlowBody
+from api.http.request import BadRequest
+from api.http.response import Answer
+from api.http.room import NoRoom
 from api.swaps import TooManyMoves
 from api.unpacking import BadParquet, TooManyFiles
 from jobs.errors import AfterFailed, JobTooLarge, KeyReused, LaneFull, LedgerFull, LedgerUnavailable, Moved
@@ -25,14 +29,6 @@ log = logging.getLogger("mldeploy.api")
 TRY_AGAIN = (429, 503)
 
 
-class TooManyUploads(Exception):
-    """As much is being received as may be."""
-
-
-class SlowBody(Exception):
-    """The body did not arrive in time."""
-
-
 class RateLimited(Exception):
     """The key has made as many requests as it may. ``retry_after``: seconds until the next one."""
 
@@ -43,10 +39,15 @@ class RateLimited(Exception):
 
 # By code: the status of the answer, and the title.
 PROBLEMS: dict[str, tuple[int, str]] = {
+    "bad-request": (400, "This is not HTTP/1.1 as it is taken"),
     "malformed-input": (400, "The body is not JSON"),
     "bad-table": (422, "The table cannot be used"),
     "invalid-input": (422, "The input is not what is taken"),
     "slow-body": (408, "The body did not arrive in time"),
+    "slow-request": (408, "The request did not arrive in time"),
+    "address-too-long": (414, "The address is too long"),
+    "head-too-large": (431, "The headers are too large"),
+    "expectation-failed": (417, "This expectation is not met"),
     "too-many-rows": (422, "Too many measurements in one request"),
     "body-too-large": (413, "The body is too large"),
     "job-too-large": (413, "The job is too large for the queue"),
@@ -75,6 +76,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "prediction-failed": (422, "There is no prediction"),
     "not-in-time": (504, "The job is not done yet"),
     "too-many-waiting": (503, "Too many clients wait"),
+    "too-many-connections": (503, "Too many clients are connected"),
     "too-many-uploads": (503, "Too many requests are being received"),
     "lane-full": (429, "Too much is waiting"),
     "unavailable": (503, "The queue does not answer"),
@@ -98,9 +100,10 @@ CODES: dict[type[Exception], str] = {
     TooManyAliases: "too-many-aliases",
     TooManyMoves: "too-many-moves",
     TooManyModels: "too-many-models",
-    TooManyUploads: "too-many-uploads",
+    NoRoom: "too-many-uploads",
     TooManyFiles: "too-many-uploads",
     SlowBody: "slow-body",
+    BodyCut: "malformed-input",
     LaneFull: "lane-full",
     JobTooLarge: "job-too-large",
     LedgerUnavailable: "unavailable",
@@ -117,7 +120,7 @@ ROUTES = (
     "/ping, /version, /docs and /openapi.json"
 )
 
-HTTP_CODES = {404: "not-found", 405: "method-not-allowed", 413: "body-too-large", 415: "unsupported-media-type"}
+HTTP_CODES = {404: "not-found", 405: "method-not-allowed", 415: "unsupported-media-type"}
 
 DETAILS = {
     "unavailable": "It is not known whether the request was accepted: send it again.",
@@ -155,7 +158,11 @@ def answer(error: Exception) -> Answer:
         return told._replace(headers=[*told.headers, *error.headers])
     if isinstance(error, HTTPException):
         return _http_error(error)
-    code = next((code for kind, code in CODES.items() if isinstance(error, kind)), None)
+    if isinstance(error, BodyTooLarge):
+        return _answer(
+            "body-too-large", f"A body has at most {exchange().service.settings.max_body:,} bytes: send less at a time."
+        )
+    code = error.code if isinstance(error, BadRequest) else next((CODES[kind] for kind in CODES if isinstance(error, kind)), None)
     if code is None:
         log.exception("%s %r", exchange().method, exchange().path, exc_info=error)
         return _answer("internal-error", "The error has been logged.")
@@ -185,16 +192,23 @@ def _http_error(error: HTTPException) -> Answer:
 
 def _http_detail(code: str, error: HTTPException) -> str:
     path = exchange().path
-    if code == "body-too-large":
-        return f"A body has at most {exchange().service.settings.max_body:,} bytes: send less at a time."
     if code == "method-not-allowed":
         return f"{path} takes {', '.join(sorted(getattr(error, 'valid_methods', None) or ()))}."
     return f"There is no route {path}; there are {ROUTES}."
 
 
 def _answer(code: str, detail: str, faults: list[Fault] | None = None, retry_after: int = 1) -> Answer:
+    return _respond(_problem(code, detail, exchange().path, faults), retry_after)
+
+
+def no_request(code: str, detail: str) -> Answer:
+    """For what cannot be read as a request, so that there is no path either."""
+    return _respond(_problem(code, detail, ""))
+
+
+def _problem(code: str, detail: str, path: str, faults: list[Fault] | None = None) -> Problem:
     status, title = PROBLEMS[code]
-    return _respond(Problem(TYPE + code, title, status, detail, exchange().path, faults or []), retry_after)
+    return Problem(TYPE + code, title, status, detail, path, faults or [])
 
 
 def _respond(problem: Problem, retry_after: int = 1) -> Answer:

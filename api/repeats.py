@@ -5,7 +5,8 @@ from hashlib import blake2b
 
 from api import answers
 from api.body import mimetype
-from api.exchange import Answer, Exchange, aside, exchange
+from api.exchange import Exchange, aside, exchange
+from api.http.response import Answer
 from api.preference import preferred
 from api.problem import Refusal
 from jobs import answer

@@ -7,7 +7,8 @@ from msgspec import Meta, Struct
 
 from api import answers, events
 from api.body import query_of
-from api.exchange import Answer, Stream, aside, exchange, service
+from api.exchange import aside, exchange, service
+from api.http.response import Answer, Stream
 from api.ids import JobId, check_id
 from api.operation import Media, operation
 from api.problem import Refusal

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from access.keys import Keys
 from access.rates import Rates
+from api.readiness import ReadinessCheck
 from api.swaps import Swaps
 from api.unpacking import Unpacking
 from jobs.async_ledger import AsyncLedger
@@ -45,6 +46,7 @@ class Service:
     rates: Rates
     networks: Networks
     secrets: Secrets
+    readiness: ReadinessCheck
 
     async def warm(self) -> None:
         """Connect, and look up what is served, so that the first request finds all that the thousandth does."""
@@ -85,4 +87,5 @@ def make_service(settings: Settings) -> Service:
         rates=Rates(settings.redis_url, ledger.prefix, settings.redis_timeout),
         networks=parse_networks(settings.webhook_networks),
         secrets=Secrets(*known),
+        readiness=ReadinessCheck(settings, on_loop, registry, threads),
     )

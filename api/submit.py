@@ -4,7 +4,8 @@ import asyncio
 from contextlib import nullcontext, suppress
 
 from api import answers
-from api.exchange import Answer, exchange, service
+from api.exchange import exchange, service
+from api.http.response import Answer
 from api.preference import preferred
 from api.repeats import replay
 from jobs.errors import LedgerUnavailable

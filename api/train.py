@@ -8,7 +8,8 @@ from msgspec import Meta
 
 from api import own
 from api.body import decode, from_texts, json_body, queries_of
-from api.exchange import Answer, aside, exchange, service
+from api.exchange import aside, exchange, service
+from api.http.response import Answer
 from api.ids import new_id
 from api.operation import Media, operation
 from api.problem import Refusal

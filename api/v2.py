@@ -7,7 +7,8 @@ from flask import Blueprint
 from msgspec import Struct
 
 from api import answers, health
-from api.exchange import Answer, aside, service
+from api.exchange import aside, service
+from api.http.response import Answer
 from api.operation import operation
 from api.predict import PredictQuery, unknown
 from api.tensors import Datatype, datatype_of, datatype_of_feature
@@ -35,7 +36,7 @@ class V2Live(Struct, frozen=True):
 
 
 class V2Ready(Struct, frozen=True):
-    ready: Literal[True] = True
+    ready: bool = True
 
 
 class V2ModelReady(Struct, frozen=True):
@@ -75,10 +76,12 @@ async def v2_live() -> Answer:
 
 
 @blueprint.get("/health/ready")
-@operation("open", "It can accept jobs", answers={200: V2Ready}, problems=("unavailable",))
+@operation("open", "Jobs are accepted and done", answers={200: V2Ready, 503: V2Ready})
 async def v2_ready() -> Answer:
-    await health.ready()
-    return answers.json(V2Ready())
+    """`GET /health/ready` says why not."""
+    if await health.is_ready():
+        return answers.json(V2Ready())
+    return answers.json(V2Ready(ready=False), 503, health.RETRY_AFTER)
 
 
 @blueprint.get("/models/<name>")

@@ -4,7 +4,8 @@ from flask import Blueprint
 from msgspec import Struct
 
 from api import answers
-from api.exchange import Answer, aside, exchange, service
+from api.exchange import aside, exchange, service
+from api.http.response import Answer
 from api.operation import operation
 
 blueprint = Blueprint("webhook_secret", __name__)

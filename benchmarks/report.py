@@ -16,7 +16,7 @@ from benchmarks.measure import Measured
 from mldeploy.stack.server_choice import choose_server
 
 DOCS = Path(__file__).parent.parent / "docs"
-PACKAGES = ("scikit-learn", "celery", "flask", "granian", "redis", "hiredis")
+PACKAGES = ("scikit-learn", "celery", "flask", "uvloop", "httptools", "redis", "hiredis")
 BAR, LEFT, WIDTH = 18, 330, 420  # px
 
 

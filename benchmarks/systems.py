@@ -229,10 +229,10 @@ def _tutorial_answers(url: str) -> bool:
 
 @contextmanager
 def bare_flask(folder: Path, model: Path) -> Iterator[Running]:
-    port = free_port()
-    command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--port", str(port), "--log-level", "warning"]
-    environment = {"MODEL": str(model), "PYTHONPATH": str(HERE / "baselines")}
-    with started([[*command, "bare_flask:app"]], port, folder, environment) as running:
+    here, port = HERE / "baselines" / "bare_flask", free_port()
+    command = [str(environment_of(here) / "granian"), "--interface", "wsgi", "--port", str(port), "--log-level", "warning"]
+    environment = {"MODEL": str(model), "PYTHONPATH": str(here)}
+    with started([[*command, "service:app"]], port, folder, environment) as running:
         until(lambda: _listens(port), "bare Flask")
         yield running
 

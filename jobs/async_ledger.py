@@ -9,6 +9,7 @@ from redis.exceptions import NoScriptError
 
 from jobs import replies
 from jobs.channel import pushes
+from jobs.condition import Observation, observation
 from jobs.connection import Breaker
 from jobs.errors import LedgerError
 from jobs.job import Job, Record
@@ -53,6 +54,10 @@ class AsyncLedger:
         """The id of the job that was accepted under this (hashed) Idempotency-Key, and the fingerprint of its request."""
         name = self._ledger.key_of(caller, key)
         return replies.known_key(await self._breaker.acall(lambda: self._line.ask("GET", name)))
+
+    async def observe(self) -> Observation:
+        """As Ledger.observe."""
+        return observation(await self._run(*self._ledger.observe_call()))
 
     async def ends(self) -> AsyncIterator[list[tuple[str, Record | None]]]:
         """Jobs as they become final, without a record if that is large. First an empty list: whatever ended before that was

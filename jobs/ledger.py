@@ -15,9 +15,10 @@ from msgspec import Struct
 from redis.commands.core import Script
 
 from jobs import identity, replies
+from jobs.condition import Observation, observation
 from jobs.connection import Breaker, connect
 from jobs.errors import EffectConflict, LedgerError, LedgerFull, LedgerUnavailable, NoRoom
-from jobs.job import LANES, Appetite, Claim, ClaimedJob, Effect, Job, Kind, Outcome, Record, Rest
+from jobs.job import LANES, WORKERS, Appetite, Claim, ClaimedJob, Effect, Job, Kind, Outcome, Record, Rest
 from jobs.memory import MemoryPlan
 from jobs.reading import WHATEVER, Reading
 from jobs.replies import Accepted, Rings
@@ -29,7 +30,7 @@ Call = tuple[str, list[Any]]  # a script and its arguments
 
 SCRIPTS = (
     *("finish", "claim", "add", "read", "take_back", "sign_off", "cancel", "renew", "reconcile", "report", "retire"),
-    *("list", "stop", "deliver"),
+    *("list", "stop", "deliver", "condition", "failed"),
 )
 
 SHARED = ("clock", "memory", "ledger")  # parts that come before each script
@@ -46,6 +47,16 @@ class MemoryLook(Struct, frozen=True):
     plan: MemoryPlan
     used: int
     full: str = ""
+
+
+class FailedJob(NamedTuple):
+    """``group`` is "<model>/<version>", ``error`` and ``more`` are JSON. Of one that was forgotten all but the id is empty."""
+
+    id: str
+    kind: str
+    group: str
+    error: bytes
+    more: bytes
 
 
 class Reconciled(NamedTuple):
@@ -252,10 +263,31 @@ class Ledger:
         last = self._breaker.call(lambda: self.redis.hget(self.prefix + "clock", "reconciled"))
         return None if last is None else max(0.0, (self._ask_time() - int(cast("bytes", last))) / 1000)
 
+    def observe(self) -> Observation:
+        """What the parts of the service keep here about themselves."""
+        return observation(self._run(*self.observe_call()))
+
+    def observe_call(self) -> Call:
+        return "condition", [kind.value for kind in WORKERS]
+
     def note_unloadable(self, kind: str, group: str, why: str, seconds: float) -> None:
-        """Jobs of this group wait for a worker that can load it: told to who asks whether all is well."""
-        until = self._redis_time() + int(seconds * 1000)
-        self._breaker.call(lambda: self.redis.hset(f"{self.prefix}unloadable:{kind}", group, f"{until} {why}"))
+        """A worker could not load this group's version, for the health checks; it holds for so many seconds."""
+        self._note(f"unloadable:{kind}", group, why, seconds)
+
+    def withdraw_unloadable(self, kind: str, group: str) -> None:
+        """It can be loaded by now; a worker that still cannot notes it again."""
+        self._breaker.call(lambda: self.redis.hdel(f"{self.prefix}unloadable:{kind}", group))
+
+    def note_loadable(self, kind: str, group: str, seconds: float) -> None:
+        """This worker has loaded what another could not."""
+        self._note(f"loadable:{kind}", group, "", seconds)
+
+    def report_problem(self, code: str, detail: str, seconds: float) -> None:
+        """A problem with what is outside of the ledger (see condition.REPORTED), for the health checks."""
+        self._note("reports", code, detail, seconds)
+
+    def withdraw_problem(self, code: str) -> None:
+        self._breaker.call(lambda: self.redis.hdel(f"{self.prefix}reports", code))
 
     def unloadable(self, kind: str) -> dict[str, str]:
         """Groups that a worker could not load lately, and why."""
@@ -266,7 +298,23 @@ class Ledger:
         over = [group for group, (until, _, _) in told.items() if int(until) < now]
         if over:
             self._breaker.call(lambda: self.redis.hdel(key, *over))
+            self._breaker.call(lambda: self.redis.hdel(f"{self.prefix}loadable:{kind}", *over))
         return {group: why for group, (_, _, why) in told.items() if group not in over}
+
+    def failed(self, reader: str, most: int) -> tuple[int, list[FailedJob]]:
+        """Jobs that have failed and are to be logged, the same again until ``forget_failed``; and how many were left out because
+        nobody logged any for long."""
+        left_out, found = self._run("failed", [reader, most])
+        return left_out, [
+            FailedJob(job_id.decode(), kind.decode(), group.decode(), error, more) for job_id, kind, group, error, more in found
+        ]
+
+    def forget_failed(self, reader: str) -> None:
+        self._breaker.call(lambda: self.redis.delete(f"{self.prefix}failed:{reader}"))
+
+    def promised(self) -> int:
+        """Bytes that the results of open jobs may take."""
+        return int(self._breaker.call(lambda: self.redis.hget(self.prefix + "memory", "promised")) or 0)
 
     def waiting(self, lane: str) -> int:
         return int(self._breaker.call(lambda: self.redis.hget(f"{self.prefix}lane:{lane}", "jobs")) or 0)
@@ -300,6 +348,11 @@ class Ledger:
     def _patience(self) -> int:
         """Milliseconds after which a caller has given up on a script, which then must not run any more."""
         return int(self.settings.redis_timeout * 1000)
+
+    def _note(self, key: str, field: str, text: str, seconds: float) -> None:
+        """In a hash whose values hold for a while; condition.lua reads them."""
+        until = self._redis_time() + int(seconds * 1000)
+        self._breaker.call(lambda: self.redis.hset(self.prefix + key, field, f"{until} {text}"))
 
     def _take_back(self, kind: str, owner: str, why: str, error: bytes) -> Rings:
         not_after = self._redis_time() + self._patience

@@ -5,14 +5,17 @@ It may be killed, and any number may run: each round is one script on the ledger
 
 import argparse
 import logging
-import shutil
 import signal
 import sys
 import time
 
 from jobs.bell import Bell, make_celery
+from jobs.broker_watch import BrokerWatch
+from jobs.condition import BROKER, RECONCILER_SILENT
 from jobs.connection import UNREACHABLE, check_server
+from jobs.disk import DiskWatch
 from jobs.errors import LedgerFull, LedgerUnavailable, UnsafeRedis
+from jobs.failure_log import FailureLog
 from jobs.ledger import Ledger, MemoryLook
 from jobs.memory import plan_memory, share_out
 from jobs.stopping import Stop
@@ -30,20 +33,33 @@ class Reconciler:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._ledger = Ledger(settings)
-        self._bell = Bell(make_celery(settings))
+        celery = make_celery(settings)
+        self._bell = Bell(celery)
+        self._failures = FailureLog(self._ledger)
+        self._disk = DiskWatch(settings, self._ledger)
+        self._broker = BrokerWatch(celery) if settings.broker_url else None
+        self._reported = ""  # of the broker
+        self._full = False  # as it was logged last
         self._time: tuple[int, float] | None = None  # the ledger's in the last round, and our own clock's then
 
     def check(self) -> None:
         check_server(self._ledger.redis, self._settings)
+        self._disk.check()
+        if self._broker:
+            self._broker.start()
 
     def round(self) -> None:
         """Raises LedgerUnavailable."""
         look = self._look()
-        if look.full:
-            log.warning("nothing more is accepted: %s", look.full)
+        if bool(look.full) != self._full:
+            self._full = bool(look.full)
+            log.warning("nothing more is accepted: %s", look.full) if self._full else log.info("jobs are accepted again")
         more = self._reconcile(look)
         while more:
             more = self._reconcile(None)
+        self._failures.round()
+        if self._broker:
+            self._report(self._broker.failure)
 
     def _reconcile(self, look: MemoryLook | None) -> bool:
         """Whether there are more jobs to expire or to forget."""
@@ -54,6 +70,16 @@ class Reconciler:
         self._bell.ring(done.rings)
         return done.more
 
+    def _report(self, failure: str) -> None:
+        """Anew in each round, so that it ends with this process. Raises LedgerUnavailable or LedgerFull."""
+        if failure:
+            self._ledger.report_problem(BROKER, failure, RECONCILER_SILENT)
+        elif self._reported:
+            self._ledger.withdraw_problem(BROKER)
+        if failure != self._reported:
+            log.warning("the broker does not answer: %s", failure) if failure else log.info("the broker answers again")
+        self._reported = failure
+
     def _expected(self) -> int | None:
         """The ledger's time in ms as our own clock has it."""
         return None if self._time is None else self._time[0] + int(1000 * (time.clock_gettime(REAL_TIME) - self._time[1]))
@@ -63,15 +89,9 @@ class Reconciler:
         limit, on_its_way = int(memory.get("maxmemory", 0)), int(memory.get("mem_clients_normal", 0))
         used = int(memory["used_memory"]) - on_its_way  # of which the plan has no part: it leaves room for that beside
         try:
-            return MemoryLook(plan_memory(self._settings, limit), used, self._why_full())
+            return MemoryLook(plan_memory(self._settings, limit), used, self._disk.shortage(used))
         except UnsafeRedis as error:  # it was changed meanwhile
             return MemoryLook(share_out(self._settings, limit), used, str(error))
-
-    def _why_full(self) -> str:
-        home = self._settings.home_path
-        if home.exists() and shutil.disk_usage(home).free < self._settings.disk_reserve:
-            return "the disk is nearly full"
-        return ""
 
 
 def run(settings: Settings) -> None:
@@ -97,7 +117,7 @@ def main() -> None:
     settings = load()
     if arguments.check:
         since = Ledger(settings).since_reconciled()
-        sys.exit(0 if since is not None and since < 2 * OUTAGE else 1)
+        sys.exit(0 if since is not None and since < RECONCILER_SILENT else 1)
     log_to_stderr("reconciler")
     try:
         run(settings)

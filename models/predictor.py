@@ -101,7 +101,10 @@ class Loaded:
             predictor.warm()
 
     def __contains__(self, card: Card) -> bool:
-        return (card.name, card.version) in self._predictors
+        return self.has(card.name, card.version)
+
+    def has(self, name: str, version: int) -> bool:
+        return (name, version) in self._predictors
 
     def _make_room(self, size: int) -> None:
         while self._predictors and sum(each for _, each in self._predictors.values()) + size > self._most:

@@ -15,7 +15,8 @@ from typing import Any
 
 import requests
 
-from mldeploy.demo import FLOWER, walk
+from mldeploy.demo.page import Page
+from mldeploy.demo.story import FLOWER, tell_story
 from models.artifact import Shelf, open_shelf
 from settings import Settings
 from tests.processes import ROOT, free_port
@@ -50,6 +51,11 @@ class Compose:
             sys.exit(f"docker-compose {' '.join(arguments)} failed:\n{told.stdout[-3000:]}\n{told.stderr[-3000:]}")
         return told.stdout
 
+    def reserve(self, size: int) -> None:
+        """Start the reconciler with this much of Redis's disk to be kept free."""
+        self._environment["DISK_RESERVE"] = str(size)
+        self("up", "-d", "--no-deps", "--force-recreate", "reconciler")
+
     def containers(self, service: str = "") -> list[dict[str, Any]]:
         ids = self("ps", "-q", *([service] if service else [])).split()
         found: list[dict[str, Any]] = json.loads(_docker("inspect", *ids)) if ids else []
@@ -76,9 +82,11 @@ def main() -> None:
         compose("up", "-d", *(part for name, count in SCALE.items() if count > 1 for part in ("--scale", f"{name}={count}")))
         say(f"all containers healthy after {_until(lambda: _healthy(compose), READY, 'all healthy'):.0f} s")
         _check_hardening(compose)
+        _check_keys(compose)
         compose.key = _make_a_key(compose)
-        walk(compose.urls()[0], compose.models, say, compose.key)
+        tell_story(compose.urls()[0], compose.models, Page(sys.stdout.write), compose.key)
         _kill_a_worker_under_load(compose)
+        _lack_of_disk(compose)
     except BaseException:
         print(compose("logs", "--tail", "30")[-8000:], file=sys.stderr)
         raise
@@ -101,10 +109,36 @@ def _check_hardening(compose: Compose) -> None:
         assert host["CapDrop"] == ["ALL"], name
         assert container["Config"]["User"] not in ("", "root", "0"), name
         assert "no-new-privileges:true" in host["SecurityOpt"], name
+        assert host["Memory"] > 0, name
+        assert host["PidsLimit"] > 0, name
         ports = container["NetworkSettings"]["Ports"] or {}
         published = {bound["HostIp"] for bindings in ports.values() for bound in bindings or []}
         assert published == ({"127.0.0.1"} if "api" in name else set()), (name, published)
-    say("every container: not root, read-only, no capabilities; the API published on loopback alone, nothing else published")
+    say("every container: not root, read-only, no capabilities, limits of memory and processes")
+    say("the API is published on loopback alone, and nothing else is")
+
+
+def _check_keys(compose: Compose) -> None:
+    for service in SCALE:
+        variables = {each.partition("=")[0] for container in compose.containers(service) for each in container["Config"]["Env"]}
+        assert ("MLDEPLOY_SIGNING_KEY" in variables) == (service in ("predict", "train")), service
+    say("only those that predict and train have the key that models are signed with")
+
+
+def _lack_of_disk(compose: Compose) -> None:
+    """A reserve that no disk has: the reconciler sees the disk of Redis, and the API says so and accepts nothing."""
+    url, key = compose.urls()[0], _with(compose.key)
+
+    def accepts() -> bool:
+        return requests.post(f"{url}/predict", json=FLOWER, headers=key, timeout=10).status_code == 202
+
+    compose.reserve(1 << 40)
+    _until(lambda: "the disk of Redis has" in requests.get(f"{url}/health/ready", timeout=10).text, 60, "it says what is lacking")
+    assert requests.get(f"{url}/health/ready", timeout=10).status_code == 503
+    assert not accepts()
+    compose.reserve(200_000_000)
+    _until(accepts, 60, "jobs are accepted again")
+    say("with less of Redis's disk free than is to stay free nothing is accepted, and the health check says so")
 
 
 def _make_a_key(compose: Compose) -> str:

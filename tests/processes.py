@@ -133,6 +133,11 @@ class Pieces:
         until(self._api_answers, 30, "the API answers")
         return running
 
+    def api_processes(self) -> list[psutil.Process]:
+        """Those that answer: the parent only watches over them."""
+        (running,) = (each for each in self._running if each.name == "api" and each.popen.poll() is None)
+        return [process for process in running.family if is_leaf(process)]
+
     def worker(self, kind: Kind = Kind.PREDICT, name: str = "", environment: Mapping[str, str] | None = None) -> Running:
         """A worker group, started when it holds its leases."""
         running = self._start_worker(kind, name, environment)
@@ -190,4 +195,12 @@ class Pieces:
     def _api_answers(self) -> bool:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.settings.port), 1):
             return True
+        return False
+
+
+def is_leaf(process: psutil.Process) -> bool:
+    """Whether it runs, and has no children."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE and not process.children()
+    except psutil.NoSuchProcess:
         return False

@@ -85,10 +85,16 @@ def _add_task(app: Celery, settings: Settings, kind: Kind, keeper: Keeper, wakeu
             keeper.timed_out(self.worker_pid, self.accepted_at)
             super().on_timeout(soft, timeout)
 
-        def on_success(self, failed__retval__runtime: tuple[int, str, float], **options: Any) -> None:
-            super().on_success(failed__retval__runtime, **options)
-            if failed__retval__runtime[1] == LISTENS_ON:
-                wakeups.send()
+        def __init_subclass__(cls) -> None:
+            """Celery derives a class for the task whose own ``on_success`` calls none above it."""
+            celerys = cls.on_success
+
+            def on_success(self: Knock, failed__retval__runtime: tuple[int, str, float], **options: Any) -> None:
+                celerys(self, failed__retval__runtime, **options)
+                if failed__retval__runtime[1] == LISTENS_ON:
+                    wakeups.send()
+
+            cls.on_success = on_success
 
     limit = {Kind.TRAIN: settings.train_limit, Kind.WEBHOOK: DELIVERY}.get(kind, settings.predict_limit)
     hard_limit = settings.time_slice + limit + settings.limit_margin

@@ -27,6 +27,7 @@ log = logging.getLogger("mldeploy.keeper")
 TICK = 0.25  # seconds; a dead child's work waits no longer than this
 RENEWALS = 5  # in one lease
 LONGEST_UNRENEWED = 1.0  # seconds between two looks at the ledger
+LOOK_INTERVAL = 4.0  # seconds between two looks at what could not be loaded
 RESCUED_AFTER = 0.5  # seconds that work waits with nobody at it
 
 
@@ -56,6 +57,7 @@ class Keeper:
         self._owed: list[Callable[[], Rings]] = []  # what Redis must still be told
         self._paying = threading.Lock()
         self._next_renewal = 0.0
+        self._next_look = 0.0
         self._unheard_since: float | None = None  # since when work has waited that no message told of
         self._last_outage = float("-inf")
         self._drain_until: float | None = None
@@ -108,6 +110,8 @@ class Keeper:
         self._pay()
         if self._kind == Kind.TRAIN:
             self._stop_canceled()
+        if self._kind == Kind.PREDICT and time.monotonic() >= self._next_look:
+            self._have_loads_reported()
         if self._drain_until is not None and time.monotonic() > self._drain_until:
             self._give_up()
         if time.monotonic() >= self._next_renewal:
@@ -142,6 +146,12 @@ class Keeper:
             log.info("ending %d worker processes whose jobs were canceled", len(stopped))
             _kill(by_owner[owner] for owner in stopped)
         self._bell.ring(rings)
+
+    def _have_loads_reported(self) -> None:
+        """While some worker cannot load a version, the processes look whether they can (see load_reports), also idle ones."""
+        self._next_look = time.monotonic() + LOOK_INTERVAL
+        if self._ledger.unloadable(self._kind):
+            self._wakeups.send()
 
     def _owe(self, call: Callable[[str, str], Rings], pid: int) -> None:
         self._owed.append(lambda: call(self._kind, owner_of(self._node, pid)))

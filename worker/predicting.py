@@ -3,12 +3,15 @@
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from msgspec import json
 
+from jobs.errors import LedgerError
 from jobs.job import Claim, ClaimedJob, Outcome, State
 from jobs.ledger import Ledger
 from models.artifact import CorruptArtifact, UnloadableHere
+from models.card import Card
 from models.feature import Value
 from models.options import PredictOptions
 from models.predictor import Loaded, Predictor
@@ -18,6 +21,7 @@ from models.rollout import Rollout
 from models.schema import unpack
 from worker.failure import Failure, describe, failed
 from worker.limits import TimeLimit, time_limit
+from worker.load_reports import LoadReports
 from worker.process import Finish, Unloadable, patiently
 
 log = logging.getLogger("mldeploy.worker")
@@ -26,12 +30,22 @@ LOOK_EVERY = 0.2  # seconds, for versions that are about to serve
 
 
 class Predicting:
-    def __init__(self, owner: str, ledger: Ledger, registry: Registry, rollout: Rollout, loaded: Loaded, limit: float) -> None:
+    def __init__(
+        self,
+        owner: str,
+        ledger: Ledger,
+        registry: Registry,
+        rollout: Rollout,
+        loaded: Loaded,
+        reports: LoadReports,
+        limit: float,
+    ) -> None:
         self._owner = owner
         self._ledger = ledger
         self._registry = registry
         self._rollout = rollout
         self._loaded = loaded
+        self._reports = reports
         self._limit = limit
         self._next_look = 0.0
 
@@ -43,6 +57,8 @@ class Predicting:
         for name, version in self._rollout.asked_of(self._owner):
             if self._rollout.take_turn(name, version, self._owner):
                 self._rollout.answer(name, version, self._owner, self._try(name, version))
+        with suppress(LedgerError):
+            self._reports.look()
 
     def _try(self, name: str, version: int) -> str:
         """Why the version cannot be loaded here and asked; empty if it can."""
@@ -68,6 +84,17 @@ class Predicting:
         card = self._registry.card(claim.model, claim.version)
         if card is None:
             return self._why_missing(claim)
+        try:
+            found = self._load(card)
+        except Unloadable as error:
+            self._reports.failed(claim.model, claim.version, str(error))
+            raise
+        if isinstance(found, Failure):
+            self._reports.failed(claim.model, claim.version, found.detail)
+        return found
+
+    def _load(self, card: Card) -> Predictor | Failure:
+        """Raises Unloadable."""
         try:
             return self._loaded.get(card)
         except (UnloadableHere, OSError, ImportError, AttributeError) as error:

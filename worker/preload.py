@@ -8,32 +8,47 @@ import time
 
 import msgspec
 
+from jobs.job import Kind
 from jobs.ledger import Ledger
 from models.card import Card
 from models.predictor import Loaded
 from models.registry import Registry
 from settings import Settings
 from tether import EXPENDABLE_SHARE, make_expendable, tie_to_parent
+from worker.failure import describe
+from worker.load_reports import Crashes
 
 log = logging.getLogger("mldeploy.worker")
 
 TICK = 0.01
+MAX_REASON = 2000  # bytes, which a pipe takes at once
 
 
-def preload(settings: Settings, loaded: Loaded) -> None:
+def preload(settings: Settings, loaded: Loaded) -> dict[tuple[str, int], str]:
     """A model that cannot be loaded and asked is left to its jobs. It is tried in a process of its own first: this one is
-    the parent of all, and must not die or hang with it. Raises LedgerUnavailable."""
+    the parent of all, and must not die or hang with it. Returns name and version of those that could not, and why. Raises
+    LedgerUnavailable."""
     ledger = Ledger(settings)
     registry = Registry(ledger.redis, ledger.prefix, ledger.guard)
     room = settings.loaded_bytes
+    failures, noted = {}, ledger.unloadable(Kind.PREDICT)
     for name in registry.names():
         card = _champion(registry, name)
-        if card and card.artifact.bytes <= room and _survives(card, loaded, settings.predict_limit):
+        if card is None or card.artifact.bytes > room:
+            continue
+        why = _why_it_fails(card, loaded, settings.predict_limit)
+        if why:
+            log.error("%s version %d is left to its jobs: %s", card.name, card.version, why)
+            failures[card.name, card.version] = why
+        else:
             room -= card.artifact.bytes
             loaded.get(card)
             log.info("loaded %s version %d before the fork", card.name, card.version)
+            if f"{card.name}/{card.version}" in noted:
+                ledger.withdraw_unloadable(Kind.PREDICT, f"{card.name}/{card.version}")
     gc.collect()
     gc.freeze()  # the collector would touch, and so copy, what the processes share
+    return failures
 
 
 def _champion(registry: Registry, name: str) -> Card | None:
@@ -44,30 +59,45 @@ def _champion(registry: Registry, name: str) -> Card | None:
         return None
 
 
-def _survives(card: Card, loaded: Loaded, patience: float) -> bool:
+def _why_it_fails(card: Card, loaded: Loaded, patience: float) -> str:
+    """Empty if it can be loaded and asked."""
     parent = os.getpid()
+    reader, writer = os.pipe()
     child = os.fork()
     if not child:
         tie_to_parent(parent)
         make_expendable(EXPENDABLE_SHARE)  # it goes before its parent
-        _try(card, loaded)
+        _try(card, loaded, writer)
+    os.close(writer)
+    try:
+        status = _await(child, patience)
+        reason = os.read(reader, MAX_REASON).decode(errors="replace")
+    finally:
+        os.close(reader)
+    if status is None:
+        return Crashes(f"it took longer than {patience:g} s to load")
+    return reason or (Crashes("the process that tried to load it died") if status else "")
+
+
+def _await(child: int, patience: float) -> int | None:
+    """Its exit status; None if it took too long, and was killed."""
     end = time.monotonic() + patience
     while time.monotonic() < end:
         pid, status = os.waitpid(child, os.WNOHANG)
         if pid:
-            return status == 0
+            return status
         time.sleep(TICK)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    log.error("%s version %d took longer than %g s to load; it is left to its jobs", card.name, card.version, patience)
-    return False
+    return None
 
 
-def _try(card: Card, loaded: Loaded) -> None:
-    """Ends the process."""
+def _try(card: Card, loaded: Loaded, writer: int) -> None:
+    """Ends the process, and writes why the version cannot be loaded."""
     try:
         loaded.get(card).warm()
-    except BaseException:
-        log.exception("%s version %d cannot be loaded; it is left to its jobs", card.name, card.version)
+    except BaseException as error:
+        log.exception("%s version %d cannot be loaded", card.name, card.version)
+        os.write(writer, describe(error).encode()[:MAX_REASON])
         os._exit(1)
     os._exit(0)

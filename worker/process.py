@@ -7,12 +7,11 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Protocol, TypeVar
 
 from jobs.bell import Bell
 from jobs.errors import LedgerFull, LedgerUnavailable
-from jobs.job import Appetite, Claim, Effect, Outcome, Rest
+from jobs.job import Appetite, Claim, Effect, Outcome, Rest, State
 from jobs.ledger import Ledger
 from jobs.replies import Rings
 from worker.limits import TimeLimit
@@ -126,17 +125,11 @@ class Process:
         except Unloadable as error:
             log.error("%s: %s; its jobs wait for another worker", claim.group, error)
             self._refused[claim.group] = time.monotonic() + REFUSED_FOR
-            self._note_unloadable(claim.group, str(error))
             self._bell.ring(patiently(lambda: self._ledger.release(self._kind, self._owner)))
         except (TimeLimit, MemoryError) as error:
             log.error("%s: %s in a group of %d; each is tried alone", claim.group, type(error).__name__, len(claim.jobs))
             blame = self._ledger.isolate if len(claim.jobs) > 1 else self._ledger.bury
             self._bell.ring(patiently(lambda: blame(self._kind, self._owner)))
-
-    def _note_unloadable(self, group: str, why: str) -> None:
-        """For those who ask whether all is well; where Redis takes no more the log has it."""
-        with suppress(LedgerFull, LedgerUnavailable):
-            self._ledger.note_unloadable(self._kind, group, why, 2 * REFUSED_FOR)
 
     def _finish(self, outcomes: Sequence[Outcome], effects: Sequence[Effect] = ()) -> None:
         """Raises EffectConflict. A finish whose reply was lost is sent again, and then refused as done already. Where nothing
@@ -155,7 +148,7 @@ class Process:
 
     def _ended(self, outcomes: Sequence[Outcome], ended: int, rings: Rings) -> None:
         for outcome in outcomes:
-            if outcome.job.more.trace:
+            if outcome.job.more.trace and outcome.state is not State.FAILED:  # the reconciler logs those that failed
                 log.info("job %s %s traceparent=%s", outcome.job.id, outcome.state, outcome.job.more.trace)
         if ended < len(outcomes):
             lost = len(outcomes) - ended

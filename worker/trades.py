@@ -19,6 +19,7 @@ from settings import Settings
 from worker.adding import Adding
 from worker.app import Trade
 from worker.learning import Learning
+from worker.load_reports import LoadReports
 from worker.predicting import Predicting
 from worker.preload import preload
 from worker.process import patiently
@@ -36,14 +37,17 @@ class Predict:
         """Raises NoKey or BadStore."""
         self._settings = settings
         self._loaded = Loaded(_shelf(settings), settings.loaded_bytes)
+        self._failures: dict[tuple[str, int], str] = {}
 
     def prepare(self) -> None:
-        preload(self._settings, self._loaded)
+        self._failures = preload(self._settings, self._loaded)
 
     def doer(self, owner: str, ledger: Ledger, bell: Bell) -> Predicting:  # noqa: ARG002 - of the protocol
         known = ledger.redis, ledger.prefix, _patient(ledger)
+        registry, limit = Registry(*known), self._settings.predict_limit
         self._warm()
-        return Predicting(owner, ledger, Registry(*known), Rollout(*known), self._loaded, self._settings.predict_limit)
+        reports = LoadReports(ledger, registry, self._loaded, limit, self._failures)
+        return Predicting(owner, ledger, registry, Rollout(*known), self._loaded, reports, limit)
 
     def _warm(self) -> None:
         try:

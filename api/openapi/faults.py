@@ -10,7 +10,7 @@ from jobs.failures import TYPE
 
 READS = ("GET", "HEAD")
 
-OF_CALLERS = ("unauthorized", "foreign-host", "foreign-origin", "rate-limited", "unavailable")
+OF_CALLERS = ("unauthorized", "foreign-host", "foreign-origin", "rate-limited", "unavailable", "too-many-connections")
 OF_BODIES = ("malformed-input", "slow-body", "body-too-large", "too-many-uploads")
 OF_SUBMISSIONS = (
     "bad-idempotency-key",

@@ -29,7 +29,7 @@ TAGS = {
     "infer": "other protocols",
     "invocations": "other protocols",
 }
-TOO_LONG = {"414": {"description": "The address is longer than 64 kB."}}  # granian's answer, without a body
+TOO_LONG = {"414": {"description": "The address is longer than 64 kB."}}
 SCHEMES = ("Bearer", "X-API-Key", "Basic")
 LINKS = {
     name: {"operationId": name, "parameters": {"job_id": "$response.body#/id"}, "description": text}
@@ -128,7 +128,8 @@ def _headers(known: Operation) -> list[Json]:
 
 
 def _answer_headers(known: Operation, status: int) -> Json:
-    names = ["Location", "Retry-After"] if status == HTTPStatus.ACCEPTED else []
+    names = ["Location"] if status == HTTPStatus.ACCEPTED else []
+    names += ["Retry-After"] if status in (HTTPStatus.ACCEPTED, HTTPStatus.SERVICE_UNAVAILABLE) else []
     if known.submits or "Prefer" in known.headers:
         names.append("Preference-Applied")
     if known.submits:
@@ -153,4 +154,6 @@ def _present(schema: Json) -> Json:
 def _meaning(status: int) -> str:
     if status == HTTPStatus.ACCEPTED:
         return "The job is not done yet: ask for it at `Location`, after `Retry-After` seconds."
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        return "It is not ready."
     return "Nothing more to tell." if status == HTTPStatus.NO_CONTENT else "Done."

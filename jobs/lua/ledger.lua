@@ -15,6 +15,9 @@
 --   P asked:<kind>                  time when others than the backlog were last claimed
 --   P starved:<kind>                time since when work has waited with nobody serving
 --   P unloadable:<kind>             hash  groups that a worker could not load -> until when to tell, and why
+--   P loadable:<kind>               hash  of these, groups that another worker has loaded -> until when to tell
+--   P seen                          hash  kind -> when one of its workers last renewed its lease
+--   P reports                       hash  problems that a part has with what is outside of the ledger -> until when, and its words
 --   P owners:<kind>                 zset  live worker processes -> end of lease
 --   P owner:<owner>                 string  token of the claim in hand
 --   P held:<owner>                  zset  ids in the owner's hands -> order of the claim
@@ -30,13 +33,16 @@
 --   P speed:<lane>                  string  jobs a second of one owner, lately
 --   P delayed                       zset  deliveries (jobs "wh-<id>" of the lane webhook) that failed -> when to try again
 --   P delayed:bytes                 their payloads together
+--   P failed                        list  ids that failed and are to be logged;  P failed-unlogged: how many were left out
+--   P failed:<reader>               list  those that a reader logs now
 --   P sequence, P secret, P finals (channel: records that became final)
 --
 -- A job waits in (lane, group), a group being "<model>/<version>".
 
-local finals, finished, counts, touched, done = {}, {}, {}, {}, {}
+local finals, finished, counts, touched, done, failed = {}, {}, {}, {}, {}, {}
 local MOST_PUSHED = 4000  -- bytes of a result that is pushed to those who wait; a larger one they read
 local AT_ONCE = 500  -- arguments of one command
+local MOST_UNLOGGED = 10000
 local MOST_KNOCKS = 16
 local SOON = 10  -- ms
 local BULK = 2  -- a group of which more than so many full claims wait is a backlog
@@ -112,6 +118,7 @@ local function finalize(id, state, field, body)
     'progress', 'deliver_to', 'canceling', 'cost', 'room')
   redis.call('HSET', job, 'state', state, 'finished_at', now, field, body)
   finished[#finished + 1] = id
+  if state == 'failed' then failed[#failed + 1] = id end
   if was[11] then redis.call('ZREM', P .. 'deadlines', id) end
   if was[14] then redis.call('ZREM', P .. 'canceling:' .. kind_of(was[13]), was[7]) end
   if was[12] then wait_for_delivery(id, was[12]) end
@@ -151,11 +158,19 @@ local function settle()
     in_parts('ZADD', P .. 'finished', scored)
     redis.call('PUBLISH', P .. 'finals', cmsgpack.pack(finals))
   end
+  if #failed > 0 then
+    in_parts('RPUSH', P .. 'failed', failed)
+    local beyond = redis.call('LLEN', P .. 'failed') - MOST_UNLOGGED
+    if beyond > 0 then
+      redis.call('LTRIM', P .. 'failed', beyond, -1)
+      redis.call('INCRBY', P .. 'failed-unlogged', beyond)
+    end
+  end
   for lane, work in pairs(done) do
     local known, last = tonumber(redis.call('GET', P .. 'speed:' .. lane)), 1000 * work[1] / work[2]
     redis.call('SET', P .. 'speed:' .. lane, known and known + LEARNED * (last - known) or last)
   end
-  finals, finished, counts, done = {}, {}, {}, {}
+  finals, finished, counts, done, failed = {}, {}, {}, {}, {}
 end
 
 -- Jobs a second that a lane's owners do together by what they have done lately; 0: nobody is there. Not known: as fast as can be.

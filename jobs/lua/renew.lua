@@ -4,6 +4,7 @@ local lease, kind = tonumber(ARGV[1]), ARGV[2]
 local held = 0
 redis.call('ZREM', P .. 'finished', '')  -- the first write; see finalize in ledger.lua
 keep_clock()
+if #ARGV > 2 then redis.call('HSET', P .. 'seen', kind, now) end
 for at = 3, #ARGV do
   redis.call('ZADD', P .. 'owners:' .. kind, now + lease, ARGV[at])
   local hands = redis.call('ZCARD', P .. 'held:' .. ARGV[at])

@@ -1,4 +1,4 @@
-"""The command line: `mldeploy up|demo|predict|train|jobs|result|watch|cancel|models|datasets|keys|webhook-secret`."""
+"""The command line: `mldeploy up|demo|predict|train|jobs|result|watch|cancel|status|models|datasets|keys|webhook-secret`."""
 
 import click
 
@@ -7,6 +7,7 @@ from mldeploy.cli.jobs import cancel, jobs, result, watch
 from mldeploy.cli.keys import keys
 from mldeploy.cli.models import models
 from mldeploy.cli.service import demo, up
+from mldeploy.cli.status import status
 from mldeploy.cli.submitting import predict, train
 from mldeploy.cli.webhooks import webhook_secret
 from mldeploy.closed_pipe import PipedGroup
@@ -21,5 +22,5 @@ def main() -> None:
     """
 
 
-for command in (up, demo, predict, train, jobs, result, watch, cancel, models, datasets, keys, webhook_secret):
+for command in (up, demo, predict, train, jobs, result, watch, cancel, status, models, datasets, keys, webhook_secret):
     main.add_command(command)

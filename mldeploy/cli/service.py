@@ -43,8 +43,9 @@ def up(**options: Any) -> None:
 @click.command()
 @place_options
 @click.option("--once", is_flag=True, help="End after the last step.")
-def demo(once: bool, **options: Any) -> None:
-    """Train, predict and retrain, every request shown.
+@click.option("--verbose", is_flag=True, help="Show the JSON of every request and response.")
+def demo(once: bool, verbose: bool, **options: Any) -> None:
+    """Train, predict, replace the model and roll back, step by step.
 
     Then the service is left running until Ctrl-C, or with --once ended.
     """
@@ -56,6 +57,7 @@ def demo(once: bool, **options: Any) -> None:
         "-m",
         "mldeploy.demo",
         *(["--once"] if once else []),
+        *(["--verbose"] if verbose else []),
     ]  # apart: it needs scikit-learn, we do not
     os.execve(program[0], program, settings.environment())
 

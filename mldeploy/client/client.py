@@ -10,6 +10,7 @@ from urllib.parse import quote
 from mldeploy.client.bodies import Rows, Table, given, measurements, table_body
 from mldeploy.client.calls import Calls, never, refused
 from mldeploy.client.job import Job
+from mldeploy.client.problems import Unavailable
 
 URL = "http://127.0.0.1:5000"
 LONGEST_SWAP = 60.0  # seconds that workers may take to load a version
@@ -169,8 +170,14 @@ class Client:
         return self._calls.json("POST", f"models/{part(name)}/rollback", json=body, held=LONGEST_SWAP, again=refused)
 
     def ready(self) -> dict[str, Any]:
-        """How it is at this moment; asked once. Raises Unavailable if it is not ready."""
-        return self._calls.json("GET", "health/ready", again=never)
+        """``status`` is ``ready``, ``degraded`` or ``not-ready``, and ``reasons`` says why and what to do; asked once. Raises
+        Unavailable if something else than the service answers that it is away."""
+        try:
+            return self._calls.json("GET", "health/ready", again=never)
+        except Unavailable as error:
+            if "reasons" not in error.body:
+                raise
+            return error.body
 
     def _whole(self, job: Job) -> Job:
         """With its result, which is left out of an answer that would become too large."""

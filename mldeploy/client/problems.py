@@ -13,10 +13,11 @@ ADVICE = {
 
 
 class Problem(Exception):
-    """An error answer (RFC 9457). ``errors`` lists what is wrong with the input: pointer and detail."""
+    """An error answer (RFC 9457). ``errors`` lists what is wrong with the input: pointer and detail; ``body`` is all of it."""
 
     def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
         self.status = status
+        self.body: dict[str, Any] = dict(problem)
         self.type = str(problem.get("type", "about:blank"))
         self.title = str(problem.get("title", "error"))
         self.detail = str(problem.get("detail", ""))

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import redis
 
@@ -31,6 +32,7 @@ from webhooks.networks import parse_networks
 TICK = 0.1
 START_REDIS = 600.0  # seconds; it may have a large file to read
 START = 60.0  # seconds until all are ready
+SETTLE = 2.0  # seconds until what is looked up once a second shows that
 STOP = 8.5  # seconds for API, workers and reconciler; Redis comes after them
 STOP_REDIS = 1.0
 GIVE_UP_AFTER = 3  # failures of one process before the service was ever ready
@@ -98,7 +100,7 @@ class Up:
         ]
         self._until(self._all_ready, time.monotonic() + START, "the service")
         if not self._stop.is_set():
-            self._say(self._ready_line(time.monotonic() - since))
+            self._say_ready(time.monotonic() - since)
 
     def _check_is_safe(self) -> None:
         """Raises CannotStart: without keys others than this machine are served only if that is wanted."""
@@ -115,6 +117,25 @@ class Up:
                 "`mldeploy keys create --name me --scopes admin`, and start again; or give --insecure, and everybody who "
                 "reaches it may do everything"
             )
+
+    def _say_ready(self, seconds: float) -> None:
+        """With what is amiss: all parts run, and to mend it they are needed."""
+        found, deadline = self._readiness(), time.monotonic() + SETTLE
+        while found["reasons"] and time.monotonic() < deadline and not self._stop.wait(TICK):
+            found = self._readiness()
+        for reason in found["reasons"]:
+            self._say(f"{found['status']}: {reason['detail']}; {reason['action']}")
+        if found["status"] != "not-ready":
+            self._say(self._ready_line(seconds))
+        else:
+            self._say(f"mldeploy is up at {self.url} and not ready: `mldeploy status` says when it is ({seconds:.1f} s)")
+
+    def _readiness(self) -> dict[str, Any]:
+        try:
+            return Client(self.url, timeout=2).ready()
+        except (Problem, OSError) as error:
+            reason = {"detail": f"the API does not answer: {error}", "action": f"see {self._settings.home_path / 'logs'}"}
+            return {"status": "not-ready", "reasons": [reason]}
 
     def _ready_line(self, seconds: float) -> str:
         s = self._settings
@@ -176,7 +197,7 @@ class Up:
 
     def _all_ready(self) -> bool:
         try:
-            Client(self.url, timeout=2).ready()
+            Client(self.url, timeout=2).ready()  # it answers, whatever it says
             ledger = Ledger(self._settings)
             since = ledger.since_reconciled()
             s = self._settings

@@ -152,13 +152,3 @@ def test_the_tutorials_own_lines_work(service: Service) -> None:
         requests.post(url, json=json.loads(data), headers={"Prefer": "wait=30"}, timeout=40).json()["result"]["prediction"]
         == "setosa"
     )
-
-
-def test_the_demo_runs_to_its_end(tmp_path: Path) -> None:
-    """Must show 1, on a home of its own."""
-    told = mldeploy("demo", "--once", "--home", str(tmp_path / "home"), "--port", str(free_port()))
-    assert told.returncode == 0, told.stdout + told.stderr
-    assert '"prediction":"setosa","input":{"sepal_length":5.0' in told.stdout
-    assert "150 of 150 predictions equal those of the stored model" in told.stdout
-    assert "version 2 does not serve: accuracy" in told.stdout
-    assert "a tie keeps the champion" in told.stdout

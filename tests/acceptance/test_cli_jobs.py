@@ -18,6 +18,7 @@ from tests.service import Service
 FLOWER = {"sepal_length": 5.0, "sepal_width": 3.2, "petal_length": 1.5, "petal_width": 0.3}
 
 
+@pytest.mark.slow
 def test_a_job_is_found_by_its_label_as_lines_and_as_a_table(service: Service) -> None:
     for command in ("predict", json.dumps(FLOWER)), ("train", "--promote", "never"):
         told = mldeploy(*command, "--label", "cli-label", "--expires-in", "600", "--url", service.url)
@@ -114,6 +115,7 @@ def test_the_webhook_secret_alone_is_printed(service: Service) -> None:
     assert secret != rotated == mldeploy("webhook-secret", "--url", service.url).stdout
 
 
+@pytest.mark.slow
 def test_a_key_is_asked_for_sent_and_must_be_allowed_to(tmp_path: Path) -> None:
     keyed = Service(tmp_path / "home")
     try:

@@ -67,10 +67,12 @@ def test_a_command_on_the_server_ends_quietly(service: Service, arguments: tuple
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("up", "--help"), ("datasets", "delete", "--help")])
+@pytest.mark.slow
 def test_help_ends_quietly(arguments: tuple[str, ...]) -> None:
     check_quiet(unread(*arguments))
 
 
+@pytest.mark.slow
 def test_the_demo_ends_with_its_reader_and_leaves_nothing_behind(tmp_path: Path) -> None:
     home = tmp_path / "home"
     check_quiet(unread("demo", "--home", str(home), "--port", str(free_port())))

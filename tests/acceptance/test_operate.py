@@ -72,6 +72,7 @@ def test_a_model_of_ones_own_is_brought_in_and_serves(service: Service, client: 
     assert client.model("own")["moves"][0]["why"] == "imported from model.joblib"
 
 
+@pytest.mark.slow
 def test_what_was_exported_can_be_imported_under_another_name(service: Service, client: Client, tmp_path: Path) -> None:
     client.train(packaged_csv("iris"), model="exported", estimator="GaussianNB").wait(60)
     archive = tmp_path / "exported.zip"
@@ -92,6 +93,7 @@ def test_what_was_exported_can_be_imported_under_another_name(service: Service, 
         (LogisticRegression().fit([[1.0], [2.0]], [0, 1]), ("sample",), "takes 1 features, and the sample has 2"),
     ],
 )
+@pytest.mark.slow
 def test_a_file_that_cannot_be_brought_in_says_why(
     service: Service, sample: Path, content: Any, options: tuple[str, ...], says: str
 ) -> None:
@@ -112,6 +114,7 @@ def test_a_refit_is_as_good_and_serves(service: Service, client: Client) -> None
     assert client.rollback("refitted")["aliases"]["champion"] == 1
 
 
+@pytest.mark.slow
 def test_deleted_data_are_gone_and_versions_that_had_them_say_so(service: Service, client: Client, tmp_path: Path) -> None:
     client.train(packaged_csv("iris"), model="private").wait(60)
     gone = tmp_path / "gone.csv"
@@ -129,6 +132,7 @@ def test_deleted_data_are_gone_and_versions_that_had_them_say_so(service: Servic
     assert left <= parts
 
 
+@pytest.mark.slow
 def test_a_deleted_model_is_gone_and_its_jobs_fail(service: Service, client: Client) -> None:
     client.train(packaged_csv("iris"), model="doomed").wait(60)
     client.train(model="doomed").wait(60)
@@ -158,6 +162,7 @@ def test_rows_are_added_from_the_shell(service: Service, tmp_path: Path) -> None
     assert json.loads(told.stdout)["result"] == {"dataset": "shell", "added": 30, "duplicates": 0, "rows": 30, "revision": 1}
 
 
+@pytest.mark.slow
 def test_a_number_never_stands_for_another_version(service: Service, client: Client) -> None:
     """Who still knows the old version 1 must not take the new one for it."""
     flower = {"sepal_length": 5.0, "sepal_width": 3.2, "petal_length": 1.5, "petal_width": 0.3}

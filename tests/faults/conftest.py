@@ -9,6 +9,14 @@ from settings import Settings
 from tests.conftest import FAST
 from tests.processes import Pieces
 
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture
 def stopped(tmp_path: Path) -> Iterator[Pieces]:

@@ -22,7 +22,7 @@ for _, key in ipairs(redis.call('KEYS', '*')) do
 end
 return cmsgpack.pack(found)
 """
-LEFT = {"sequence", "clock", "memory", "delayed:bytes", "model:m"}  # where nothing is left to do …
+LEFT = {"sequence", "clock", "seen", "failed", "memory", "delayed:bytes", "model:m"}  # where nothing is left to do …
 LEFT_OF_EACH = ("stopped:", "speed:", "asked:", "bells:", "starved:")  # … worker, lane or kind
 
 _decoder = msgspec.msgpack.Decoder(list[tuple[str, Any]])
@@ -53,7 +53,7 @@ class Watched(redis.Redis):
 def watched(settings: Settings) -> tuple[Ledger, Watched]:
     client = Watched(connection_pool=connect(settings).connection_pool)
     ledger = Ledger(settings, client)
-    client.reads = frozenset(ledger.script(name).sha for name in ("read", "list"))
+    client.reads = frozenset(ledger.script(name).sha for name in ("read", "list", "condition"))
     return ledger, client
 
 

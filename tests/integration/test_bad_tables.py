@@ -192,6 +192,7 @@ def test_a_bad_table_says_what_is_wrong_with_it(client: Client, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("bomb", [bomb_of_rows, bomb_of_text])
+@pytest.mark.slow
 def test_a_bomb_is_never_unpacked(service: Service, client: Client, tmp_path: Path, bomb: Callable[[], bytes]) -> None:
     body = bomb()
     assert len(body) < 500_000

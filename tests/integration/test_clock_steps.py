@@ -172,6 +172,7 @@ def test_a_claim_made_while_the_clock_is_wrong_is_leased_for_a_lease(clocked: Cl
     assert took < LEASE + 1
 
 
+@pytest.mark.slow
 def test_a_live_owner_keeps_its_work(clocked: Clocked, step: int) -> None:
     one = accepted(clocked.ledger)
     claim(clocked.ledger)

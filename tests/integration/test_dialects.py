@@ -90,5 +90,7 @@ def test_without_redis_nobody_is_ready(assemble: Assemble) -> None:
     pieces = assemble()
     pieces.ledger.redis.shutdown(nosave=True)
     for path in ("/v2/health/ready", "/ping"):
-        problem(requests.get(pieces.url + path, timeout=10), 503, "unavailable")
+        found = requests.get(pieces.url + path, timeout=10)
+        assert (found.status_code, "Retry-After" in found.headers) == (503, True)
+    assert requests.get(pieces.url + "/v2/health/ready", timeout=10).json() == {"ready": False}
     assert requests.get(pieces.url + "/v2/health/live", timeout=10).json() == {"live": True}

@@ -72,6 +72,7 @@ def test_two_api_processes_serve_each_others_waiters(two_apis: tuple[Pieces, Run
     assert requests.get(f"{other}/result/{job.id}", timeout=5).json() == told[0].json()
 
 
+@pytest.mark.slow
 def test_killing_one_api_process_loses_no_accepted_job(two_apis: tuple[Pieces, Running, str]) -> None:
     """Must show 3: all that it answered 202, and all that waited through it, end; the other tells of them."""
     pieces, second, other = two_apis

@@ -1,6 +1,7 @@
 """MLflow's scoring protocol, over real HTTP: the answers are those of POST /predict."""
 
 import json
+import sys
 from importlib import metadata
 from typing import Any
 
@@ -125,7 +126,6 @@ REFUSED = {
         "invalid-input",
         "its own",
     ),
-    "nested brackets": (f'{{"inputs": {"[" * 100_000}{"]" * 100_000}}}', 400, "malformed-input", ""),
     "nested params": (f'{{"inputs": [], "params": {{"a": {"[" * 100_000}{"]" * 100_000}}}}}', 400, "malformed-input", "deep"),
     "no rows": ({"instances": []}, 422, "invalid-input", "empty"),
     "no columns": ({"instances": {}}, 422, "invalid-input", "empty"),
@@ -148,6 +148,12 @@ def test_invocations_that_are_refused(service: Service, what: str) -> None:
     told = problem(post(service.url + "/invocations", body), status, code)
     assert says in told["message"]
     assert told["error_code"] in ("BAD_REQUEST", "INVALID_PARAMETER_VALUE")
+
+
+def test_deeply_nested_brackets_are_refused(service: Service) -> None:
+    """From Python 3.14 on they are read as deeply as the stack allows, and an array is no value."""
+    told = post(service.url + "/invocations", f'{{"inputs": {"[" * 100_000}{"]" * 100_000}}}')
+    problem(told, *((400, "malformed-input") if sys.version_info < (3, 14) else (422, "invalid-input")))
 
 
 @pytest.mark.parametrize(

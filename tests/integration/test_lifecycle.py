@@ -151,6 +151,7 @@ def test_the_gate_takes_a_metric_a_margin_and_a_confidence(client: Client) -> No
     assert (other["promoted"], other["improvement"]["metric"]) == (True, "log_loss")
 
 
+@pytest.mark.slow
 def test_a_retraining_is_for_the_champions_task_metric_and_categories(client: Client) -> None:
     table = "a,c,y\n" + "".join(f"{n % 31},{'x' if n % 3 else 'z'},{n % 29}\n" for n in range(600))
     asked: dict[str, Any] = {"task": "classification", "metric": "f1_macro", "unknown": "ignore"}
@@ -202,6 +203,7 @@ def versions_in(folder: Path) -> list[int]:
     return sorted(int(each.name.partition("-")[0]) for each in folder.iterdir() if not each.name.startswith("."))
 
 
+@pytest.mark.slow
 def test_old_versions_go_but_none_that_an_alias_a_job_or_a_rollback_needs(pieces: Pieces, client: Client) -> None:
     """Three are kept. Version 1 has an alias, an open job names version 3, and version 4 is what a rollback goes back to."""
     rows = packaged_csv("iris")
@@ -251,6 +253,7 @@ def test_an_alias_can_be_moved_and_taken_away_and_champion_stays(pieces: Pieces,
     assert requests.put(f"{url}/next", json={"version": 9}, timeout=10).status_code == 404
 
 
+@pytest.mark.slow
 def test_an_imported_model_is_not_held_against_anything(pieces: Pieces, client: Client) -> None:
     """Nobody knows what it was trained on."""
     client.train(packaged_csv("iris"), model="brought").wait(60)

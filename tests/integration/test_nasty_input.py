@@ -44,7 +44,7 @@ def test_it_is_refused_with_a_problem(anybody: Caller, path: str, what: str) -> 
 
 def test_much_of_it_at_once_takes_no_50_mb(anybody: Caller, service: Service) -> None:
     """Four at a time, again and again, after a first round that fills what is kept for good."""
-    (process,) = psutil.Process(service.children()["api"].pid).children()
+    process = psutil.Process(service.children()["api"].pid)
 
     def send(body: bytes) -> int:
         return anybody.post("/predict", data=body, headers=JSON).status_code

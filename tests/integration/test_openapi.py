@@ -30,7 +30,13 @@ ASSETS = {
     "favicon-32x32.png": "image/png",
     "start.js": "text/javascript",
 }
-OF_NO_ROUTE = {"method-not-allowed", "internal-error"}
+OF_NO_ROUTE = {"method-not-allowed", "internal-error"} | {
+    "bad-request",
+    "slow-request",
+    "address-too-long",
+    "head-too-large",
+    "expectation-failed",
+}
 
 Document = dict[str, Any]
 

@@ -24,6 +24,7 @@ def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
     server.stop()
 
 
+@pytest.mark.slow
 def test_trained_on_one_home_and_predicted_from_another(s3: S3Server, assemble: Callable[..., Pieces], tmp_path: Path) -> None:
     here = assemble(store="s3://models/mldeploy", signing_key="the same on both", train_workers=1, predict_workers=1)
     there = Pieces(here.settings, tmp_path / "there")

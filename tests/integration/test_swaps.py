@@ -70,6 +70,7 @@ def move_often(client: Client, crowd: Crowd) -> Moves:
     return moves
 
 
+@pytest.mark.slow
 def test_each_job_gets_the_version_that_served_when_it_was_accepted(served: Pieces, tell: list[str]) -> None:
     questions = contested(questions_of(served, 1, 2))
     client = Client(served.url)

@@ -1,6 +1,7 @@
 """The Open Inference Protocol, over real HTTP: the answers are those of POST /predict and of the model itself."""
 
 import json
+import sys
 from importlib import metadata
 
 import pytest
@@ -186,12 +187,6 @@ REFUSED_TENSORS = {
         "/inputs/0/data/0",
     ),
     "nested brackets": (f'{{"inputs": {"[" * 100_000}{"]" * 100_000}}}', 422, "invalid-input", "/inputs/0: "),
-    "nested data": (
-        json.dumps({"inputs": [GOOD]}).replace("[1, 2, 3, 4]", "[" * 100_000 + "]" * 100_000),
-        400,
-        "malformed-input",
-        "",
-    ),
     "a name twice": ('{"id": "a", ' + json.dumps({"id": "b", "inputs": [GOOD]})[1:], 422, "invalid-input", "twice"),
     "a name twice in a tensor": (
         json.dumps({"inputs": [GOOD]}).replace('{"name"', '{"name": "y", "name"'),
@@ -234,6 +229,15 @@ REFUSED_TENSORS = {
 def test_tensors_that_are_refused(service: Service, what: str) -> None:
     body, status, code, says = REFUSED_TENSORS[what]
     assert says in problem(post(service.url + IRIS, body), status, code)["error"]
+
+
+def test_deeply_nested_data_is_refused(service: Service) -> None:
+    """From Python 3.14 on it is read as deeply as the stack allows, and an array is no value."""
+    body = json.dumps({"inputs": [GOOD]}).replace("[1, 2, 3, 4]", "[" * 100_000 + "]" * 100_000)
+    problem(
+        post(service.url + IRIS, body),
+        *((400, "malformed-input") if sys.version_info < (3, 14) else (422, "invalid-input")),
+    )
 
 
 def test_binary_tensors_are_refused(service: Service) -> None:

@@ -129,6 +129,7 @@ def test_the_only_process_of_a_group_that_died_has_a_successor_at_work_soon(asse
     assert max(waits) < 3.0, waits  # by Celery's own look alone, five seconds after the second
 
 
+@pytest.mark.slow
 def test_sigterm_gives_back_what_takes_too_long_and_burns_no_attempt(assemble: Assemble) -> None:
     pieces = assemble(predict_workers=1, drain=1.0)
     first = pieces.worker()
@@ -157,6 +158,7 @@ def test_sigterm_lets_work_in_hand_finish_and_claims_no_more(assemble: Assemble)
     assert pieces.ledger.live_owners("predict") == []
 
 
+@pytest.mark.slow
 def test_a_stalled_consumer_is_noticed_and_ends_to_be_started_again(assemble: Assemble, tell: list[str]) -> None:
     """F22: alive, connected, and deaf. Work is begun without a message meanwhile, and its supervisor starts it again."""
     pieces = assemble(stall=3.0, time_slice=1.0, linger=0.0)
@@ -181,6 +183,17 @@ def test_a_stalled_consumer_is_noticed_and_ends_to_be_started_again(assemble: As
     )
 
 
+def test_a_process_listens_on_after_its_time_slice(assemble: Assemble) -> None:
+    pieces = assemble(time_slice=0.5)
+    pieces.worker()
+    serving, end = f"{pieces.ledger.prefix}serving:predict", time.monotonic() + 3  # six slices
+    seen = []
+    while time.monotonic() < end:
+        seen.append(pieces.ledger.redis.zcard(serving))
+    assert any(seen[-len(seen) // 6 :])
+    assert seen.count(0) < len(seen) / 10
+
+
 def test_a_worker_that_only_has_nothing_to_do_is_left_alone(assemble: Assemble) -> None:
     pieces = assemble(stall=1.0)
     worker = pieces.worker()
@@ -192,6 +205,7 @@ def test_a_worker_that_only_has_nothing_to_do_is_left_alone(assemble: Assemble) 
 # The first prediction trains
 
 
+@pytest.mark.slow
 def test_the_first_predictions_reserve_one_training_and_wait_for_it(assemble: Assemble) -> None:
     pieces = assemble()
     pieces.worker()
@@ -237,6 +251,7 @@ def test_canceling_the_training_fails_those_who_wait_for_it(assemble: Assemble) 
 # Trainings beside predictions
 
 
+@pytest.mark.slow
 def test_predictions_do_not_wait_for_a_training(assemble: Assemble) -> None:
     pieces = assemble()
     pieces.worker()
@@ -249,6 +264,7 @@ def test_predictions_do_not_wait_for_a_training(assemble: Assemble) -> None:
     training.wait(30)
 
 
+@pytest.mark.slow
 def test_a_training_whose_worker_dies_leaves_no_partial_version(assemble: Assemble) -> None:
     """F3 in small: kill -9 in the middle of training; the version in service keeps serving."""
     pieces = assemble()
@@ -286,6 +302,7 @@ def test_two_trainings_that_end_together_are_judged_against_each_other(assemble:
 @pytest.mark.parametrize(
     ("setting", "value"), [("appendfsync", "everysec"), ("appendonly", "no"), ("maxmemory-policy", "allkeys-lru")]
 )
+@pytest.mark.slow
 def test_a_worker_refuses_a_redis_that_may_forget(assemble: Assemble, setting: str, value: str) -> None:
     pieces = assemble()
     pieces.ledger.redis.config_set(setting, value)
@@ -324,6 +341,7 @@ def test_a_version_whose_file_is_gone_fails_its_jobs_clearly(shared: Pieces) -> 
         job.wait(20)
 
 
+@pytest.mark.slow
 def test_an_error_of_our_own_ends_the_process_and_gives_its_work_back(assemble: Assemble) -> None:
     """Here: options that the worker cannot read. The jobs count deaths and fail; nothing stays running for ever."""
     pieces = assemble(predict_workers=1)
@@ -341,6 +359,7 @@ def test_an_error_of_our_own_ends_the_process_and_gives_its_work_back(assemble: 
 @pytest.mark.parametrize(
     ("deed", "how"), [("kill", "killed by SIGKILL"), ("segfault", "killed by SIGSEGV"), ("exit", "exited with status 3")]
 )
+@pytest.mark.slow
 def test_a_job_that_kills_its_worker_says_how_it_died(assemble: Assemble, deed: str, how: str) -> None:
     """A SIGKILL says nothing of memory, where the process was small and the kernel had no need of any."""
     pieces = assemble(predict_workers=1)
@@ -350,6 +369,7 @@ def test_a_job_that_kills_its_worker_says_how_it_died(assemble: Assemble, deed: 
     assert failed.value.type == "urn:problem-type:mldeploy:worker-died"
 
 
+@pytest.mark.slow
 def test_jobs_wait_for_a_worker_that_can_load_their_version(assemble: Assemble) -> None:
     pieces = assemble()
     publish(pieces, "later")

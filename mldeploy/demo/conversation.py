@@ -1,0 +1,59 @@
+"""Requests to the service, shown on the page with what came back."""
+
+from typing import Any
+
+import requests
+
+from mldeploy.demo.page import Page
+
+JOB_TIMEOUT = 60  # seconds
+POLL = 1  # seconds that one request waits for a job's end
+RESPONSE_TIMEOUT = 30
+
+
+class DemoFailed(RuntimeError):
+    """A step of the demo did not go as it should."""
+
+
+class Conversation:
+    def __init__(self, url: str, page: Page, api_key: str = "") -> None:
+        self._url = url
+        self._page = page
+        self._session = requests.Session()
+        if api_key:
+            self._session.headers["Authorization"] = f"Bearer {api_key}"
+
+    def job(self, asked: str, path: str, body: Any, verb: str) -> dict[str, Any]:
+        """The finished job. ``asked`` describes the body, and ``verb`` what is being waited for. Raises DemoFailed."""
+        submitted = self.request("POST", path, body, asked)
+        self._page.line(f"202: accepted as job {submitted['id']}")
+        waiting = self._page.waiting(verb)
+        for _ in range(JOB_TIMEOUT):
+            job = self._send("GET", f"{submitted['result_url']}?wait={POLL}", None)
+            if job["status"] not in ("queued", "running"):
+                break
+            waiting.show()
+        waiting.done()
+        self._page.json("←", job)
+        if job["status"] != "succeeded":
+            raise DemoFailed(f"{verb}: the job is {job['status']} ({job.get('error') or f'after {JOB_TIMEOUT} s'})")
+        return job
+
+    def request(self, method: str, path: str, body: Any = None, asked: str = "") -> dict[str, Any]:
+        """The response's JSON. Raises DemoFailed."""
+        self._page.line(f"{method} {path}  {asked}")
+        if body is not None:
+            self._page.json("→", body)
+        response = self._send(method, path, body)
+        self._page.json("←", response)
+        return response
+
+    def _send(self, method: str, path: str, body: Any) -> dict[str, Any]:
+        try:
+            response = self._session.request(method, self._url + path, json=body, timeout=RESPONSE_TIMEOUT)
+            found: dict[str, Any] = response.json()
+        except requests.RequestException as error:
+            raise DemoFailed(f"{method} {path}: {error}") from None
+        if response.status_code >= 400:
+            raise DemoFailed(f"{method} {path} was answered with {response.status_code}: {found.get('detail', found)}")
+        return found

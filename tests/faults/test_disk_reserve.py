@@ -1,0 +1,123 @@
+"""On a disk that fills up nothing more is accepted while what was accepted can still end; with room there is work again."""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from mldeploy.client import Client, Unavailable
+from settings import Settings
+from tests.poison import expected, publish, row
+from tests.processes import Pieces, until
+
+MB = 1_000_000
+DISK = 120 * MB
+RESERVE = 40 * MB
+Mount = Callable[[Path], Path]
+
+
+@pytest.fixture
+def disk() -> Iterator[Mount]:
+    """A small disk of its own, mounted at a folder."""
+    mounted: list[Path] = []
+
+    def mount(folder: Path) -> Path:
+        folder.mkdir(parents=True)
+        command = ["mount", "-t", "tmpfs", "-o", f"size={DISK},mode=700", "tmpfs", str(folder)]
+        told = subprocess.run(command, capture_output=True, text=True, check=False)
+        if told.returncode:
+            pytest.skip(f"a disk of its own takes root, and the right to mount: {told.stderr.strip()}")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def on_small_disk(disk: Mount, tmp_path: Path) -> Iterator[Callable[..., Pieces]]:
+    """The poison model and a worker that predicts, with Redis's folder on a small disk."""
+    made: list[Pieces] = []
+
+    def make(**settings: Any) -> Pieces:
+        home = tmp_path / "pieces"
+        disk(home / "redis")
+        pieces = Pieces(
+            Settings().replace(lease=4.0, default_model="poison", disk_reserve=RESERVE, predict_workers=1, **settings), home
+        )
+        made.append(pieces)
+        pieces.redis()
+        publish(pieces)
+        pieces.reconciler()
+        pieces.api()
+        pieces.worker()
+        return pieces
+
+    yield make
+    for pieces in made:
+        pieces.stop()
+
+
+def fill(folder: Path, leave: int) -> Path:
+    """A file that leaves so many bytes of the disk free."""
+    ballast, found = folder / "ballast", os.statvfs(folder)
+    with ballast.open("wb") as out:
+        os.posix_fallocate(out.fileno(), 0, found.f_bavail * found.f_frsize - leave)
+    return ballast
+
+
+def codes(pieces: Pieces) -> set[str]:
+    return {reason["code"] for reason in requests.get(f"{pieces.url}/health/ready", timeout=10).json()["reasons"]}
+
+
+def test_below_the_reserve_nothing_is_accepted_what_was_accepted_ends_and_with_room_it_goes_on(
+    on_small_disk: Callable[..., Pieces],
+) -> None:
+    pieces = on_small_disk()
+    client = Client(pieces.url, retry_for=0)
+    accepted = [client.predict(row(number, seconds=0.2), model="poison") for number in range(20)]
+    ballast = fill(pieces.folder / "redis", leave=RESERVE // 2)
+    until(lambda: "refuses-jobs" in codes(pieces), 10, "it says so")
+    found = requests.get(f"{pieces.url}/health/ready", timeout=10)
+    assert (found.status_code, found.json()["status"]) == (503, "not-ready")
+    assert "the disk of Redis has" in found.text
+    with pytest.raises(Unavailable, match="the disk of Redis has") as refused:
+        client.predict(row(1), model="poison")
+    assert refused.value.type.endswith(":full")
+    assert [job.wait(60)["prediction"] for job in accepted] == [expected(number) for number in range(20)]
+    ballast.unlink()
+    until(lambda: "refuses-jobs" not in codes(pieces), 10, "there is room again")
+    assert client.predict(row(3), model="poison").wait(20)["prediction"] == expected(3)
+
+
+@pytest.mark.slow
+def test_where_the_append_only_file_fills_the_disk_it_is_rewritten(on_small_disk: Callable[..., Pieces], tell: list[str]) -> None:
+    """Large jobs that have ended stay in it until then, and Redis by itself waits until it is twice as large as the last time."""
+    pieces = on_small_disk(keep_bytes=2 * MB)
+    pieces.ledger.redis.config_set("auto-aof-rewrite-percentage", 0)  # never by itself
+    fill(pieces.folder / "redis", leave=RESERVE + 9 * MB)
+    eager, patient, refused = Client(pieces.url, retry_for=0), Client(pieces.url, retry_for=60), 0
+    rows = [row(number) for number in range(10_000)]
+    while not refused:
+        try:
+            eager.predict(rows, model="poison").wait(60)
+        except Unavailable:
+            refused = pieces.ledger.redis.info("persistence")["aof_current_size"]
+    assert patient.predict(rows, model="poison").wait(60)["predictions"][3]["prediction"] == expected(3)
+    size = pieces.ledger.redis.info("persistence")["aof_current_size"]
+    assert size < refused
+    tell.append(f"disk reserve: refused with a file of {refused:,} bytes, which was rewritten to {size:,}, and work went on")
+
+
+def test_a_reconciler_that_is_to_watch_a_disk_it_cannot_see_says_so(on_small_disk: Callable[..., Pieces]) -> None:
+    """As in docker-compose.yml, where Redis's volume is mounted elsewhere than in the home."""
+    pieces = on_small_disk()
+    pieces.settings = pieces.settings.replace(redis_data=str(pieces.folder / "nowhere"))
+    blind = pieces.python("blind", "jobs.reconciler")
+    assert blind.popen.wait(20) == 1
+    assert "mount Redis's volume there" in blind.log.read_text()

@@ -1,0 +1,89 @@
+"""What a process that predicts can and cannot load, kept true in the ledger for the health checks."""
+
+import logging
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+
+from jobs.errors import LedgerError
+from jobs.job import Kind
+from jobs.ledger import Ledger
+from models.card import Card
+from models.predictor import Loaded
+from models.registry import Registry
+from worker.failure import describe
+from worker.limits import TimeLimit, time_limit
+
+log = logging.getLogger("mldeploy.worker")
+
+LOOK_INTERVAL = 2.0  # seconds
+RETRY_INTERVAL = 5.0
+HOLDS = 60.0  # seconds that a note holds if this process says no more
+MAX_REASON = 1000
+
+
+class Crashes(str):
+    """Why a version could not be loaded, where trying again could end this process or hold it up."""
+
+    __slots__ = ()
+
+
+class LoadReports:
+    def __init__(
+        self, ledger: Ledger, registry: Registry, loaded: Loaded, limit: float, failures: Mapping[tuple[str, int], str]
+    ) -> None:
+        """``failures``: of the champions that were to be loaded before the fork."""
+        self._ledger = ledger
+        self._registry = registry
+        self._loaded = loaded
+        self._limit = limit
+        self._failures = dict(failures)  # name and version -> why
+        self._next_look = 0.0
+        self._next_retry = 0.0
+
+    def failed(self, name: str, version: int, why: str) -> None:
+        self._failures[name, version] = why
+        self._note(name, version)
+
+    def look(self) -> None:
+        """Called often; a few seconds apart it notes what this process has loaded and another could not, and tries again what it
+        could not load itself and is champion still. Raises LedgerError."""
+        now = time.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + LOOK_INTERVAL
+        if self._failures and now >= self._next_retry:
+            self._next_retry = now + RETRY_INTERVAL
+            for name, version in list(self._failures):
+                self._retry(name, version)
+        for group in self._ledger.unloadable(Kind.PREDICT):
+            model, _, number = group.rpartition("/")
+            if self._loaded.has(model, int(number)):
+                self._ledger.note_loadable(Kind.PREDICT, group, HOLDS)
+
+    def _retry(self, name: str, version: int) -> None:
+        why = self._failures[name, version]
+        card = self._registry.look_up(name)
+        if card is None or card.version != version:
+            del self._failures[name, version]
+        elif (isinstance(why, Crashes) and not self._loaded.has(name, version)) or (why := self._try(card)):
+            self._failures[name, version] = why
+            self._note(name, version)
+        else:
+            del self._failures[name, version]
+            self._ledger.withdraw_unloadable(Kind.PREDICT, f"{name}/{version}")
+            log.info("%s version %d can be loaded now", name, version)
+
+    def _try(self, card: Card) -> str:
+        """Why it cannot be loaded; empty if it can."""
+        try:
+            with time_limit(self._limit):
+                self._loaded.get(card)
+        except (Exception, TimeLimit) as error:  # noqa: BLE001 - whatever unpickling raises
+            return describe(error)
+        return ""
+
+    def _note(self, name: str, version: int) -> None:
+        """Where Redis takes no more the log has it."""
+        with suppress(LedgerError):
+            self._ledger.note_unloadable(Kind.PREDICT, f"{name}/{version}", self._failures[name, version][:MAX_REASON], HOLDS)
