@@ -22,10 +22,12 @@ from mldeploy.account import account
 from mldeploy.closed_pipe import PipedCommand, PipedGroup
 from mldeploy.stack import redis_server
 from models import artifact, rows, table
+from models.adoption import Verdict, adopt, examine, restore_dataset
 from models.artifact import CorruptArtifact, open_shelf
 from models.bringing import CannotBringIn, bring_in, export
 from models.card import CHAMPION, Card
 from models.datasets import DatasetRecord, Datasets, UnknownDataset
+from models.inventory import Inventory, NumberTaken
 from models.options import ModelName
 from models.refit import CannotRefit, refit, save
 from models.registry import MovedMeanwhile, Registry, TooManyModels, UnknownModel, UnknownVersion
@@ -62,6 +64,7 @@ EXPECTED = (
     Misplaced,
     MovedMeanwhile,
     NoKey,
+    NumberTaken,
     TooManyModels,
     UnknownDataset,
     UnknownModel,
@@ -84,6 +87,7 @@ class Operator:
         self.datasets, self.rollout = Datasets(*known), Rollout(*known)
         self.crew = Crew(Kind.PREDICT, self.ledger, Bell(make_celery(settings)))
         self.shelf = open_shelf(settings.store_location, signing_key(settings.home_path, settings.signing_key))
+        self.inventory = Inventory(*known, self.registry, self.shelf.store)
 
     def _check_store(self, of_service: Any) -> None:
         ours, theirs = self.settings.store_location, (of_service or b"").decode()
@@ -91,11 +95,12 @@ class Operator:
             told = f"the service keeps its models at {theirs}, and here it would be {ours}" if theirs else "no worker trains yet"
             raise CannotOperate(f"{told}: give the service's own --home, MLDEPLOY_STORE and MLDEPLOY_SIGNING_KEY")
 
-    def next_version(self, name: str) -> int:
-        """A number, whose files no training takes for leftovers."""
+    def next_version(self, name: str) -> tuple[int, str]:
+        """A number and its folder, which no training takes for a leftover. Raises NumberTaken."""
+        self.inventory.look_at(name)
         version = self.registry.next_version(name)
         self.registry.announce(name, version)
-        return version
+        return version, self.inventory.begin(name, version, 1)
 
     def publish(self, card: Card, promote: bool, why: str) -> bool:
         """Whether it serves now. Raises CannotServe."""
@@ -138,16 +143,14 @@ def import_model(
         known = _read_table(sample) if sample else None
         brought = bring_in(file.read_bytes(), name, known, target)
         _check_name(brought.card.name)
-        version = here.next_version(brought.card.name)
-        placed = msgspec.structs.replace(
-            brought.card, version=version, artifact=artifact.describe(f"{brought.card.name}/{version}-1", brought.model)
-        )
+        version, folder = here.next_version(brought.card.name)
+        placed = msgspec.structs.replace(brought.card, version=version, artifact=artifact.describe(folder, brought.model))
         artifact.write(here.shelf, placed, brought.model)
         wanted = promote if promote is not None else here.registry.resolve(placed.name) is None
         try:
             serves = here.publish(placed, wanted, why or f"imported from {file.name}")
         except BaseException:
-            here.shelf.store.remove(placed.artifact.folder)
+            here.inventory.remove(placed.artifact.folder)
             raise
         _say(placed, f"imported as {placed.name} version {version}" + (", and it serves" if serves else _promote_it(placed)))
 
@@ -191,7 +194,7 @@ def _refit(here: Operator, name: str, tolerance: float) -> bool:
         return True
     try:
         made = refit(card, here.shelf, here.settings.estimators)
-        new = save(made, card, here.shelf, here.next_version(name), tolerance)
+        new = save(made, card, here.shelf, *here.next_version(name), tolerance)
     except Exception as error:  # noqa: BLE001 - whatever an estimator raises; the other models are refitted all the same
         click.echo(f"{name}: {error or type(error).__name__}", err=True)
         return False
@@ -204,6 +207,55 @@ def _refit(here: Operator, name: str, tolerance: float) -> bool:
         return False
     click.echo(f"{name}: version {new.version}, made with scikit-learn {with_}, serves instead of version {card.version}")
     return True
+
+
+@main.command("adopt")
+@click.argument("names", nargs=-1)
+@click.option("--promote", is_flag=True, help="Let the newest version serve, where nothing of the model does.")
+@click.option("--dry-run", is_flag=True, help="Say what would be adopted, and change nothing.")
+@why_option
+@home_option
+def adopt_models(names: tuple[str, ...], promote: bool, dry_run: bool, why: str, home: str | None) -> None:
+    """Register versions that the store has and the registry does not know, as after a loss of Redis: of NAMES, or of all models.
+
+    Each comes back with its card, its number and the data set that it was trained on, if its signature is right. Aliases are not
+    in the store: no version serves until it is promoted (--promote, or `mldeploy models promote NAME VERSION`).
+    """
+    with _operator(home) as here:
+        refused, adopted = 0, 0
+        for name in names or here.inventory.models():
+            verdicts = examine(here.shelf, here.registry, here.inventory, name)
+            done = [verdict if dry_run or verdict.refused else adopt(here.registry, verdict) for verdict in verdicts]
+            for verdict in done:
+                click.echo(_adopted(here, verdict, dry_run))
+            cards = [verdict.card for verdict in done if verdict.card]
+            refused, adopted = refused + len(done) - len(cards), adopted + len(cards)
+            if cards and not dry_run:
+                here.inventory.look_at(name)
+                _promote_adopted(here, max(cards, key=lambda card: card.version), promote, why)
+        click.echo(f"{'to be adopted' if dry_run else 'adopted'}: {adopted}; refused: {refused}")
+        if refused and not adopted:
+            raise CannotOperate("nothing could be adopted; why is said above")
+
+
+def _adopted(here: Operator, verdict: Verdict, dry_run: bool) -> str:
+    if verdict.card is None:
+        return f"{verdict.folder}: refused: {verdict.refused}"
+    card = verdict.card
+    text = f"{verdict.folder}: {card.name} version {card.version}, {card.estimator}, of {card.created_at}"
+    restored = None if dry_run else restore_dataset(here.shelf, here.datasets, card)
+    return f"{text}; its data set {restored.name} is back, {restored.rows} rows" if restored else text
+
+
+def _promote_adopted(here: Operator, newest: Card, promote: bool, why: str) -> None:
+    if here.registry.resolve(newest.name) is not None:
+        return
+    if not promote:
+        click.echo(f"{newest.name}: no version serves; `mldeploy models promote {newest.name} {newest.version}` lets the newest")
+        return
+    here.rollout.await_loaded(newest, here.crew, here.settings.swap_patience)
+    here.registry.move(newest.name, CHAMPION, newest.version, account(), why or "adopted")
+    click.echo(f"{newest.name}: version {newest.version} serves")
 
 
 @main.command("delete")
@@ -227,9 +279,10 @@ def delete_model(name: str, version: int | None, yes: bool, home: str | None) ->
             told = here.ledger.retire(f"model:{name}", number, f"{name}/{number}", force=True)
             if told == "aliased":
                 raise CannotOperate(f"version {number} has got an alias meanwhile: move that first")
-            remove_version(model.cards[number], here.shelf.store, here.registry, here.datasets)
+            remove_version(model.cards[number], here.shelf.store, here.inventory, here.registry, here.datasets)
         if not version:
-            here.shelf.store.remove(name)
+            for folder in here.inventory.leftovers(name):
+                here.inventory.remove_leftover(name, folder)
         click.echo(f"deleted {name}" + (f" version {version}" if version else f" and its {len(versions)} versions"))
 
 

@@ -53,7 +53,9 @@ def adopt(registry: Registry, verdict: Verdict) -> Verdict:
         done = registry.adopt(verdict.card)
     except TooManyModels as error:
         return Verdict(verdict.folder, None, str(error))
-    return verdict if done else Verdict(verdict.folder, None, f"version {verdict.card.version} was registered meanwhile: try again")
+    return (
+        verdict if done else Verdict(verdict.folder, None, f"version {verdict.card.version} was registered meanwhile: try again")
+    )
 
 
 def restore_dataset(shelf: Shelf, datasets: Datasets, card: Card) -> DatasetRecord | None:

@@ -1,5 +1,5 @@
-"""What the store has of versions, and what of it this registry made. Only that is ever removed without an order: a store may outlive
-its Redis, be newer than a restored one, or be shared.
+"""What the store has of versions, and what of it this registry made. Only that is ever removed without an order: a store may
+outlive its Redis, be newer than a restored one, or be shared.
 
 ``<prefix>:2:folders:<name>``  set   the folders of a model that this registry has begun to write
 ``<prefix>:2:unadopted``       hash  <name> -> how many finished versions the store has that the registry does not know

@@ -32,7 +32,8 @@ def refit(card: Card, shelf: Shelf, allowed: str) -> Made:
 
 
 def save(made: Made, card: Card, shelf: Shelf, version: int, folder: str, tolerance: float) -> Card:
-    """``folder``: see Inventory.begin. Raises CannotRefit if it is worse than it was by more than ``tolerance``, a share of the metric."""
+    """``folder``: see Inventory.begin. Raises CannotRefit if it is worse than it was by more than ``tolerance``, a share of the
+    metric."""
     data = train.data_of(made.dataset, card.data.dataset, card.data.parts)
     new = train.save(made, shelf, card.name, version, f"refit of version {card.version}", folder, data, "refit")
     metric = train.metric_of(card)

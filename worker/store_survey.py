@@ -1,5 +1,5 @@
-"""The workers that train look the store through when they start, every few minutes, and as soon as Redis has lost what it knew: numbers
-start above the store's, and versions that the registry does not know are reported, never replaced."""
+"""The workers that train look the store through when they start, every few minutes, and as soon as Redis has lost what it knew:
+numbers start above the store's, and versions that the registry does not know are reported, never replaced."""
 
 import logging
 import time
@@ -50,4 +50,6 @@ class StoreSurvey:
             log.warning("the store cannot be looked through: %s", found)
         elif found:
             listed = ", ".join(f"{count} of {name}" for name, count in sorted(found.items()))
-            log.warning("the store has versions that this registry does not know (%s): `mldeploy models adopt` brings them back", listed)
+            log.warning(
+                "the store has versions that this registry does not know (%s): `mldeploy models adopt` brings them back", listed
+            )

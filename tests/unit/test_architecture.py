@@ -26,7 +26,8 @@ MAY_IMPORT = {
 HEAVY = {
     f"models.{name}"
     for name in (
-        "artifact bringing dataset doubts estimators judge parquet predictor refit removal rows search split table train".split()  # noqa: SIM905
+        "adoption artifact bringing dataset doubts estimators judge parquet predictor refit removal rows search split table "  # noqa: SIM905
+        "train".split()
     )
 }
 HEAVY_LIBRARIES = {"sklearn", "pandas", "numpy", "scipy", "joblib", "pyarrow"}

@@ -38,7 +38,8 @@ def fitted(options: TrainOptions = SOME, rows: Dataset = IRIS, champion: Card | 
 
 def make(folder: Path, version: int = 1, attempt: int = 1, options: TrainOptions = SOME, rows: Dataset = IRIS) -> Card:
     made = fitted(options, rows)
-    return train.save(made, shelf_at(folder), options.model, version, "job", attempt, train.data_of(rows, "iris", ()))
+    place = f"{options.model}/{version}-{attempt}"
+    return train.save(made, shelf_at(folder), options.model, version, "job", place, train.data_of(rows, "iris", ()))
 
 
 def mixed(rows: int = 240) -> Dataset:
