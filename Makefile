@@ -44,6 +44,9 @@ bench-peers: install-dev  ## beside MLServer, LitServe, BentoML and Ray Serve, e
 compose-test: install-dev  ## docker-compose.yml for real: build, start, use, kill a worker, take down
 	@$(BIN)/python -m tests.compose $(ARGS)
 
+fresh-test: install-dev  ## make demo on fresh Debian 12 and 13 systems with git, make and python3-venv alone; as root
+	@$(BIN)/python -m tests.fresh $(ARGS)
+
 lock: install-dev  ## resolve the dependencies anew, to wheels, for every platform and Python 3.11 to 3.14
 	@for lock in "requirements.lock" "requirements-dev.lock --extra dev"; do \
 	  $(BIN)/uv pip compile -q --no-config --upgrade --universal --python-version 3.11 --only-binary :all: --generate-hashes \
