@@ -84,14 +84,13 @@ def _run_demo(suite: str, folder: Path) -> None:
     status = subprocess.run(run, env=_environment(folder), stdin=subprocess.DEVNULL, check=False).returncode
     if status:
         sys.exit(f"fresh-test: make demo ended with status {status} on {SUITES.get(suite, suite)}")
+    took = time.monotonic() - since
     version = (folder / CHECKOUT / ".venv/made-with").read_text().split()[0]
-    say(
-        f"\n{SUITES.get(suite, suite)}: make demo took {time.monotonic() - since:.0f} s from a clone to its end, on Python {version}"
-    )
+    say(f"\n{SUITES.get(suite, suite)}: make demo took {took:.0f} s from a clone to its end, on Python {version}")
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    environment = {"HOME": "/home/user", "PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
+    environment = {"HOME": "/home/user", "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LANG": "C.UTF-8"}
     environment |= {name: os.environ[name] for name in PROXIES if name in os.environ}
     if (folder / CERTIFICATES).exists():
         environment |= {"PIP_CERT": f"/{CERTIFICATES}", "SSL_CERT_FILE": f"/{CERTIFICATES}"}
