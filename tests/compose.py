@@ -114,10 +114,8 @@ def _check_hardening(compose: Compose) -> None:
         ports = container["NetworkSettings"]["Ports"] or {}
         published = {bound["HostIp"] for bindings in ports.values() for bound in bindings or []}
         assert published == ({"127.0.0.1"} if "api" in name else set()), (name, published)
-    say(
-        "every container: not root, read-only, no capabilities, memory and processes limited; "
-        "the API published on loopback alone, nothing else published"
-    )
+    say("every container: not root, read-only, no capabilities, limits of memory and processes")
+    say("the API is published on loopback alone, and nothing else is")
 
 
 def _check_keys(compose: Compose) -> None:

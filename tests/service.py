@@ -40,7 +40,7 @@ class Service:
 
     def _read_until_ready(self, out: IO[str]) -> str:
         for line in out:
-            if "is ready" in line:
+            if "is ready at" in line or "is up at" in line:
                 return line
             self.said_before.append(line)
         self._wait(20)

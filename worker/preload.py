@@ -8,6 +8,7 @@ import time
 
 import msgspec
 
+from jobs.job import Kind
 from jobs.ledger import Ledger
 from models.card import Card
 from models.predictor import Loaded
@@ -30,7 +31,7 @@ def preload(settings: Settings, loaded: Loaded) -> dict[tuple[str, int], str]:
     ledger = Ledger(settings)
     registry = Registry(ledger.redis, ledger.prefix, ledger.guard)
     room = settings.loaded_bytes
-    failures = {}
+    failures, noted = {}, ledger.unloadable(Kind.PREDICT)
     for name in registry.names():
         card = _champion(registry, name)
         if card is None or card.artifact.bytes > room:
@@ -43,6 +44,8 @@ def preload(settings: Settings, loaded: Loaded) -> dict[tuple[str, int], str]:
             room -= card.artifact.bytes
             loaded.get(card)
             log.info("loaded %s version %d before the fork", card.name, card.version)
+            if f"{card.name}/{card.version}" in noted:
+                ledger.withdraw_unloadable(Kind.PREDICT, f"{card.name}/{card.version}")
     gc.collect()
     gc.freeze()  # the collector would touch, and so copy, what the processes share
     return failures

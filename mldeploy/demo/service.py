@@ -14,7 +14,8 @@ from mldeploy.demo.conversation import DemoFailed
 from mldeploy.demo.page import Page
 from settings import Settings
 
-READY = "is ready at "  # in the line that `mldeploy up` says then
+READY = "is ready at "  # in the line that `mldeploy up` says then …
+NOT_READY = "is up at "  # … or if something is amiss
 SECOND = 1.0
 
 
@@ -38,6 +39,8 @@ class Service:
             self._page.plain(line)
             if READY in line:
                 return line.partition(READY)[2].split()[0]
+            if NOT_READY in line:
+                raise DemoFailed("the service is not ready; why is said above")
         raise DemoFailed("the service did not start; why is said above")
 
 

@@ -123,12 +123,12 @@ class Up:
         found, deadline = self._readiness(), time.monotonic() + SETTLE
         while found["reasons"] and time.monotonic() < deadline and not self._stop.wait(TICK):
             found = self._readiness()
+        for reason in found["reasons"]:
+            self._say(f"{found['status']}: {reason['detail']}; {reason['action']}")
         if found["status"] != "not-ready":
             self._say(self._ready_line(seconds))
         else:
-            self._say(f"mldeploy runs at {self.url}, and cannot serve as it should ({seconds:.1f} s)")
-        for reason in found["reasons"]:
-            self._say(f"{found['status']}: {reason['detail']}; {reason['action']}")
+            self._say(f"mldeploy is up at {self.url} and not ready: `mldeploy status` says when it is ({seconds:.1f} s)")
 
     def _readiness(self) -> dict[str, Any]:
         try:

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from mldeploy.client import Client
+from mldeploy.client import Client, JobFailed
 from models.store import FolderStore
 from tests.commands import mldeploy
+from tests.processes import until
 from tests.service import Service
 
 FLOWER = {"sepal_length": 5.0, "sepal_width": 3.2, "petal_length": 1.5, "petal_width": 0.3}
@@ -67,6 +68,25 @@ def test_all_that_a_service_and_the_commands_on_the_server_write_is_its_owners_a
     assert written == {"lock", "signing.key", "redis", "logs", "models"}
     assert len(list((service.home / "models").glob("brought/*/*"))) == 3
     assert mode_of(exported) == 0o644  # the operator's own
+
+
+def test_what_is_written_later_is_its_owners_alone_too(up: Callable[..., Service], tmp_path: Path) -> None:
+    """By parts that were started again, by Redis when it rewrites its file, and logs that were begun anew."""
+    service = up(tmp_path / "home", log_bytes=10_000)
+    client, ledger = Client(service.url, retry_for=30), service.ledger
+    client.predict(FLOWER).wait(60)
+    ledger.redis.bgrewriteaof()
+    until(lambda: list(service.home.glob("redis/appendonlydir/*.2.base.rdb")), 20, "the file has been rewritten")
+    for name, child in service.children().items():
+        child.kill()
+        until(lambda: service.children().get(name, child) != child, 20, f"{name} runs again")  # noqa: B023
+    until(lambda: mldeploy("status", "--url", service.url).returncode == 0, 60, "all is well again")
+    for _ in range(8):  # each with a traceback in the log
+        with pytest.raises(JobFailed):
+            client.train(model="iris", estimator="DecisionTreeClassifier", params={"criterion": "x" * 100}).wait(60)
+    until(lambda: list(service.home.glob("logs/train.log.*")), 10, "the log was begun anew")
+    client.train(model="iris").wait(60)
+    assert open_to_others(service.home) == []
 
 
 @pytest.mark.slow

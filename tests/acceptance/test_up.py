@@ -1,5 +1,6 @@
 """`mldeploy up`: one command, nothing left behind, nothing lost; F24 and must show 7."""
 
+import json
 import signal
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 from mldeploy.client import Client
 from mldeploy.stack import redis_server
 from settings import Settings
+from tests.commands import mldeploy
 from tests.faults.load import Load, settle
 from tests.poison import with_poison
 from tests.processes import Pieces, free_port, until
@@ -57,6 +59,35 @@ def test_a_second_up_on_the_same_home_or_a_taken_port_is_a_clear_error(up: Servi
     assert f"port {up.settings.port}" in taken
     assert "--port" in taken
     assert Client(up.url).ready()["status"] == "ready"
+
+
+@pytest.mark.slow
+def test_a_home_restored_without_its_signing_key_is_up_and_says_what_is_missing(tmp_path: Path) -> None:
+    home = tmp_path / "restored"
+    first = Service(home)
+    Client(first.url).predict(FLOWER).wait(60)
+    first.stop()
+    key = home / "signing.key"
+    published_with = key.read_bytes()
+    key.unlink()
+    without = Service(home)
+    try:
+        assert without.ready_line.startswith(f"mldeploy is up at {without.url} and not ready")
+        assert "signed with another key: set MLDEPLOY_SIGNING_KEY" in "".join(without.said_before)
+        told = mldeploy("status", "--url", without.url)
+        assert (told.returncode, json.loads(told.stdout)["reasons"][0]["code"]) == (1, "champion-unloadable")
+    finally:
+        without.stop()
+    key.write_bytes(published_with)
+    again = Service(home)
+    try:
+        assert again.said_before == []
+        told = mldeploy("status", "--url", again.url)
+        assert (told.returncode, json.loads(told.stdout)["status"]) == (0, "ready")
+        assert Client(again.url).predict(FLOWER).wait(30)["prediction"] == "setosa"
+    finally:
+        again.stop()
+    assert mldeploy("status", "--url", again.url, "--retry-for", "0").returncode == 2
 
 
 def test_home_that_no_server_here_reads_is_a_clear_error(tmp_path: Path) -> None:
