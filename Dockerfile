@@ -8,7 +8,7 @@ RUN groupadd --gid 10001 mldeploy \
 
 WORKDIR /opt/mldeploy
 COPY requirements.lock ./
-RUN python -m pip install --no-cache-dir --require-hashes -r requirements.lock
+RUN python -m pip install --no-cache-dir --only-binary :all: --require-hashes -r requirements.lock
 
 COPY pyproject.toml README.md LICENSE logs.py settings.py tether.py ./
 COPY access access

@@ -6,7 +6,7 @@ DEMO_HOME ?= .mldeploy
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help install install-dev demo up test test-all chaos lint bench bench-peers compose-test lock clean
+.PHONY: help install install-dev demo up test test-all chaos lint bench bench-peers compose-test lock lock-check fresh-test clean
 
 help:  ## these lines
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile | awk -F': ' '{printf "%-14s %s\n", $$1, $$2}'
@@ -44,11 +44,16 @@ bench-peers: install-dev  ## beside MLServer, LitServe, BentoML and Ray Serve, e
 compose-test: install-dev  ## docker-compose.yml for real: build, start, use, kill a worker, take down
 	@$(BIN)/python -m tests.compose $(ARGS)
 
-lock: install  ## resolve the dependencies anew, for every platform and every Python from 3.11 to 3.14
-	@$(BIN)/python -m pip install -q uv
-	@for extras in "--extra build -o requirements.lock" "--extra build --extra dev -o requirements-dev.lock"; do \
-	  $(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-	    --no-emit-index-url $$extras pyproject.toml || exit 1; done
+fresh-test: install-dev  ## make demo on fresh Debian 12 and 13 systems with git, make and python3-venv alone; as root
+	@$(BIN)/python -m tests.fresh $(ARGS)
+
+lock: install-dev  ## resolve the dependencies anew, to wheels, for every platform and Python 3.11 to 3.14
+	@for lock in "requirements.lock" "requirements-dev.lock --extra dev"; do \
+	  $(BIN)/uv pip compile -q --no-config --upgrade --universal --python-version 3.11 --only-binary :all: --generate-hashes \
+	    --no-header --no-annotate --no-emit-index-url --extra build -o $$lock pyproject.toml || exit 1; done
+
+lock-check: install-dev  ## whether the locks can be installed, from wheels, on each platform and each Python
+	@$(BIN)/pytest tests/integration/test_locks.py $(ARGS)
 
 clean:  ## remove what was made here
 	rm -rf .venv .bench $(DEMO_HOME) .mypy_cache .ruff_cache .pytest_cache build *.egg-info

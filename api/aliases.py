@@ -18,6 +18,7 @@ from jobs.job import Kind
 from models import moves
 from models.card import CHAMPION, Card
 from models.faults import Fault, InvalidInput
+from models.moves import Move
 from models.options import ModelName
 from models.registry import MovedMeanwhile, UnknownVersion
 
@@ -53,7 +54,7 @@ class RollbackRequest(Struct, frozen=True, forbid_unknown_fields=True):
 class AliasAnswer(Struct, frozen=True):
     name: str
     aliases: dict[str, int]
-    moves: list[moves.Move]
+    moves: list[Move]
 
 
 @blueprint.put("/aliases/<alias>")

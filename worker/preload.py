@@ -5,9 +5,11 @@ import logging
 import os
 import signal
 import time
+from contextlib import suppress
 
 import msgspec
 
+from jobs.errors import LedgerError
 from jobs.job import Kind
 from jobs.ledger import Ledger
 from models.card import Card
@@ -16,7 +18,7 @@ from models.registry import Registry
 from settings import Settings
 from tether import EXPENDABLE_SHARE, make_expendable, tie_to_parent
 from worker.failure import describe
-from worker.load_reports import Crashes
+from worker.load_reports import HOLDS, Crashes
 
 log = logging.getLogger("mldeploy.worker")
 
@@ -40,6 +42,8 @@ def preload(settings: Settings, loaded: Loaded) -> dict[tuple[str, int], str]:
         if why:
             log.error("%s version %d is left to its jobs: %s", card.name, card.version, why)
             failures[card.name, card.version] = why
+            with suppress(LedgerError):  # the processes to come report it too
+                ledger.note_unloadable(Kind.PREDICT, f"{card.name}/{card.version}", why[:MAX_REASON], HOLDS)
         else:
             room -= card.artifact.bytes
             loaded.get(card)

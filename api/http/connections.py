@@ -7,6 +7,7 @@ idle ones, then those that receive, and of each those that have been so for long
 
 import ipaddress
 from enum import Enum
+from itertools import islice
 from typing import Protocol
 
 from api.http.limits import Limits
@@ -19,6 +20,7 @@ class Phase(Enum):
     AT_WORK = "at work"
 
 
+CANDIDATES = 16  # the longest so, of which one gives way whose address has most: a newcomer does not go for a crowd
 GIVE_WAY = (Phase.OPENING, Phase.IDLE, Phase.RECEIVING)
 Quiet = dict[Phase, "dict[Member, None]"]
 
@@ -105,7 +107,9 @@ class Connections:
     def _give_way(self, quiet: Quiet) -> bool:
         """Whether one could be closed."""
         for phase in GIVE_WAY:
-            for member in quiet[phase]:
+            oldest = islice(quiet[phase], CANDIDATES)
+            member = max(oldest, key=lambda candidate: candidate.peer.count, default=None)
+            if member:
                 self.remove(member)
                 member.close()
                 return True

@@ -196,13 +196,16 @@ class Up:
             client.close()
 
     def _all_ready(self) -> bool:
+        """The API comes last: what it says is held for a second, and is to know of the workers."""
         try:
-            Client(self.url, timeout=2).ready()  # it answers, whatever it says
             ledger = Ledger(self._settings)
             since = ledger.since_reconciled()
             s = self._settings
             enough = {Kind.PREDICT: s.predict_workers, Kind.TRAIN: s.train_workers, Kind.WEBHOOK: s.webhook_workers}
-            return since is not None and since < FRESH and all(self._here(ledger, kind) >= many for kind, many in enough.items())
+            if since is None or since >= FRESH or any(self._here(ledger, kind) < many for kind, many in enough.items()):
+                return False
+            Client(self.url, timeout=2).ready()  # it answers, whatever it says
+            return True
         except (Problem, LedgerUnavailable, OSError):
             return False
 

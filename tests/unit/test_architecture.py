@@ -65,6 +65,7 @@ def faults_of(root: Path) -> list[str]:
                 faults.append(f"{where}:{node.lineno}: the API may not import {name}")
             if where.is_relative_to("mldeploy/client") and top in OURS and not name.startswith("mldeploy.client"):
                 faults.append(f"{where}:{node.lineno}: the client imports nothing else of ours")
+        faults += [f"{where}:{line}: the annotation's name is a field's too" for line in shadowed_annotations(tree)]
         faults += [f"{where}:{line}: an own import inside a function" for line in imports_in_functions(tree)]
         faults += [f"{where}:{line}: reads the environment" for line in environment_reads(tree) if package != "settings"]
     return faults
@@ -73,6 +74,17 @@ def faults_of(root: Path) -> list[str]:
 def imports_in_functions(tree: ast.AST) -> list[int]:
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     return [node.lineno for function in functions for name, node in imported(function) if name.split(".")[0] in OURS]
+
+
+def shadowed_annotations(tree: ast.AST) -> list[int]:
+    """From Python 3.14 on annotations are read when they are needed: among the fields of the finished class."""
+    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    found = []
+    for fields in ([each for each in node.body if isinstance(each, ast.AnnAssign)] for node in classes):
+        names = {field.target.id for field in fields if isinstance(field.target, ast.Name)}
+        used = [(name, field) for field in fields for name in ast.walk(field.annotation) if isinstance(name, ast.Name)]
+        found += [field.lineno for name, field in used if name.id in names]
+    return found
 
 
 def environment_reads(tree: ast.AST) -> list[int]:
@@ -122,6 +134,7 @@ def test_there_are_no_import_cycles() -> None:
         ("api/planted.py", "from models import train", "the API may not import models.train"),
         ("worker/planted.py", "import os\nHOME = os.environ['HOME']", "reads the environment"),
         ("worker/planted.py", "def f():\n    from jobs import ledger", "an own import inside a function"),
+        ("models/planted.py", "class A:\n    moves: list[moves.Move]", "the annotation's name is a field's too"),
         ("mldeploy/client/planted.py", "from settings import load", "the client imports nothing else of ours"),
         ("models/utils.py", "", "a name that says nothing"),
     ],
