@@ -283,6 +283,8 @@ def delete_model(name: str, version: int | None, yes: bool, home: str | None) ->
         if not version:
             for folder in here.inventory.leftovers(name):
                 here.inventory.remove_leftover(name, folder)
+            if not here.inventory.contents(name).folders:
+                here.shelf.store.remove(name)
         click.echo(f"deleted {name}" + (f" version {version}" if version else f" and its {len(versions)} versions"))
 
 

@@ -39,7 +39,7 @@ class Trainer:
         self._seen = ""
 
     def next_attempt(self) -> Path:
-        """Once it fits: the folder that it will make."""
+        """Once it fits: the folder that it will make, but for the end of its name."""
         until(self._fits_anew, 60, "a training fits")
         return store_of(self._pieces) / "iris" / self._seen
 
@@ -75,11 +75,11 @@ def fitting(folder: Path) -> bool:
 
 
 def saving(folder: Path) -> bool:
-    return folder.with_name("." + folder.name).exists() or folder.exists()
+    return any(folder.parent.glob(f".{folder.name}-*")) or saved(folder)
 
 
 def saved(folder: Path) -> bool:
-    return folder.exists()
+    return any(folder.parent.glob(f"{folder.name}-*"))
 
 
 def at_once(met: Callable[[Path], bool], folder: Path) -> None:

@@ -168,21 +168,6 @@ def test_another_minor_version_of_scikit_learn_is_refused_with_advice(tmp_path: 
         artifact.load(shelf_at(tmp_path), card)
 
 
-def test_what_an_attempt_that_died_left_behind_goes_with_the_next(tmp_path: Path) -> None:
-    (tmp_path / "iris" / ".3-1").mkdir(parents=True)
-    (tmp_path / "iris" / "3-2").mkdir()
-    (tmp_path / "iris" / "13-1").mkdir()
-    make(tmp_path, 3, attempt=4)
-    assert sorted(folder.name for folder in (tmp_path / "iris").iterdir()) == ["13-1", "3-4"]
-
-
-def test_a_stale_attempt_never_removes_a_later_ones_work(tmp_path: Path) -> None:
-    """It was frozen; meanwhile the next attempt has been published."""
-    published = make(tmp_path, 3, attempt=2)
-    make(tmp_path, 3, attempt=1)
-    assert artifact.load(shelf_at(tmp_path), published)
-
-
 def test_a_card_that_names_a_place_outside_the_store_is_refused(tmp_path: Path) -> None:
     card = make(tmp_path / "store")
     outside = msgspec.structs.replace(card, artifact=msgspec.structs.replace(card.artifact, folder="../elsewhere"))
