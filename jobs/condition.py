@@ -15,6 +15,7 @@ RECONCILER_SILENT = 10.0  # seconds
 STALLS = 3  # a worker that has stalled restarts itself after one
 SMALLEST_JOB = 4096  # bytes that a job of one row takes with its result
 BROKER = "broker-unavailable"
+NOT_ADOPTED = "versions-not-adopted"
 
 LOG = "look into its log, and start it if it does not run"
 
@@ -48,6 +49,10 @@ class Observation(Struct, frozen=True):
 
 REPORTED: dict[str, tuple[Severity, str]] = {  # what a part may report, how bad that is, and what to do about it
     BROKER: ("not-ready", "start the broker at MLDEPLOY_BROKER_URL, or mend the network to it"),
+    NOT_ADOPTED: (
+        "degraded",
+        "on the server `mldeploy models adopt` brings them back (`--dry-run` shows them)",
+    ),
 }
 
 

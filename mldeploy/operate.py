@@ -14,6 +14,7 @@ import msgspec
 import redis
 
 from jobs.bell import Bell, make_celery
+from jobs.condition import NOT_ADOPTED
 from jobs.crew import Crew
 from jobs.errors import LedgerError
 from jobs.job import Kind
@@ -233,6 +234,8 @@ def adopt_models(names: tuple[str, ...], promote: bool, dry_run: bool, why: str,
             if cards and not dry_run:
                 here.inventory.look_at(name)
                 _promote_adopted(here, max(cards, key=lambda card: card.version), promote, why)
+        if not here.registry.unadopted():
+            here.ledger.withdraw_problem(NOT_ADOPTED)
         click.echo(f"{'to be adopted' if dry_run else 'adopted'}: {adopted}; refused: {refused}")
         if refused and not adopted:
             raise CannotOperate("nothing could be adopted; why is said above")

@@ -3,7 +3,9 @@ numbers start above the store's, and versions that the registry does not know ar
 
 import logging
 import time
+from contextlib import suppress
 
+from jobs.condition import NOT_ADOPTED
 from jobs.errors import LedgerFull
 from jobs.ledger import Ledger
 from models.inventory import Inventory
@@ -29,7 +31,9 @@ class StoreSurvey:
         self._due = time.monotonic() + SURVEY_INTERVAL
         try:
             self._record_location()
-            self._report(self._inventory.survey())
+            found = self._inventory.survey()
+            self._report(found)
+            self._note(found)
         except OSError as error:
             self._report(error)
 
@@ -41,6 +45,14 @@ class StoreSurvey:
         except LedgerFull as error:
             log.warning("Redis does not take where the store is: %s", error)
 
+    def _note(self, found: dict[str, int]) -> None:
+        """For the readiness of the service. Where Redis takes no more the log has it."""
+        with suppress(LedgerFull):
+            if found:
+                self._ledger.report_problem(NOT_ADOPTED, _listed(found), 2 * SURVEY_INTERVAL)
+            else:
+                self._ledger.withdraw_problem(NOT_ADOPTED)
+
     def _report(self, found: dict[str, int] | OSError) -> None:
         """Once, as long as it stays the same."""
         if str(found) == self._reported:
@@ -49,7 +61,9 @@ class StoreSurvey:
         if isinstance(found, OSError):
             log.warning("the store cannot be looked through: %s", found)
         elif found:
-            listed = ", ".join(f"{count} of {name}" for name, count in sorted(found.items()))
-            log.warning(
-                "the store has versions that this registry does not know (%s): `mldeploy models adopt` brings them back", listed
-            )
+            log.warning("%s: `mldeploy models adopt` brings them back", _listed(found))
+
+
+def _listed(found: dict[str, int]) -> str:
+    counts = ", ".join(f"{count} of {name}" for name, count in sorted(found.items()))
+    return f"the store has versions that this registry does not know ({counts})"

@@ -80,9 +80,14 @@ def test_what_the_store_has_is_neither_replaced_nor_removed(lost: Pieces) -> Non
     assert {name: now.get(name) for name in kept} == kept
 
 
+def is_told(client: Client) -> bool:
+    return "versions-not-adopted" in [reason["code"] for reason in client.ready()["reasons"]]
+
+
 @pytest.mark.slow
 def test_adopted_versions_serve_with_their_cards_and_data(lost: Pieces) -> None:
     client = Client(lost.url)
+    assert is_told(client)
     looked = models(lost, "adopt", "--dry-run")
     assert looked.returncode == 0, looked.stderr
     assert "to be adopted: 3; refused: 0" in looked.stdout
@@ -97,6 +102,7 @@ def test_adopted_versions_serve_with_their_cards_and_data(lost: Pieces) -> None:
     assert client.predict(FLOWER, model="iris").wait(30)["prediction"] == "setosa"
     assert client.predict({"a": 1, "b": 1}, model="own").wait(30)["prediction"] == "low"
     assert client.train(model="own", promote="always").wait(60)["model"]["version"] == 2
+    until(lambda: not is_told(client), 5, "all is adopted")
     again = models(lost, "adopt")
     assert "adopted: 0; refused: 0" in again.stdout, again.stdout + again.stderr
 
