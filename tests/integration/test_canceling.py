@@ -123,10 +123,10 @@ def test_a_training_is_ended_with_its_process_and_another_trains_the_next(
 def test_a_training_canceled_at_any_moment_publishes_nothing_and_moves_no_alias(
     anybody: Caller, service: Service, name: str
 ) -> None:
-    """Either it was canceled, or it had ended before."""
+    """Either it was canceled, or it had ended before; the search leaves time to cancel at the first stages."""
     canceled = 0
     for stage in ("read", "fit", "judge", "save", "load"):
-        job = anybody.post(f"/train?model={name}&promote=always", data=ROWS, headers=CSV).json()
+        job = anybody.post(f"/train?model={name}&search=1&promote=always", data=ROWS, headers=CSV).json()
         with anybody.get(job["result_url"], headers={"Accept": "text/event-stream"}, stream=True) as stream:
             for line in stream.iter_lines(chunk_size=1):
                 if f'"stage":"{stage}"'.encode() in line:
