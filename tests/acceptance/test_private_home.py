@@ -70,6 +70,7 @@ def test_all_that_a_service_and_the_commands_on_the_server_write_is_its_owners_a
     assert mode_of(exported) == 0o644  # the operator's own
 
 
+@pytest.mark.slow
 def test_what_is_written_later_is_its_owners_alone_too(up: Callable[..., Service], tmp_path: Path) -> None:
     """By parts that were started again, by Redis when it rewrites its file, and logs that were begun anew."""
     service = up(tmp_path / "home", log_bytes=10_000)

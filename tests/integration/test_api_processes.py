@@ -57,7 +57,7 @@ def test_both_processes_have_clients(assemble: Assemble) -> None:
 
 
 @pytest.mark.parametrize("api_workers", [1, 2])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_api_answers_what_is_in_hand_and_ends(assemble: Assemble, api_workers: int, number: signal.Signals) -> None:
     pieces = assemble(api_workers=api_workers)
     pieces.worker()

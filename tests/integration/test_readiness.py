@@ -73,6 +73,7 @@ def test_a_kind_without_a_worker_is_named_and_only_predictions_stop_the_service(
     await_codes(pieces, {})
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_restarted_is_not_missed(whole: Any) -> None:
     pieces, workers = whole(lease=8.0)
     statuses = []
@@ -149,6 +150,7 @@ def test_a_broker_of_its_own_that_is_gone_is_named(whole: Any, broker: Any, tmp_
     await_codes(pieces, {}, 30)
 
 
+@pytest.mark.slow
 def test_a_champion_signed_with_another_key_is_not_ready(assemble: Assemble) -> None:
     """As in a home that was restored without its signing.key."""
     pieces = assemble(default_model="poison", signing_key="the one that published it", predict_workers=1)
@@ -184,6 +186,7 @@ def test_a_champion_whose_files_are_gone_is_not_ready_until_they_are_back(whole:
     await_codes(pieces, {})
 
 
+@pytest.mark.slow
 def test_memory_full_of_open_jobs_is_degraded_until_they_end(whole: Any) -> None:
     pieces, workers = whole(maxmemory=32_000_000, lease=60.0)
     workers[Kind.PREDICT].signal_all(signal.SIGSTOP)

@@ -81,6 +81,7 @@ def test_idle_connection_is_closed(wire: Wire) -> None:
     assert wire.ended()
 
 
+@pytest.mark.slow
 def test_connection_whose_request_is_in_hand_is_not_idle(queue: Pieces, wire: Wire) -> None:
     job = Caller(queue.url).post("/predict?model=poison", json=row(1)).json()
     wait = IDLE + 2
@@ -110,6 +111,7 @@ def test_body_slower_than_its_pace_is_refused(wire: Wire) -> None:
         (b"Transfer-Encoding: chunked\r\n", b"1;" + b"a" * 50 + b"\r\n \r\n"),
     ],
 )
+@pytest.mark.slow
 def test_body_of_any_kind_has_a_pace(impatient: int, head: bytes, bit: bytes) -> None:
     with Wire(impatient) as wire:
         wire.send(b"POST /a HTTP/1.1\r\n" + HOST + head + b"\r\n")
@@ -124,6 +126,7 @@ def test_trailers_have_no_more_time_than_the_body(impatient: int) -> None:
         assert seconds_until_ended(wire, lambda: wire.send(b"X-A: b\r\n")) < GRACE + SLACK
 
 
+@pytest.mark.slow
 def test_body_that_keeps_its_pace_has_its_time(impatient: int) -> None:
     """Longer than the grace."""
     body, parts = b" " * 50_000, 100
@@ -153,6 +156,7 @@ def is_reset(wire: Wire) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_client_that_takes_a_little_all_the_time_is_answered(impatient: int) -> None:
     with Wire(impatient) as wire:
         wire.send(request("GET", "/stream?20000000"))

@@ -222,6 +222,7 @@ def own_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         pieces.stop()
 
 
+@pytest.mark.slow
 def test_b2_the_ledger_is_what_its_model_says(own_redis: Settings, chaos: bool, tell: list[str]) -> None:
     ledger, client = watched(own_redis)
     pushes, tally, many = Pushes(client), Tally(), 20_000 if chaos else 2000
