@@ -4,7 +4,7 @@ of them then delays no read; how many are committed together is theirs to decide
 import asyncio
 from collections import deque
 
-MOST_BESIDE_READS = 20
+MOST_BESIDE_READS = 32
 MOST = 1000
 LATELY = 0.5  # seconds since the last read
 

@@ -10,10 +10,8 @@ from jobs.job import Job
 from jobs.replies import Accepted
 from jobs.together import Together
 
-MOST_JOBS = 500
+MOST_JOBS = 64  # of more, the first are predicted while the next are committed
 MOST_BYTES = 1_000_000  # of payloads; a larger job commits alone
-
-LINGER = 0.002  # seconds
 
 Submission = Sequence[Job]
 
@@ -24,7 +22,7 @@ class Committer:
     def __init__(self, ledger: AsyncLedger, bell: Bell) -> None:
         self._ledger = ledger
         self._bell = bell
-        self._together = Together(self._commit, MOST_JOBS, MOST_BYTES, LINGER)
+        self._together = Together(self._commit, MOST_JOBS, MOST_BYTES)
 
     def add(self, *jobs: Job) -> "asyncio.Future[Accepted]":
         """Accepted once all of these jobs are; what it says is of the last one. Fails with the LedgerError of any of them.
