@@ -10,7 +10,7 @@ from jobs.job import Job
 from jobs.replies import Accepted
 from jobs.together import Together
 
-MOST_JOBS = 64  # of more, the first are predicted while the next are committed
+MOST_JOBS = 32  # of more, the first are predicted while the next are committed
 MOST_BYTES = 1_000_000  # of payloads; a larger job commits alone
 
 Submission = Sequence[Job]
