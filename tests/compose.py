@@ -13,7 +13,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import redis
 import requests
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
 
 from mldeploy.demo.page import Page
 from mldeploy.demo.story import FLOWER, tell_story
@@ -87,6 +90,7 @@ def main() -> None:
         tell_story(compose.urls()[0], compose.models, Page(sys.stdout.write), compose.key)
         _kill_a_worker_under_load(compose)
         _lack_of_disk(compose)
+        _check_ledger(compose)
     except BaseException:
         print(compose("logs", "--tail", "30")[-8000:], file=sys.stderr)
         raise
@@ -139,6 +143,27 @@ def _lack_of_disk(compose: Compose) -> None:
     compose.reserve(200_000_000)
     _until(accepts, 60, "jobs are accepted again")
     say("with less of Redis's disk free than is to stay free nothing is accepted, and the health check says so")
+
+
+def _check_ledger(compose: Compose) -> None:
+    """The tests of the ledger's scripts, on this Redis: all others run on the embedded server."""
+    image, port = compose.containers("redis")[0]["Config"]["Image"], free_port()
+    server = _docker("run", "-d", "--rm", "-p", f"127.0.0.1:{port}:6379", image, "redis-server", "--save", "").strip()
+    try:
+        url = f"redis://127.0.0.1:{port}/0"
+        version = _version_once_it_answers(url)
+        files = sorted(str(file) for file in (ROOT / "tests" / "integration").glob("test_ledger*.py"))
+        done = subprocess.run([sys.executable, "-m", "pytest", "-q", *files, "--redis-url", url], cwd=ROOT, check=False)
+        assert done.returncode == 0, "the ledger's tests failed"
+    finally:
+        _docker("rm", "-f", server)
+    say(f"the ledger's tests passed on {image}, which says it is {version}")
+
+
+def _version_once_it_answers(url: str) -> str:
+    """Gives its version."""
+    with redis.Redis.from_url(url, retry=Retry(ConstantBackoff(0.2), 50)) as client:
+        return str(client.info("server")["redis_version"])
 
 
 def _make_a_key(compose: Compose) -> str:

@@ -22,6 +22,7 @@ TOLD: list[str] = []
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--chaos", action="store_true", help="the fault tests with more jobs and more faults")
+    parser.addoption("--redis-url", default="", help="the Redis that the ledger is tested on; without it one is started")
     parser.addoption("--soak", type=float, default=0.0, help="seconds of the soak; without it 1200 with --chaos, else 26")
 
 
@@ -61,7 +62,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(scope="session")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def redis_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    if given := request.config.getoption("--redis-url"):
+        yield str(given)
+        return
     pieces = Pieces(Settings(), tmp_path_factory.mktemp("redis"))
     pieces.redis()
     yield pieces.settings.redis_url
