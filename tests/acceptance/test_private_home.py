@@ -16,6 +16,8 @@ from tests.commands import mldeploy
 from tests.processes import until
 from tests.service import Service
 
+pytestmark = pytest.mark.slow
+
 FLOWER = {"sepal_length": 5.0, "sepal_width": 3.2, "petal_length": 1.5, "petal_width": 0.3}
 OTHERS = 0o077
 
@@ -48,7 +50,6 @@ def open_to_others(top: Path) -> list[str]:
     return [f"{path} {mode_of(path):o}" for path in (top, *top.rglob("*")) if mode_of(path) & OTHERS]
 
 
-@pytest.mark.slow
 def test_all_that_a_service_and_the_commands_on_the_server_write_is_its_owners_alone(
     up: Callable[..., Service], tmp_path: Path
 ) -> None:
@@ -70,7 +71,6 @@ def test_all_that_a_service_and_the_commands_on_the_server_write_is_its_owners_a
     assert mode_of(exported) == 0o644  # the operator's own
 
 
-@pytest.mark.slow
 def test_what_is_written_later_is_its_owners_alone_too(up: Callable[..., Service], tmp_path: Path) -> None:
     """By parts that were started again, by Redis when it rewrites its file, and logs that were begun anew."""
     service = up(tmp_path / "home", log_bytes=10_000)
@@ -90,7 +90,6 @@ def test_what_is_written_later_is_its_owners_alone_too(up: Callable[..., Service
     assert open_to_others(service.home) == []
 
 
-@pytest.mark.slow
 def test_a_home_from_before_is_closed_at_the_start_and_that_is_said_in_one_line(
     up: Callable[..., Service], tmp_path: Path
 ) -> None:

@@ -15,6 +15,8 @@ from tests.poison import expected, row
 from tests.processes import Pieces, Running, until
 from tests.wire import LIVE, Wire, is_answered, request
 
+pytestmark = pytest.mark.slow
+
 Assemble = Callable[..., Pieces]
 POISON = "/predict?model=poison"
 
@@ -57,7 +59,7 @@ def test_both_processes_have_clients(assemble: Assemble) -> None:
 
 
 @pytest.mark.parametrize("api_workers", [1, 2])
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_api_answers_what_is_in_hand_and_ends(assemble: Assemble, api_workers: int, number: signal.Signals) -> None:
     pieces = assemble(api_workers=api_workers)
     pieces.worker()

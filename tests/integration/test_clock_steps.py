@@ -19,6 +19,8 @@ from tests.integration.jobs import accepted, add, claim, ids, job, on_terms, rec
 from tests.processes import Pieces, until
 from tests.server_clock import ServerClock
 
+pytestmark = pytest.mark.slow
+
 NAMES = itertools.count()
 LEASE = 2.0
 STEPS = (-600, 600)
@@ -172,7 +174,6 @@ def test_a_claim_made_while_the_clock_is_wrong_is_leased_for_a_lease(clocked: Cl
     assert took < LEASE + 1
 
 
-@pytest.mark.slow
 def test_a_live_owner_keeps_its_work(clocked: Clocked, step: int) -> None:
     one = accepted(clocked.ledger)
     claim(clocked.ledger)

@@ -18,6 +18,8 @@ from tests.poison import expected, row
 from tests.processes import ROOT, Pieces, Running, free_port, until
 from tests.proxy import Proxy
 
+pytestmark = pytest.mark.slow
+
 Assemble = Callable[..., Pieces]
 
 
@@ -64,7 +66,6 @@ def test_a_wait_ends_when_the_service_has_been_away_for_too_long(
 
 
 @either_way
-@pytest.mark.slow
 def test_an_outage_is_waited_out_if_it_is_short_enough(queue: Pieces, wait: Wait, caplog: pytest.LogCaptureFixture) -> None:
     """Also the second one: what counts is how long it is away in a row."""
     job = submitted(queue)
@@ -81,7 +82,6 @@ def test_an_outage_is_waited_out_if_it_is_short_enough(queue: Pieces, wait: Wait
 
 
 @either_way
-@pytest.mark.slow
 def test_a_queue_that_does_not_answer_is_an_outage_too(queue: Pieces, wait: Wait) -> None:
     """The API is there, Redis is not."""
     job, redis = submitted(queue), queue._running[0]
@@ -93,7 +93,6 @@ def test_a_queue_that_does_not_answer_is_an_outage_too(queue: Pieces, wait: Wait
         redis.signal_all(signal.SIGCONT)
 
 
-@pytest.mark.slow
 def test_an_open_stream_ends_when_the_queue_has_been_away_for_too_long(queue: Pieces) -> None:
     job, redis = submitted(queue), queue._running[0]
     events = job.events(4.0)
@@ -142,7 +141,6 @@ def command(*arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.parametrize("verb", ["result", "watch", "cancel", "predict"])
-@pytest.mark.slow
 def test_a_command_that_waits_says_that_the_service_is_away_and_ends(queue: Pieces, verb: str) -> None:
     queue.worker()
     slow = row(7, seconds=60)
@@ -164,7 +162,6 @@ def test_a_command_that_waits_says_that_the_service_is_away_and_ends(queue: Piec
     assert said.count("\n") == 1
 
 
-@pytest.mark.slow
 def test_a_command_waits_on_when_the_service_is_back(queue: Pieces) -> None:
     job = submitted(queue)
     with command("result", job.id, "--url", queue.url) as process:

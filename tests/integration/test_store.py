@@ -102,6 +102,7 @@ def test_a_writing_that_fails_leaves_nothing_in_a_folder(folder: str) -> None:
     assert store.read("iris/1-1/manifest.json") == b"{}"
 
 
+@pytest.mark.slow
 def test_a_writing_that_fails_leaves_no_seal_in_a_bucket(server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server freezes once it has the first of many files; that ends too, though aiohttp has no time-out for it."""
     monkeypatch.setattr("models.store.PUT_SECONDS", 1.0)
@@ -308,6 +309,7 @@ def test_a_bucket_that_is_not_there(bucket: str) -> None:
     assert_unavailable(open_store("s3://nosuchbucket/tests"), 5)
 
 
+@pytest.mark.slow
 def test_a_server_that_is_not_there(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
     assert_unavailable(open_store(bucket), 10)
@@ -320,6 +322,7 @@ def test_credentials_that_are_not_there(bucket: str, monkeypatch: pytest.MonkeyP
         open_store(bucket).read("iris/1-1/model")
 
 
+@pytest.mark.slow
 def test_a_server_that_freezes(server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two tries, and not two for each of s3fs's five, ends within two read time-outs."""
     monkeypatch.setitem(OPTIONS["s3"]["config_kwargs"], "read_timeout", 0.5)
