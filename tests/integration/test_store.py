@@ -258,7 +258,7 @@ def test_a_written_folder_is_seen_at_once_by_who_has_listed_before(store: Store,
 @pytest.mark.parametrize("path", ["", "/", "/etc", "..", "a/../b", "../a", "a/..", "a\\b", "a\0", "a//b", "a/", ".", "./a"])
 @pytest.mark.slow
 def test_a_misplaced_path_is_refused(store: Store, location: str, path: str) -> None:
-    for refused in (store.read, store.names, store.remove):
+    for refused in (store.read, store.remove, *([store.names] if path else [])):  # "" has names: it is the top of the store
         with pytest.raises(Misplaced):
             refused(path)
     with pytest.raises(Misplaced):
