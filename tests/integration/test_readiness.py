@@ -190,7 +190,12 @@ def test_a_champion_whose_files_are_gone_is_not_ready_until_they_are_back(whole:
 def test_memory_full_of_open_jobs_is_degraded_until_they_end(whole: Any) -> None:
     pieces, workers = whole(maxmemory=32_000_000, lease=60.0)
     workers[Kind.PREDICT].signal_all(signal.SIGSTOP)
-    until(lambda: fill(pieces) or "memory-full" in codes(pieces), 15, "memory stays full when the reconciler has looked again")
+
+    def stays_full() -> bool:
+        fill(pieces)
+        return "memory-full" in codes(pieces)
+
+    until(stays_full, 15, "memory stays full when the reconciler has looked again")
     said = await_codes(pieces, {"memory-full": "degraded"})
     assert "bytes of Redis's memory are taken" in said["reasons"][0]["detail"]
     workers[Kind.PREDICT].signal_all(signal.SIGCONT)
