@@ -2,10 +2,13 @@
 
 A connection is opening (no whole head has come since it was made, or since its last answer), idle, receiving (a body that
 somebody waits for), or at work. Those at work are never cut for others; of the rest the opening ones give way first, then the
-idle ones, then those that receive, and of each those that have been so for longest.
+idle ones, then those that receive, and of each those that have been so for longest. Who has just come, or was just answered, has
+a moment for the first byte while an opening or idle one can give way that has had it.
 """
 
+import asyncio
 import ipaddress
+import math
 from enum import Enum
 from itertools import islice
 from typing import Protocol
@@ -21,6 +24,7 @@ class Phase(Enum):
 
 
 CANDIDATES = 16  # the longest so, of which one gives way whose address has most: a newcomer does not go for a crowd
+MOMENT = 1.0  # seconds
 GIVE_WAY = (Phase.OPENING, Phase.IDLE, Phase.RECEIVING)
 Quiet = dict[Phase, "dict[Member, None]"]
 
@@ -106,8 +110,10 @@ class Connections:
 
     def _give_way(self, quiet: Quiet) -> bool:
         """Whether one could be closed."""
-        for phase in GIVE_WAY:
-            oldest = islice(quiet[phase], CANDIDATES)
+        a_moment_ago = asyncio.get_running_loop().time() - MOMENT
+        turns = [(Phase.OPENING, a_moment_ago), (Phase.IDLE, a_moment_ago), *((phase, math.inf) for phase in GIVE_WAY)]
+        for phase, until in turns:
+            oldest = (member for member in islice(quiet[phase], CANDIDATES) if member.since <= until)
             member = max(oldest, key=lambda candidate: candidate.peer.count, default=None)
             if member:
                 self.remove(member)

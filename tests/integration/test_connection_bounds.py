@@ -1,11 +1,13 @@
 """Bounds of connections, per address and in all: when they are reached, one that does nothing makes room for a new one."""
 
 import resource
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 
 import pytest
 
+from api.http.connections import MOMENT
 from settings import Settings
 from tests.callers import Caller
 from tests.poison import row, without_workers
@@ -58,6 +60,15 @@ def test_half_open_ones_go_before_idle_ones_and_oldest_first(queue: Pieces, stac
     until(lambda: not silent[0].is_open(), 5, "the oldest silent one made room")
     assert still_open(idle) == len(idle)
     assert still_open(silent[1:]) >= len(silent) - 2
+
+
+def test_who_has_just_come_does_not_go_before_those_who_have_been_idle(queue: Pieces, stack: ExitStack) -> None:
+    idle = opened(stack, queue, PER_ADDRESS, LIVE)
+    assert {wire.read().status for wire in idle} == {200}
+    time.sleep(2 * MOMENT)  # it is time that passes here
+    newcomers = opened(stack, queue, PER_ADDRESS // 2)
+    until(lambda: still_open(idle) == PER_ADDRESS // 2, 5, "idle ones made room")
+    assert {wire.send(LIVE).read().status for wire in newcomers} == {200}
 
 
 def test_address_whose_requests_are_all_in_hand_is_refused_and_others_are_not(queue: Pieces, stack: ExitStack) -> None:
