@@ -138,9 +138,10 @@ def test_a_job_expires_while_no_worker_runs(waiting: Caller) -> None:
 
 
 def test_a_job_expires_while_the_worker_is_busy_and_one_that_has_started_does_not(anybody: Caller, service: Service) -> None:
-    busy = [anybody.post(f"{POISON}&expires_in=0.5", json=row(n, seconds=2)).json() for n in range(2)]
-    for each in busy:  # one for each process
-        until(lambda: anybody.get(each["result_url"]).json()["status"] == "running", 5, "it runs")  # noqa: B023 - called at once
+    busy = []
+    for number in range(2):  # one for each process: one after the other, since what waits together is claimed together
+        busy.append(anybody.post(f"{POISON}&expires_in=2", json=row(number, seconds=3)).json())
+        until(lambda: anybody.get(busy[-1]["result_url"]).json()["status"] == "running", 5, "it runs")
     late = anybody.post(f"{POISON}&expires_in=0.5", json=row(8)).json()
     assert anybody.get(late["result_url"]).json()["position"] == 1
     assert anybody.end_of(late)["status"] == "expired"
