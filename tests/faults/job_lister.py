@@ -6,6 +6,7 @@ from collections import defaultdict
 from mldeploy.client import Client, Problem
 
 PERIOD = 5.0  # seconds
+KNOWN_IN_A_ROW = 500  # who is accepted late, by another API process or after an outage, comes below those who are known
 
 
 class JobLister:
@@ -29,11 +30,13 @@ class JobLister:
 
     def list(self) -> None:
         """All that is newer than what is known. Raises Problem or OSError, and then nothing more is known."""
-        fresh = list[tuple[str, str]]()
+        fresh, known = list[tuple[str, str]](), 0
         for job in self._client.jobs(model=self._model):
-            if job.id in self._known:
+            known = known + 1 if job.id in self._known else 0
+            if known > KNOWN_IN_A_ROW:
                 break
-            fresh.append((job.label, job.id))
+            if not known:
+                fresh.append((job.label, job.id))
         for label, job_id in fresh:
             self.ids[label].add(job_id)
             self._known.add(job_id)
