@@ -52,6 +52,7 @@ class Keeper:
         self._start_draining = start_draining
         self._pool: Any = None
         self._children: dict[int, Any] = {}  # Celery's processes by their ids
+        self._noted_dead: set[int] = set()  # and still in Celery's list
         self._deaths = Deaths(kind, Memory())
         self._timed_out: queue.SimpleQueue[tuple[int, float]] = queue.SimpleQueue()
         self._owed: list[Callable[[], Rings]] = []  # what Redis must still be told
@@ -128,11 +129,13 @@ class Keeper:
         there = {process.pid: process for process in list(processes or ())}
         self._deaths.look(there)
         alive = {pid: process for pid, process in there.items() if death_of(process) is None}
-        for pid in self._children.keys() - alive.keys():
-            death = death_of(self._children[pid]) or Death()
+        known = {**self._children, **there}
+        for pid in known.keys() - alive.keys() - self._noted_dead:
+            death = death_of(known[pid]) or Death()
             log.warning("worker process %d has died: %s", pid, death)
             self._owe(partial(self._ledger.bury, error=self._deaths.reason(pid, death)), pid)
             self._wakeups.free_place()
+        self._noted_dead = there.keys() - alive.keys()
         new, self._children = alive.keys() - self._children.keys(), alive
         if new:
             self._renew()

@@ -41,7 +41,12 @@ class LocalWakeups:
         """After a process died. Celery itself looks for such places every five seconds, and until then the successor would do
         nothing. May be called from any thread."""
         if self._consumer is not None:
-            self._consumer.call_soon(self._consumer.hub.call_later, LOST + MARGIN, self._free_places)
+            self._consumer.call_soon(self._replace)
+
+    def _replace(self) -> None:
+        """This look sees that the process has died, which Celery may have missed; the next one, that what it did is lost."""
+        self._consumer.pool.maintain_pool()
+        self._consumer.hub.call_later(LOST + MARGIN, self._free_places)
 
     def _free_places(self) -> None:
         self._consumer.pool.maintain_pool()

@@ -121,12 +121,12 @@ def test_a_child_that_dies_gives_its_work_back_at_once(assemble: Assemble) -> No
 def test_the_only_process_of_a_group_that_died_has_a_successor_at_work_soon(assemble: Assemble) -> None:
     pieces = assemble(predict_workers=1)
     group, waits = pieces.worker(), []
-    for _ in range(3):
+    for _ in range(10):
         group.family[1].kill()
         since = time.monotonic()
         Client(pieces.url).predict(row(1), model="poison").wait(20)
         waits.append(time.monotonic() - since)
-    assert sorted(waits)[1] < 3.0, waits  # by Celery's own look alone, five seconds from the second on
+    assert max(waits) < 3.0, waits  # by Celery's own look, five seconds mostly
 
 
 @pytest.mark.slow
