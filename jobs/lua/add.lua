@@ -15,7 +15,7 @@ if full then return {clock, 'full', {full}} end
 
 local many = (#ARGV - 5) / PER_JOB
 local place = next_in_sequence(many) - many
-local lanes, expected, opened, listed = {}, {}, {}, {}
+local lanes, expected, opened, listed, waiting, added = {}, {}, {}, {}, {}, {}
 local NO_TERMS, NOTHING = {'', 0, '', '', '', ''}, {}
 local FULL_RETRY = 2  -- s
 
@@ -70,12 +70,37 @@ local function kept(id, terms)
   return fields
 end
 
+-- Whether any of the jobs was there before; most often none was, and one look tells.
+local function any_known()
+  local keys, known = {}, 0
+  for at = 6, #ARGV, PER_JOB do keys[#keys + 1] = job_key(ARGV[at]) end
+  for first = 1, #keys, AT_ONCE do
+    known = known + redis.call('EXISTS', unpack(keys, first, math.min(first + AT_ONCE - 1, #keys)))
+  end
+  return known > 0
+end
+local look_for_each = any_known()
+
+-- The job of this id, if it was accepted before.
+local function known(id)
+  if not look_for_each and not added[id] then return nil end
+  local found = redis.call('HMGET', job_key(id), 'state', 'created_at')
+  return found[1] and {'exists', tonumber(found[2]), found[1], id, 1}
+end
+
+-- Members of a sorted set, with their scores, to be added together.
+local function note(sets, name, score, member)
+  local members = sets[name]
+  if not members then members = {}; sets[name] = members end
+  members[#members + 1], members[#members + 2] = score, member
+end
+
 local function add(at)
   local id, kind, lane, model, version = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
   local rows, options, after, payload = tonumber(ARGV[at + 5]), ARGV[at + 6], ARGV[at + 7], ARGV[at + 8]
   local job = job_key(id)
-  local known = redis.call('HMGET', job, 'state', 'created_at')
-  if known[1] then return {'exists', tonumber(known[2]), known[1], id, 1} end
+  local there = known(id)
+  if there then return there end
   local terms = ARGV[at + 13] == '' and NO_TERMS or cmsgpack.unpack(ARGV[at + 13])
   local before = repeated(terms)
   if before then return before end
@@ -99,20 +124,18 @@ local function add(at)
   local room = math.max(0, tonumber(ARGV[at + 9]) + #terms[6] + RECORD_OVERHEAD - cost) + (terms[5] ~= '' and DELIVERY_OVERHEAD or 0)
   if cost + room > memory_now().largest then return {'too-large', now, '', id, cost + room, memory_now().largest} end
   if not make_room(cost + room) then return {'full', now, '', id, FULL_RETRY} end
-  lanes[lane] = {load[1] + 1, load[2] + rows, load[3] + #payload}
+  load[1], load[2], load[3] = load[1] + 1, load[2] + rows, load[3] + #payload
   count_memory(cost, room, 0)
 
   place = place + 1
   local group = model .. '/' .. version
   redis.call('HSET', job, 'kind', kind, 'state', 'queued', 'lane', lane, 'group', group,
     'rows', rows, 'bytes', #payload, 'created_at', now, 'place', place, 'options', options, 'payload', payload, 'cost', cost,
-    unpack(terms == NO_TERMS and NOTHING or kept(id, terms)))
-  if room > 0 then redis.call('HSET', job, 'room', room) end
-  redis.call('ZADD', lane_key(lane) .. ':waiting:' .. group, place, id)
+    'room', room, unpack(terms == NO_TERMS and NOTHING or kept(id, terms)))
+  added[id] = true
+  note(waiting, lane_key(lane) .. ':waiting:' .. group, place, id)
   count_waiting(lane, 1, rows, #payload)
-  local caller = listed[terms[1]] or {}
-  caller[#caller + 1], caller[#caller + 2] = place, id
-  listed[terms[1]] = caller
+  note(listed, P .. 'jobs:' .. terms[1], place, id)
   if after ~= '' then redis.call('HSET', job, 'after', after) end
   if held then
     redis.call('SADD', P .. 'after:' .. after, lane .. ' ' .. group)
@@ -126,6 +149,8 @@ end
 
 local outcomes = {}
 for at = 6, #ARGV, PER_JOB do outcomes[#outcomes + 1] = add(at) end
-for caller, ids in pairs(listed) do in_parts('ZADD', P .. 'jobs:' .. caller, ids) end
+for _, sets in ipairs({waiting, listed}) do
+  for key, members in pairs(sets) do in_parts('ZADD', key, members) end
+end
 settle()
 return {clock, outcomes, bells_to_ring(bell)}

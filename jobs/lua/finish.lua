@@ -8,7 +8,7 @@
 local owner, bell, effects = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local PER_EFFECT = 5
 local first_job = 4 + effects * PER_EFFECT
-local ours, ids, outcomes, stopped, too_large, effect_bytes = {}, {}, {}, {}, {}, 0
+local ours, found, ids, outcomes, too_large, effect_bytes = {}, {}, {}, {}, {}, 0
 
 -- Whether there is room for what a job's end takes beyond what was reserved for it. One of before there were reservations is let
 -- through.
@@ -20,26 +20,28 @@ end
 for at = 4, 3 + effects * PER_EFFECT, PER_EFFECT do effect_bytes = effect_bytes + #ARGV[at + 3] end
 
 for at = first_job, #ARGV, 4 do
-  local job = redis.call('HMGET', job_key(ARGV[at]), 'state', 'worker', 'fence', 'canceling', 'cost', 'room')
-  if job[1] == 'running' and job[2] == owner and job[3] == ARGV[at + 1] and not ours[ARGV[at]] then
-    ours[ARGV[at]] = at
-    ids[#ids + 1] = ARGV[at]
-    stopped[ARGV[at]] = job[4]
+  local id, job = ARGV[at], open_job(ARGV[at])
+  local worker, canceling, cost, room, state, fence = job[7], job[14], job[15], job[16], job[17], job[18]
+  if state == 'running' and worker == owner and fence == ARGV[at + 1] and not ours[id] then
+    ours[id], found[id] = at, job
+    ids[#ids + 1] = id
     local bytes = #ARGV[at + 3] + (at == first_job and effect_bytes or 0)
-    if not job[4] and not fits(job[5], job[6], bytes) then
+    if not canceling and not fits(cost, room, bytes) then
       if at == first_job and effects > 0 then return {'no-room', {}, {}} end
-      too_large[ARGV[at]] = true
+      too_large[id] = true
     end
-    outcomes[#outcomes + 1] = job[4] and 'stopped' or too_large[ARGV[at]] and 'too-large' or 'finished'
+    outcomes[#outcomes + 1] = canceling and 'stopped' or too_large[id] and 'too-large' or 'finished'
   else
     outcomes[#outcomes + 1] = 'refused'
   end
 end
 
+local function stopped(id) return found[id][14] end
+
 local first_effect = 4
 if effects > 0 then
   if not ours[ARGV[first_job]] then return {'done', {'refused'}, {}} end
-  if stopped[ARGV[first_job]] then first_effect = first_job end
+  if stopped(ARGV[first_job]) then first_effect = first_job end
   for at = first_effect, first_job - 1, PER_EFFECT do
     local value = redis.call('HGET', P .. ARGV[at], ARGV[at + 1]) or ''
     if value ~= ARGV[at + 2] then return {'conflict', {}, {}} end
@@ -49,12 +51,12 @@ end
 in_parts('ZREM', P .. 'held:' .. owner, ids)
 for _, id in ipairs(ids) do
   local at = ours[id]
-  if stopped[id] then
-    finalize(id, 'canceled', 'error', STOPPED)
+  if stopped(id) then
+    finalize(id, 'canceled', 'error', STOPPED, found[id])
   elseif too_large[id] then
-    finalize(id, 'failed', 'error', NO_ROOM)
+    finalize(id, 'failed', 'error', NO_ROOM, found[id])
   else
-    finalize(id, ARGV[at + 2], ARGV[at + 2] == 'succeeded' and 'result' or 'error', ARGV[at + 3])
+    finalize(id, ARGV[at + 2], ARGV[at + 2] == 'succeeded' and 'result' or 'error', ARGV[at + 3], found[id])
   end
 end
 for at = first_effect, first_job - 1, PER_EFFECT do

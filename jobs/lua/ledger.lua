@@ -73,8 +73,12 @@ local function in_parts(command, key, members)
 end
 
 local function count_waiting(lane, jobs, rows, bytes)
-  local count = counts[lane] or {0, 0, 0}
-  counts[lane] = {count[1] + jobs, count[2] + rows, count[3] + bytes}
+  local count = counts[lane]
+  if count then
+    count[1], count[2], count[3] = count[1] + jobs, count[2] + rows, count[3] + bytes
+  else
+    counts[lane] = {jobs, rows, bytes}
+  end
 end
 
 -- The group may be claimed, in its turn: turns and places are of one sequence, so work given back to its old place also
@@ -106,12 +110,17 @@ local function wait_for_delivery(id, host)
   open_group('webhook', group, place)
 end
 
+-- What finalize is to know of a job, and its state and fence.
+local function open_job(id)
+  return redis.call('HMGET', job_key(id), 'kind', 'group', 'rows', 'attempts', 'created_at', 'started_at', 'worker', 'awaited',
+    'caller', 'more', 'expires_at', 'deliver_to', 'lane', 'canceling', 'cost', 'room', 'state', 'fence')
+end
+
 -- The one way a job becomes final. Whoever holds it has let it go before. The first write of a script that ends jobs is a
--- ZREM: at maxmemory Redis refuses a script whose first write allocates.
-local function finalize(id, state, field, body)
+-- ZREM: at maxmemory Redis refuses a script whose first write allocates. ``was`` is what open_job found, if it was asked already.
+local function finalize(id, state, field, body, was)
   local job = job_key(id)
-  local was = redis.call('HMGET', job, 'kind', 'group', 'rows', 'attempts', 'created_at', 'started_at', 'worker', 'awaited',
-    'caller', 'more', 'expires_at', 'deliver_to', 'lane', 'canceling', 'cost', 'room')
+  was = was or open_job(id)
   count_memory(0 - (was[15] or 0), 0 - (was[16] or 0), 0)
   if was[1] == 'webhook' then return redis.call('DEL', job) end
   redis.call('HDEL', job, 'payload', 'options', 'lane', 'bytes', 'place', 'fence', 'alone', 'deaths', 'lapses', 'after', 'awaited',
