@@ -16,6 +16,8 @@ from msgspec import Struct
 
 from benchmarks.dialects import DIALECTS, Answer, Client, Findings, Plan, probe
 
+MOST_READ = 1 << 16  # bytes; for more, memory would be mapped and unmapped for each answer
+
 
 class Report(Struct):
     """Times in seconds."""
@@ -48,7 +50,7 @@ class Connection:
 
     def receive(self) -> Answer | None:
         """The answer once it is here whole. Raises ConnectionError when the server has closed the connection."""
-        part = self.socket.recv(1 << 20)
+        part = self.socket.recv(MOST_READ)
         if not part:
             raise ConnectionError("closed by the server")
         self.received += part
