@@ -255,10 +255,10 @@ def test_a_written_folder_is_seen_at_once_by_who_has_listed_before(store: Store,
     assert other.names("iris") == ["1-1"]
 
 
-@pytest.mark.parametrize("path", ["", "/", "/etc", "..", "a/../b", "../a", "a/..", "a\\b", "a\0", "a//b", "a/", ".", "./a"])
+@pytest.mark.parametrize("path", ["/", "/etc", "..", "a/../b", "../a", "a/..", "a\\b", "a\0", "a//b", "a/", ".", "./a"])
 @pytest.mark.slow
 def test_a_misplaced_path_is_refused(store: Store, location: str, path: str) -> None:
-    for refused in (store.read, store.remove, *([store.names] if path else [])):  # "" has names: it is the top of the store
+    for refused in (store.read, store.remove, store.names):
         with pytest.raises(Misplaced):
             refused(path)
     with pytest.raises(Misplaced):
@@ -268,6 +268,17 @@ def test_a_misplaced_path_is_refused(store: Store, location: str, path: str) -> 
     with pytest.raises(Misplaced):
         store.write("iris", {"model": b"", path: b""})
     assert store.names("iris") == []
+
+
+def test_the_top_of_a_store_has_names_and_is_no_file(store: Store) -> None:
+    store.write("iris/1-1", FILES)
+    assert store.names("") == ["iris"]
+    for refused in (store.read, store.remove):
+        with pytest.raises(Misplaced):
+            refused("")
+    for write in (lambda: store.write("", FILES), lambda: store.write_once("", b""), lambda: store.write("wine", {"": b""})):
+        with pytest.raises(Misplaced):
+            write()
 
 
 def test_a_file_in_a_folder_of_a_folder_is_refused(store: Store) -> None:
