@@ -98,7 +98,7 @@ class Admission:
             if key:
                 self._ring = None  # it is behind
         if key is None:
-            raise _unauthorized("This key is not known, or was revoked" if token else "None came with the request")
+            raise _unauthorized("This key is not known, or was revoked" if token else "No key came with the request")
         if basic:  # a browser sends it by itself, also when another site asks it to
             _check_origin(exchange)
         return key

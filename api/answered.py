@@ -39,7 +39,7 @@ async def answered(asked: PredictQuery, given_for: Callable[[Schema], Given]) ->
     `Prefer: wait`, or as long as this server lets anyone wait; the job goes on then."""
     if service().waiters.is_full:
         raise Refusal(
-            "too-many-waiting", "As many clients wait as may: send it again, or submit it to /predict, which need not wait."
+            "too-many-waiting", "Too many clients wait: send it again later, or submit it to /predict, which need not wait."
         )
     return await with_version(asked, given_for, _end_of, terms_of(SubmitQuery()))
 

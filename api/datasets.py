@@ -89,7 +89,7 @@ async def add_rows(name: DatasetName) -> Answer:
         raise Refusal("bad-table", f"the columns are not those of {name} ({', '.join(record.types)[:500]}): {differ}")
     place = await aside(own.place, name)
     if record is None and not await aside(service().datasets.has_room, place, service().settings.max_models):
-        raise Refusal("too-many-datasets", "There are as many data sets as may be.")
+        raise Refusal("too-many-datasets", "There are too many data sets already.")
     task = msgspec.json.encode(AddTask(place, sent.format))
     size = ADDITION_BYTES
     return await submit(Job(await new_id(), Kind.DATASET, place, 0, sent.rows, sent.body, task, terms=terms, result_bytes=size))

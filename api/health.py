@@ -28,7 +28,7 @@ async def live() -> Answer:
 @operation("open", "Whether jobs are accepted and done, and if not, why", answers={200: Readiness, 503: Readiness})
 async def ready() -> Answer:
     """200 while it is `ready` or `degraded`, and 503 while it is `not-ready`: nothing is accepted, or no prediction is made. Each
-    reason says what to do. It is looked up at most once a second."""
+    reason says what to do. It is looked up at most four times a second."""
     found = await service().readiness.now()
     return answers.json(found, 200) if found.status != "not-ready" else answers.json(found, 503, RETRY_AFTER)
 

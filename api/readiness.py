@@ -1,4 +1,4 @@
-"""Whether this service is ready, looked up once a second at most, however many ask."""
+"""Whether this service is ready, looked up at most once a second while it is, and four times a second while it is not."""
 
 import asyncio
 import time
@@ -14,7 +14,7 @@ from models.registry import Registry
 from settings import Settings
 
 HOLDS = 1.0  # seconds
-HOLDS_IF_NOT_READY = 0.25
+HOLDS_UNLESS_READY = 0.25
 
 
 class Readiness(Struct, frozen=True):
@@ -49,7 +49,7 @@ class ReadinessCheck:
             found = await self._look()
         except LedgerError as error:
             found = Readiness("not-ready", [condition.of_redis(str(error))])
-        self._holds_until = time.monotonic() + (HOLDS if found.status == "ready" else HOLDS_IF_NOT_READY)
+        self._holds_until = time.monotonic() + (HOLDS if found.status == "ready" else HOLDS_UNLESS_READY)
         return found
 
     async def _look(self) -> Readiness:

@@ -69,7 +69,7 @@ async def cancel(job_id: JobId) -> Answer:
 async def _stream(job_id: str) -> Answer | Stream:
     waiters, last_id = service().waiters, exchange().headers.get("last-event-id") or ""
     if waiters.is_full:
-        raise Refusal("too-many-waiting", "As many clients wait as may: ask again without waiting.")
+        raise Refusal("too-many-waiting", "Too many clients are waiting: ask again without waiting.")
     record = _found(await waiters.read(job_id))
     if events.is_over(record, last_id):
         return Answer(b"", 204, [])

@@ -72,7 +72,7 @@ class Server:
 
     async def _answer_well(self, exchange: Exchange, request: Request) -> Answer | Stream:
         if request.over and exchange.path not in ALWAYS:
-            raise Refusal("too-many-connections", "As many clients are connected as may be; try again.")
+            raise Refusal("too-many-connections", "Too many clients are connected; try again later.")
         view, operation, arguments = await self._admitted(exchange)
         await self._take_in(exchange, request)
         before = await accepted_before() if operation.submits else None
@@ -118,6 +118,8 @@ class Server:
         """The whole body and then the turn: one who sends slowly keeps nobody from his. There is room for so many bytes that have
         come and wait for the rest, or for their turn. Raises BodyTooLarge, NoRoom, SlowBody or BodyCut."""
         reads = exchange.method in READS
+        if request.headers.get("content-encoding") not in (None, "", "identity"):
+            raise Refusal("unsupported-media-type", "A body that is compressed (Content-Encoding) is not read: send it as it is.")
         if reads:
             self._turns.note_read()
         body = request.body

@@ -54,7 +54,7 @@ class Service:
             await asyncio.get_running_loop().run_in_executor(self.threads, self._look_up)
             await self.waiters.warm()
         except LedgerError as error:
-            log.warning("started cold: %s", error)
+            log.warning("the first requests will be slower, Redis did not answer: %s", error)
 
     def _look_up(self) -> None:
         _ = self.ledger.secret

@@ -145,7 +145,7 @@ def _values(tensor: Tensor, place: int) -> list[Cell]:
     at = f"/inputs/{place}"
     content_type = (tensor.parameters or {}).get("content_type")
     if content_type not in CONTENT_TYPES:
-        raise InvalidInput([Fault(f"{at}/parameters/content_type", f"{content_type} is not taken: send plain values")])
+        raise InvalidInput([Fault(f"{at}/parameters/content_type", f"{content_type} is not accepted: send plain values")])
     fault, value = partial(fault_of, at=f"{at}/data"), TYPES[tensor.datatype] | None
     if NESTED.match(tensor.data):
         lists: list[list[Cell]] = read_json(tensor.data, list[list[value]], fault)  # type: ignore[valid-type]

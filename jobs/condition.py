@@ -90,7 +90,7 @@ def of_champion(group: str, why: str, *, is_default: bool, loaded_elsewhere: boo
         "champion-unloadable",
         "not-ready" if stops else "degraded",
         f"{who} {group.replace('/', ' version ')}, which is champion: {why}",
-        "do as it says, roll back to a version that can be loaded, or train the model again",
+        "mend what the error names, roll back to a version that can be loaded, or train the model again",
     )
 
 
@@ -107,7 +107,7 @@ def status_of(found: Sequence[Reason]) -> Status:
 def _of_refusal(seen: Observation) -> Reason | None:
     if not seen.refuses:
         return None
-    action = "make room, or do as it says; results can be read meanwhile"
+    action = "make room, or change the setting that it names; results can be read meanwhile"
     return Reason("refuses-jobs", "not-ready", f"nothing is accepted: {seen.refuses}", action)
 
 
@@ -130,12 +130,14 @@ def _of_reconciler(seen: Observation) -> Reason | None:
 
 
 def _of_workers(kind: Kind, seen: Observation, settings: Settings) -> Reason | None:
-    """One that restarts is missed after a lease, as one that died would be."""
+    """One that restarts is missed after a lease, as one that died would be: until then the service is no worse than degraded."""
     severity: Severity = "not-ready" if kind is Kind.PREDICT else "degraded"
     last, starved = seen.seen[kind], seen.starved[kind]
     command = "python -m worker.webhooks" if kind is Kind.WEBHOOK else f"python -m worker {kind}"
-    if not seen.workers[kind] and (last is None or last > settings.lease):
+    if not seen.workers[kind]:
         since = "ever was there" if last is None else f"has been there for {last:.0f} s"
+        if last is not None and last <= settings.lease:
+            severity = "degraded"
         return Reason(f"no-{kind}-worker", severity, f"no {kind} worker {since}: its jobs wait", f"`{command}`: {LOG}")
     if starved > STALLS * settings.stall:
         detail = f"{kind} jobs have waited for {starved:.0f} s with no worker at them"

@@ -5,6 +5,8 @@ import shutil
 import time
 from pathlib import Path
 
+from redis.exceptions import ResponseError
+
 from jobs.errors import UnsafeRedis
 from jobs.ledger import Ledger
 from settings import Settings
@@ -56,4 +58,7 @@ class DiskWatch:
         found = self._ledger.guard(lambda: client.info("persistence"))
         if found.get("aof_current_size", 0) > WORTHWHILE * used and not found.get("aof_rewrite_in_progress"):
             log.warning("the disk of Redis is nearly full: its file is rewritten")
-            self._ledger.guard(client.bgrewriteaof)
+            try:
+                self._ledger.guard(client.bgrewriteaof)
+            except ResponseError as error:
+                log.warning("Redis could not rewrite its file: %s", error)

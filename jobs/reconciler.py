@@ -91,7 +91,7 @@ class Reconciler:
         try:
             return MemoryLook(plan_memory(self._settings, limit), used, self._disk.shortage(used))
         except UnsafeRedis as error:  # it was changed meanwhile
-            return MemoryLook(share_out(self._settings, limit), used, str(error))
+            return MemoryLook(share_out(self._settings, limit or self._settings.maxmemory), used, str(error))
 
 
 def run(settings: Settings) -> None:
@@ -107,7 +107,7 @@ def run(settings: Settings) -> None:
                 checked = True
             reconciler.round()
         except (LedgerUnavailable, LedgerFull, *UNREACHABLE) as error:
-            log.warning("no round: %s", error)
+            log.warning("this round is left out, the next one tries again: %s", error)
 
 
 def main() -> None:

@@ -54,7 +54,7 @@ def accepted(
     status: bytes, created_at: int, state: bytes, job_id: bytes, retry_after: int, largest: int = 0
 ) -> Accepted | LedgerError:
     if status == b"lane-full":
-        return LaneFull("as many jobs wait as may", retry_after)
+        return LaneFull("too many jobs wait in this lane", retry_after)
     if status == b"full":
         return LedgerFull("Redis has no room for this job and its result: nothing was accepted, send it again later", retry_after)
     if status == b"too-large":

@@ -93,7 +93,9 @@ class Operator:
     def _check_store(self, of_service: Any) -> None:
         ours, theirs = self.settings.store_location, (of_service or b"").decode()
         if not theirs or _place(theirs) != _place(ours):
-            told = f"the service keeps its models at {theirs}, and here it would be {ours}" if theirs else "no worker trains yet"
+            told = f"the service keeps its models at {theirs}, and here it would be {ours}"
+            if not theirs:
+                told = "no training worker has started yet"
             raise CannotOperate(f"{told}: give the service's own --home, MLDEPLOY_STORE and MLDEPLOY_SIGNING_KEY")
 
     def next_version(self, name: str) -> tuple[int, str]:
@@ -224,10 +226,13 @@ def adopt_models(names: tuple[str, ...], promote: bool, dry_run: bool, why: str,
     """
     with _operator(home) as here:
         refused, adopted = 0, 0
-        for name in names or here.inventory.models():
+        stored = here.inventory.models()
+        if strangers := set(names) - set(stored):
+            raise CannotOperate(f"the store has no model {', '.join(sorted(strangers))}; it has {', '.join(stored) or 'none'}")
+        for name in names or stored:
             verdicts = examine(here.shelf, here.registry, here.inventory, name)
             done = [verdict if dry_run or verdict.refused else adopt(here.registry, verdict) for verdict in verdicts]
-            for verdict in done:
+            for verdict in reversed(done):  # the data set of the newest is the one that comes back
                 click.echo(_adopted(here, verdict, dry_run))
             cards = [verdict.card for verdict in done if verdict.card]
             refused, adopted = refused + len(done) - len(cards), adopted + len(cards)
@@ -238,7 +243,7 @@ def adopt_models(names: tuple[str, ...], promote: bool, dry_run: bool, why: str,
             here.ledger.withdraw_problem(NOT_ADOPTED)
         click.echo(f"{'to be adopted' if dry_run else 'adopted'}: {adopted}; refused: {refused}")
         if refused and not adopted:
-            raise CannotOperate("nothing could be adopted; why is said above")
+            raise CannotOperate("nothing could be adopted; see above")
 
 
 def _adopted(here: Operator, verdict: Verdict, dry_run: bool) -> str:
@@ -256,7 +261,11 @@ def _promote_adopted(here: Operator, newest: Card, promote: bool, why: str) -> N
     if not promote:
         click.echo(f"{newest.name}: no version serves; `mldeploy models promote {newest.name} {newest.version}` lets the newest")
         return
-    here.rollout.await_loaded(newest, here.crew, here.settings.swap_patience)
+    try:
+        here.rollout.await_loaded(newest, here.crew, here.settings.swap_patience)
+    except CannotServe as error:
+        click.echo(f"{newest.name}: no version serves: {error}")
+        return
     here.registry.move(newest.name, CHAMPION, newest.version, account(), why or "adopted")
     click.echo(f"{newest.name}: version {newest.version} serves")
 

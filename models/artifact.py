@@ -117,7 +117,7 @@ def read_card(shelf: Shelf, folder: str) -> Card:
     except msgspec.DecodeError as error:
         raise CorruptArtifact(f"its manifest or its card cannot be read ({error})") from None
     if not manifest.is_signed(shelf.key):
-        raise CorruptArtifact("its manifest was altered, or signed with another key: set MLDEPLOY_SIGNING_KEY to that key")
+        raise CorruptArtifact("its manifest was altered, or signed with another key: restore that signing.key")
     if _sha256(text) != manifest.files.get(CARD) or card.artifact.folder != folder:
         raise CorruptArtifact("its card is not the one that was published there")
     verified(shelf, card)
@@ -134,8 +134,8 @@ def _manifest(shelf: Shelf, card: Card) -> Manifest:
         raise CorruptArtifact(f"the manifest of {_named(card)} cannot be read: {_ADVICE}") from None
     if not manifest.is_signed(shelf.key):
         raise CorruptArtifact(
-            f"the manifest of {_named(card)} was altered, or signed with another key: set MLDEPLOY_SIGNING_KEY to the key that "
-            f"published it, or bring the model in with `mldeploy models import`"
+            f"the manifest of {_named(card)} was altered, or signed with another key: restore the signing.key (or "
+            f"MLDEPLOY_SIGNING_KEY) that published it, or bring the model in with `mldeploy models import`"
         )
     if (manifest.name, manifest.version) != (card.name, card.version):
         raise CorruptArtifact(f"where {_named(card)} should be is {manifest.name} version {manifest.version}: {_ADVICE}")

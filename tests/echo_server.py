@@ -18,9 +18,7 @@ from api.http.response import Answer, Stream
 from api.http.room import NoRoom, Room
 
 MAX_BODY = 100_000
-LIMITS = Limits(
-    connections=1000, per_address=1000, header_timeout=10.0, idle_timeout=10.0, body_pace=1000, max_body=MAX_BODY, grace=10.0
-)
+LIMITS = Limits(connections=1000, per_address=1000, header_timeout=10.0, idle_timeout=10.0, body_pace=1000, grace=10.0)
 
 
 class Echo:

@@ -3,6 +3,7 @@
 import json
 import socket
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -81,6 +82,18 @@ class Wire:
     def has_something(self) -> bool:
         """Whether the server has sent something, or closed it, by now."""
         return self._seen() is not None
+
+    def received_by_now(self) -> bytes:
+        """What has come and was not read yet, which stays."""
+        timeout = self.socket.gettimeout()
+        self.socket.setblocking(False)
+        try:
+            with suppress(BlockingIOError):
+                while part := self.socket.recv(65536):
+                    self._received += part
+        finally:
+            self.socket.settimeout(timeout)
+        return self._received
 
     def _seen(self) -> bytes | None:
         """What can be read at once: empty for the end, None if nothing came yet."""

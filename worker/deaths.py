@@ -55,6 +55,9 @@ def _reaped(process: Any) -> Death:
     return Death(signal=-code) if code is not None and code < 0 else Death(status=code)
 
 
+DIED = "The worker process died each time it worked on this job"
+
+
 class Deaths:
     """Looks at the processes of a kind while they live, to have a reason when they die."""
 
@@ -80,11 +83,10 @@ class Deaths:
         size, limit = self._sizes.pop(pid, None), self._memory.limit()
         lacked_memory = time.monotonic() - self._last_kill < KILL_WINDOW or (size and limit and size > LARGE * limit)
         if death.signal != signal.SIGKILL or not lacked_memory:
-            return _error("worker-died", f"The worker process died each time it worked on this job, the last time so: {death}.")
+            return _error("worker-died", f"{DIED}, most recently because {death}.")
         grown = f": it had grown to at least {_gigabytes(size)} of the {_gigabytes(limit)} there are" if size and limit else ""
         advice = LESS.get(Kind(self._kind), "give the worker more memory")
-        died = "The worker process died each time it worked on this job, the last time killed, most likely for want of memory"
-        return _error("out-of-memory", f"{died}{grown}. You can {advice}.")
+        return _error("out-of-memory", f"{DIED}, most recently killed for want of memory, most likely{grown}. You can {advice}.")
 
 
 def _error(type_: str, detail: str) -> bytes:

@@ -27,8 +27,8 @@ MAX_REASON = 2000  # bytes, which a pipe takes at once
 
 
 def preload(settings: Settings, loaded: Loaded) -> dict[tuple[str, int], str]:
-    """A model that cannot be loaded and asked is left to its jobs. It is tried in a process of its own first: this one is
-    the parent of all, and must not die or hang with it. Returns name and version of those that could not, and why. Raises
+    """A model that cannot be loaded and asked is tried again with its first job. Each is tried in a process of its own: this one
+    is the parent of all, and must not die or hang with it. Returns name and version of those that could not, and why. Raises
     LedgerUnavailable."""
     ledger = Ledger(settings)
     registry = Registry(ledger.redis, ledger.prefix, ledger.guard)
@@ -40,7 +40,7 @@ def preload(settings: Settings, loaded: Loaded) -> dict[tuple[str, int], str]:
             continue
         why = _why_it_fails(card, loaded, settings.predict_limit)
         if why:
-            log.error("%s version %d is left to its jobs: %s", card.name, card.version, why)
+            log.error("%s version %d is not loaded yet, its first job tries again: %s", card.name, card.version, why)
             failures[card.name, card.version] = why
             with suppress(LedgerError):  # the processes to come report it too
                 ledger.note_unloadable(Kind.PREDICT, f"{card.name}/{card.version}", why[:MAX_REASON], HOLDS)
@@ -59,7 +59,7 @@ def _champion(registry: Registry, name: str) -> Card | None:
     try:
         return registry.look_up(name)
     except msgspec.DecodeError:
-        log.exception("the card of %s cannot be read; it is left to its jobs", name)
+        log.exception("the card of %s cannot be read; its first job tries again", name)
         return None
 
 

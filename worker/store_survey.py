@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 
 from jobs.condition import NOT_ADOPTED
-from jobs.errors import LedgerFull
+from jobs.errors import LedgerFull, LedgerUnavailable
 from jobs.ledger import Ledger
 from models.inventory import Inventory
 
@@ -23,11 +23,15 @@ class StoreSurvey:
         self._reported: object = None
 
     def refresh(self) -> None:
-        """If it is due."""
-        if time.monotonic() > self._due or not self._inventory.is_surveyed():
-            self.make()
+        """If it is due. While Redis is away it waits for the next time."""
+        try:
+            if time.monotonic() > self._due or not self._inventory.is_surveyed():
+                self.make()
+        except LedgerUnavailable as error:
+            log.warning("the store is not looked through: %s", error)
 
     def make(self) -> None:
+        """Raises LedgerUnavailable."""
         self._due = time.monotonic() + SURVEY_INTERVAL
         try:
             self._record_location()

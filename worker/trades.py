@@ -53,7 +53,7 @@ class Predict:
         try:
             self._loaded.warm()
         except Exception:
-            log.exception("a model that was loaded before the fork cannot be asked here; it is left to its jobs")
+            log.exception("a model that was loaded before the fork cannot be asked here; its first job tries again")
 
 
 class Train:

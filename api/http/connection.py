@@ -46,12 +46,13 @@ class Connection(asyncio.Protocol):
         self._requests = deque[Request]()
         self._task: asyncio.Task[None] | None = None
         self._streaming = False
-        self._gone: list[asyncio.Future[None]] = []
+        self._gone = set[asyncio.Future[None]]()
         self._writable: asyncio.Future[None] | None = None
         self._refusal: Answer | None = None  # of what came last, and was no request
-        self._closing = False
+        self._closing = self._is_half_closed = False
         self._bad_head: BadRequest | None = None
         self._came = 0  # bytes since the last request ended
+        self._unpaid = 0  # of them, since the last byte of a body
         self._start_head()
         self._in_head = self._paused = self._led = False
         self.address = ""
@@ -66,6 +67,8 @@ class Connection(asyncio.Protocol):
         """Once what was written has left."""
         self._closing = True
         self._transport.close()
+        if self.unsent():
+            self._deadlines.watch_reader(self)
 
     def abort(self) -> None:
         self._closing = True
@@ -97,18 +100,35 @@ class Connection(asyncio.Protocol):
         self._deadlines.forget_reader(self)
         for request in self._requests:
             request.body.fail(BodyCut(f"{request.body.received:,} bytes arrived"))
-        for future in [*self._gone, *filter(None, [self._writable])]:
-            if not future.done():
-                future.set_result(None)
+        self._note_gone()
+        if self._writable and not self._writable.done():
+            self._writable.set_result(None)
         if self._streaming and self._task:
             self._task.cancel()
+
+    def eof_received(self) -> bool:
+        """The client sends no more, and may still read: it gets the answers to what it has sent, as they are now."""
+        if self._closing or self._streaming or not self._requests:
+            return False
+        last = self._requests[-1]
+        last.close = self._is_half_closed = True
+        if not last.body.complete:
+            last.body.fail(BodyCut(f"{last.body.received:,} bytes arrived"))
+        self._note_gone()
+        return True
+
+    def _note_gone(self) -> None:
+        for future in list(self._gone):
+            if not future.done():
+                future.set_result(None)
 
     def pause_writing(self) -> None:
         self._writable = self._writable or self._loop.create_future()
         self._deadlines.watch_reader(self)
 
     def resume_writing(self) -> None:
-        self._deadlines.forget_reader(self)
+        if not self._closing:
+            self._deadlines.forget_reader(self)
         if self._writable and not self._writable.done():
             self._writable.set_result(None)
         self._writable = None
@@ -117,11 +137,10 @@ class Connection(asyncio.Protocol):
         if self._closing or self._refusal:
             return
         self._came += len(data)
+        self._unpaid += len(data)
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:  # an offer, which is not taken
-            self._go_on_without_upgrade()
-            self.data_received(data[upgrade.args[0] :])
+            while data:
+                data = self._feed(data)
         except httptools.HttpParserError as error:
             self._refuse(*_reason(self._bad_head or error))
         else:
@@ -129,6 +148,15 @@ class Connection(asyncio.Protocol):
                 self._note_head()
             elif self._requests and self._is_padded(self._requests[-1].body):
                 self._refuse("bad-request", "The chunks of the body have too much about them.")
+
+    def _feed(self, data: bytes) -> bytes:
+        """Returns what follows an offer to upgrade, which is not taken. Raises httptools.HttpParserError."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._go_on_without_upgrade()
+            return data[upgrade.args[0] :]
+        return b""
 
     def _go_on_without_upgrade(self) -> None:
         """The parser takes what follows an offer to upgrade for another protocol, also a body: another parser is led up to it."""
@@ -150,7 +178,9 @@ class Connection(asyncio.Protocol):
             self._become(Phase.OPENING)
 
     def _is_padded(self, body: Body) -> bool:
-        return body.declared is None and self._came > 2 * MOST_HEAD + (1 + MOST_ABOUT) * body.received
+        if body.declared is not None or body.complete:
+            return False
+        return self._unpaid > 2 * MOST_HEAD or self._came > 2 * MOST_HEAD + (1 + MOST_ABOUT) * body.received
 
     # httptools
 
@@ -183,6 +213,7 @@ class Connection(asyncio.Protocol):
             self._pause()
 
     def on_body(self, data: bytes) -> None:
+        self._unpaid = 0
         body = self._requests[-1].body
         body.feed(data)
         if body.unread > HIGH_WATER:
@@ -211,7 +242,7 @@ class Connection(asyncio.Protocol):
             raise BadRequest("head-too-large", f"A request has at most {MOST_HEADERS} headers, of {MOST_HEAD:,} bytes.")
         version = parser.get_http_version()
         declared = check_head(headers, version, chunked="transfer-encoding" in headers)
-        path, query = split_target(self._target)
+        path, query = split_target(self._target, headers.get("host"))
         return Request(
             method=parser.get_method().decode(),
             path=path,
@@ -234,6 +265,8 @@ class Connection(asyncio.Protocol):
             if not self._closing:
                 await self._send(request, answer)
             self._requests.popleft()
+            if self._requests:
+                await asyncio.sleep(0)  # one who sends many at once leaves the others their turns
         self._task = None
         if not self._closing:
             self._rest()
@@ -293,9 +326,11 @@ class Connection(asyncio.Protocol):
 
     def _until_gone(self) -> "asyncio.Future[None]":
         future = self._loop.create_future()
-        if self._closing:
+        if self._closing or self._is_half_closed:
             future.set_result(None)
-        self._gone.append(future)
+        else:
+            self._gone.add(future)
+            future.add_done_callback(self._gone.discard)
         return future
 
     def _refuse(self, code: str, detail: str) -> None:
@@ -313,10 +348,10 @@ class Connection(asyncio.Protocol):
     def _end(self, whole: bool) -> None:
         """If more is on its way that is not read, it is taken and dropped for a while: to close at once would take the answer
         away from a client that is still sending (RFC 9112, section 9.6)."""
-        self._closing = True
-        if whole:
-            self._transport.close()
+        if whole or self._is_half_closed:
+            self.close()
             return
+        self._closing = True
         self._transport.write_eof()
         self._resume()
         self._become(Phase.OPENING)
@@ -336,7 +371,7 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def _resume(self) -> None:
-        if self._paused:
+        if self._paused and not self._is_half_closed:
             self._paused = False
             self._transport.resume_reading()
 

@@ -117,7 +117,10 @@ class Connections:
             member = max(oldest, key=lambda candidate: candidate.peer.count, default=None)
             if member:
                 self.remove(member)
-                member.close()
+                if member.unsent():
+                    member.abort()  # it counts no more, so it must not stay open until its client has read
+                else:
+                    member.close()
                 return True
         return False
 

@@ -21,7 +21,6 @@ class Limits(Struct, frozen=True):
     header_timeout: float
     idle_timeout: float
     body_pace: int
-    max_body: int
     grace: float = 10.0
     read_window: float = 30.0  # in each of which a client takes so much of its answer, at that pace
     unread: int = 250_000_000  # bytes of answers that clients have not taken
@@ -31,7 +30,7 @@ class Limits(Struct, frozen=True):
 def plan_limits(settings: Settings) -> Limits:
     """From the settings and the number of files that this process may open, which is raised as far as it goes. Raises
     BadSettings for a number of connections that it has no files for."""
-    most = _raise_files() - OTHER_FILES
+    most = _raise_files(settings.api_connections + OTHER_FILES) - OTHER_FILES
     wanted = settings.api_connections or min(DERIVED, max(most, LEAST))
     if wanted > most:
         raise BadSettings(
@@ -44,13 +43,12 @@ def plan_limits(settings: Settings) -> Limits:
         header_timeout=settings.header_timeout,
         idle_timeout=settings.idle_timeout,
         body_pace=settings.body_pace,
-        max_body=settings.max_body,
     )
 
 
-def _raise_files() -> int:
+def _raise_files(wanted: int) -> int:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    enough = DERIVED * 10
+    enough = max(DERIVED * 10, wanted)
     target = enough if hard == resource.RLIM_INFINITY else min(hard, enough)
     if soft != resource.RLIM_INFINITY and soft < target:
         resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))

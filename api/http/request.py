@@ -37,13 +37,17 @@ class BadRequest(ValueError):
         self.code = code
 
 
-def split_target(target: bytes) -> tuple[str, str]:
-    """The path, its escapes resolved, and the query, as it came. Raises BadRequest."""
+def split_target(target: bytes, host: str | None) -> tuple[str, str]:
+    """The path, its escapes resolved, and the query, as it came. Raises BadRequest, also for a whole address that names another
+    host than the Host header (RFC 9112, section 3.2.2)."""
     if not target.startswith(b"/") and b"://" in target:
         try:
             url = parse_url(target)
         except HttpParserError as error:
             raise BadRequest("bad-request", f"the address cannot be read: {error}") from None
+        place = target.partition(b"://")[2].partition(b"/")[0].partition(b"?")[0]
+        if host is not None and place.decode("ascii").lower() != host.lower():
+            raise BadRequest("bad-request", "the address and the Host header name different hosts")
         path, query = url.path or b"/", url.query or b""
     else:
         path, _, query = target.partition(b"#")[0].partition(b"?")
@@ -62,12 +66,13 @@ def check_head(headers: Headers, version: str, chunked: bool) -> int | None:
     host = headers.get("host")
     if host is not None and any(sign in host for sign in " \t,/@?#"):
         raise BadRequest("bad-request", "the Host header names no host")
-    if (headers.get("expect") or CONTINUE).lower() != CONTINUE:
+    if "expect" in headers and (headers.get("expect") or "").lower() != CONTINUE:
         raise BadRequest("expectation-failed", f"the expectation that is met is {CONTINUE}")
     if chunked:
         if version == "1.0":
             raise BadRequest("bad-request", "HTTP/1.0 has no Transfer-Encoding")
-        if [coding.strip().lower() for coding in headers.get_all("transfer-encoding")] != ["chunked"]:
+        coding = headers.get("transfer-encoding") if headers.count("transfer-encoding") == 1 else None
+        if coding is None or coding.strip().lower() != "chunked":
             raise BadRequest("bad-request", "the Transfer-Encoding that is taken is chunked")
         return None
     return int(headers.get("content-length") or 0)

@@ -18,11 +18,12 @@ class Room:
     def take(self, caller: str, size: int) -> None:
         """Raises NoRoom."""
         if self._taken[caller] + size > self._share:
-            raise NoRoom("As much is being received from this caller as may be; send it again.")
+            raise NoRoom("Too much is being received from this caller; send it again later.")
         if size > self._free:
-            raise NoRoom("Too much is being received already; send it again.")
-        self._free -= size
-        self._taken[caller] += size
+            raise NoRoom("Too much is being received already; send it again later.")
+        if size:
+            self._free -= size
+            self._taken[caller] += size
 
     def give(self, caller: str, size: int) -> None:
         self._free += size

@@ -30,7 +30,7 @@ REQUEST: dict[str, dict[str, Any]] = {
 }
 # Of routes that wait for the end.
 OF_WAITING: dict[str, dict[str, Any]] = {
-    "Prefer": REQUEST["Prefer"] | {"description": "`wait=5`: wait so many seconds for the prediction and not as long as may be"},
+    "Prefer": REQUEST["Prefer"] | {"description": "`wait=5`: wait so many seconds for the prediction and no longer"},
 }
 OF_SUBMISSIONS = ("Idempotency-Key", "Prefer", "traceparent")
 

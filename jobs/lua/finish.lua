@@ -27,7 +27,10 @@ for at = first_job, #ARGV, 4 do
     ids[#ids + 1] = id
     local bytes = #ARGV[at + 3] + (at == first_job and effect_bytes or 0)
     if not canceling and not fits(cost, room, bytes) then
-      if at == first_job and effects > 0 then return {'no-room', {}, {}} end
+      if at == first_job and effects > 0 then
+        save_memory_change()  -- of what left for it
+        return {'no-room', {}, {}}
+      end
       too_large[id] = true
     end
     outcomes[#outcomes + 1] = canceling and 'stopped' or too_large[id] and 'too-large' or 'finished'
@@ -44,7 +47,10 @@ if effects > 0 then
   if stopped(ARGV[first_job]) then first_effect = first_job end
   for at = first_effect, first_job - 1, PER_EFFECT do
     local value = redis.call('HGET', P .. ARGV[at], ARGV[at + 1]) or ''
-    if value ~= ARGV[at + 2] then return {'conflict', {}, {}} end
+    if value ~= ARGV[at + 2] then
+      save_memory_change()
+      return {'conflict', {}, {}}
+    end
   end
 end
 

@@ -38,6 +38,7 @@ local function memory_now()
     local function number(at) return tonumber(found[at] or 0) end
     local open, promised, finished = number(1), number(2), number(3)
     memory = {
+      finished = finished,
       taken = math.max(0, number(4) - number(5)) + open + promised + finished,
       room = tonumber(found[6]) or math.huge,
       largest = tonumber(found[7]) or math.huge,
@@ -65,11 +66,13 @@ end
 local left_to_forget = MOST_FORGOTTEN
 local function make_room(bytes)
   local now_taken = memory_now()
+  if now_taken.taken - now_taken.finished + bytes > now_taken.room then return false end  -- whatever left
   while now_taken.taken + bytes > now_taken.room do
     local oldest = redis.call('ZRANGE', P .. 'finished', 0, 0, 'WITHSCORES')
     if left_to_forget == 0 or #oldest == 0 or now - oldest[2] < FRESH then return false end
     left_to_forget = left_to_forget - 1
-    now_taken.taken = now_taken.taken - forget(oldest[1])
+    local size = forget(oldest[1])
+    now_taken.taken, now_taken.finished = now_taken.taken - size, now_taken.finished - size
   end
   now_taken.taken = now_taken.taken + bytes
   return true

@@ -40,8 +40,8 @@ class Service:
             if READY in line:
                 return line.partition(READY)[2].split()[0]
             if NOT_READY in line:
-                raise DemoFailed("the service is not ready; why is said above")
-        raise DemoFailed("the service did not start; why is said above")
+                raise DemoFailed("the service is not ready; see above")
+        raise DemoFailed("the service did not start; see above")
 
 
 @contextmanager

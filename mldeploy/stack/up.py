@@ -124,7 +124,7 @@ class Up:
         while found["reasons"] and time.monotonic() < deadline and not self._stop.wait(TICK):
             found = self._readiness()
         for reason in found["reasons"]:
-            self._say(f"{found['status']}: {reason['detail']}; {reason['action']}")
+            self._say(f"{reason['severity']}: {reason['detail']}; {reason['action']}")
         if found["status"] != "not-ready":
             self._say(self._ready_line(seconds))
         else:
@@ -134,8 +134,9 @@ class Up:
         try:
             return Client(self.url, timeout=2).ready()
         except (Problem, OSError) as error:
-            reason = {"detail": f"the API does not answer: {error}", "action": f"see {self._settings.home_path / 'logs'}"}
-            return {"status": "not-ready", "reasons": [reason]}
+            status, logs = "not-ready", self._settings.home_path / "logs"
+            reason = {"severity": status, "detail": f"the API does not answer: {error}", "action": f"see {logs}"}
+            return {"status": status, "reasons": [reason]}
 
     def _ready_line(self, seconds: float) -> str:
         s = self._settings

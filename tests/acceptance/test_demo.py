@@ -60,5 +60,5 @@ def test_demo_says_that_the_port_is_taken(tmp_path: Path) -> None:
         shown = mldeploy("demo", "--once", "--home", str(tmp_path / "home"), "--port", str(port))
     assert shown.returncode == 1
     assert f"cannot listen on 127.0.0.1 port {port}" in shown.stderr
-    assert shown.stderr.splitlines()[-1] == "the demo failed: the service did not start; why is said above"
+    assert shown.stderr.splitlines()[-1] == "the demo failed: the service did not start; see above"
     assert "Traceback" not in shown.stderr

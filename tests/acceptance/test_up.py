@@ -73,7 +73,7 @@ def test_a_home_restored_without_its_signing_key_is_up_and_says_what_is_missing(
     without = Service(home)
     try:
         assert without.ready_line.startswith(f"mldeploy is up at {without.url} and not ready")
-        assert "signed with another key: set MLDEPLOY_SIGNING_KEY" in "".join(without.said_before)
+        assert "signed with another key: restore the signing.key" in "".join(without.said_before)
         told = mldeploy("status", "--url", without.url)
         assert (told.returncode, json.loads(told.stdout)["reasons"][0]["code"]) == (1, "champion-unloadable")
     finally:

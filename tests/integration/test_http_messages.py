@@ -1,6 +1,8 @@
 """HTTP/1.1 as RFC 9112 has it: pipelines, chunks, 100 Continue, HEAD, HTTP/1.0 and the end of a connection."""
 
+import socket
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from msgspec import json
@@ -62,6 +64,21 @@ def test_pipelined_requests_are_answered_in_order(queue: Pieces, wire: Wire) -> 
 def test_hundreds_of_pipelined_requests_are_all_answered(wire: Wire) -> None:
     wire.send(LIVE * 500)
     assert {wire.read().status for _ in range(500)} == {200}
+
+
+def test_a_thousand_offers_to_upgrade_are_declined_and_answered(wire: Wire) -> None:
+    offer = b"GET /health/live HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: a\r\n\r\n"
+    wire.send(offer * 1000)
+    assert {wire.read().status for _ in range(1000)} == {200}
+
+
+def test_trailers_are_bounded_however_large_the_body_was(wire: Wire) -> None:
+    wire.send(post_chunked(chunked(b" " * 60_000, 60_000)))
+    with suppress(ConnectionError):  # it may be refused before all of it is sent
+        for _ in range(40):
+            wire.send(b"X-Trailer: " + b"x" * 10_000 + b"\r\n")
+    answer = wire.read()
+    assert (answer.status, answer.problem) == (400, "bad-request")
 
 
 def test_nothing_behind_connection_close_is_answered(wire: Wire) -> None:
@@ -205,3 +222,30 @@ def test_body_cut_short_is_no_job(queue: Pieces) -> None:
             wire.socket.shutdown(1)
             assert wire.ended() or wire.read().status == 400
     assert len(Caller(queue.url).get("/jobs").json()["jobs"]) == jobs
+
+
+@pytest.mark.parametrize("wanted", [LIVE, request("GET", "/jobs"), request("POST", POISON, body_of(1), "Prefer: wait=20")])
+def test_client_that_sends_no_more_is_answered(wire: Wire, wanted: bytes) -> None:
+    wire.send(wanted)
+    wire.socket.shutdown(socket.SHUT_WR)
+    assert wire.read().status in (200, 202)
+    assert wire.ended()
+
+
+def test_who_sends_thousands_of_requests_at_once_holds_up_nobody(queue: Pieces) -> None:
+    with Wire(queue.settings.port) as greedy, Wire(queue.settings.port) as other:
+        greedy.send(LIVE * 4000)
+        assert greedy.read().status == 200
+        assert other.send(LIVE).read().status == 200
+        assert greedy.received_by_now().count(b"HTTP/1.1 200") < 1000, "the other one waited for them"
+
+
+@pytest.mark.parametrize(("host", "status"), [("127.0.0.1", 200), ("elsewhere.example", 400)])
+def test_whole_address_names_the_same_host(wire: Wire, host: str, status: int) -> None:
+    wire.send(f"GET http://{host}/health/live HTTP/1.1\r\n".encode() + HOST + b"\r\n")
+    assert wire.read().status == status
+
+
+def test_compressed_body_is_refused(wire: Wire) -> None:
+    answer = wire.send(request("POST", POISON, body_of(1), "Content-Encoding: gzip")).read()
+    assert (answer.status, answer.problem) == (415, "unsupported-media-type")

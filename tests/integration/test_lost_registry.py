@@ -108,6 +108,22 @@ def test_adopted_versions_serve_with_their_cards_and_data(lost: Pieces) -> None:
 
 
 @pytest.mark.slow
+def test_the_data_set_of_the_newest_version_comes_back(start: Start) -> None:
+    before = start()
+    client = Client(before.url)
+    client.train(ROWS.encode(), model="own").wait(60)
+    more = "a,b,level\n" + "".join(f"{n},{n % 5},high\n" for n in range(10, 40))
+    client.add_rows("own", more.encode()).wait(60)
+    client.train(model="own", promote="always").wait(60)
+    rows = client.dataset("own")["rows"]
+    before.stop()
+    after = start()
+    adopted = models(after, "adopt", "own")
+    assert f"its data set own is back, {rows} rows" in adopted.stdout, adopted.stdout + adopted.stderr
+    assert Client(after.url).dataset("own")["rows"] == rows
+
+
+@pytest.mark.slow
 def test_what_was_altered_or_signed_by_others_is_refused(lost: Pieces) -> None:
     (harmed,) = Path(lost.settings.store_location).glob("own/1-1-*/model.joblib")
     harmed.chmod(0o600)

@@ -79,6 +79,7 @@ def test_a_worker_that_is_restarted_is_not_missed(whole: Any) -> None:
     statuses = []
     workers[Kind.PREDICT].terminate()
     until(lambda: not pieces.ledger.live_owners(Kind.PREDICT), 5, "it has left")
+    assert answer(pieces).json()["status"] == "degraded"
     starting = pieces._start_worker(Kind.PREDICT, "next")
     while not pieces.is_ready(starting):
         statuses.append(answer(pieces).status_code)
@@ -161,7 +162,7 @@ def test_a_champion_signed_with_another_key_is_not_ready(assemble: Assemble) -> 
     found = {reason["detail"].split(" version ")[0]: reason for reason in answer(pieces).json()["reasons"]}
     of_default, of_other = found["no worker can load poison"], found["no worker can load other"]
     assert (of_default["severity"], of_other["severity"]) == ("not-ready", "degraded")
-    assert "signed with another key: set MLDEPLOY_SIGNING_KEY" in of_default["detail"]
+    assert "signed with another key: restore the signing.key" in of_default["detail"]
     pieces.settings = right
     pieces.worker(name="right")
     until(lambda: "some workers cannot load poison" in answer(pieces).text, 15, "another can load it")

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import pytest
 from msgspec.structs import replace
@@ -145,6 +145,16 @@ def test_client_that_takes_nothing_is_closed(target: str) -> None:
         wire.send(request("GET", target))
         until(lambda: is_reset(wire), WINDOW * 2 + SLACK, "it is closed")
         until(lambda: echo.streams == 0, 2, "nothing is made for it")
+
+
+def test_last_answer_that_is_not_taken_keeps_no_connection_open() -> None:
+    """Of some the kernel has all, of some the server has a little, which does not make it wait, or much, which does."""
+    with echo_server(replace(LIMITS, read_window=WINDOW, body_pace=PACE)) as port, ExitStack() as stack:
+        wires = []
+        for size in range(50_000, 4_000_000, 50_000):
+            wires.append(stack.enter_context(Wire(port)))
+            wires[-1].send(request("GET", f"/large?{size}", b"", "Connection: close"))
+        until(lambda: all(map(is_reset, wires)), WINDOW * 2 + SLACK, "all are closed")
 
 
 def is_reset(wire: Wire) -> bool:

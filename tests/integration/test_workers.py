@@ -352,7 +352,7 @@ def test_an_error_of_our_own_ends_the_process_and_gives_its_work_back(assemble: 
     pieces.worker(Kind.TRAIN)
     until(lambda: len(ended(pieces, broken.id, training.id)) == 2, 40, "both end")
     assert b"worker-died" in error_of(pieces, training.id)
-    assert b"the last time so: it exited with status 1" in error_of(pieces, training.id)
+    assert b"most recently because it exited with status 1" in error_of(pieces, training.id)
     assert Client(pieces.url).predict(row(1), model="poison").wait(20)
 
 

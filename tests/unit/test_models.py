@@ -158,7 +158,7 @@ def test_an_altered_artifact_is_refused_before_it_is_unpickled(
 
 
 def test_what_was_signed_with_another_key_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(CorruptArtifact, match="set MLDEPLOY_SIGNING_KEY"):
+    with pytest.raises(CorruptArtifact, match=r"restore the signing\.key"):
         artifact.load(shelf_at(tmp_path, b"another key"), make(tmp_path))
 
 
