@@ -147,6 +147,7 @@ def test_client_that_takes_nothing_is_closed(target: str) -> None:
         until(lambda: echo.streams == 0, 2, "nothing is made for it")
 
 
+@pytest.mark.slow
 def test_last_answer_that_is_not_taken_keeps_no_connection_open() -> None:
     """Of some the kernel has all, of some the server has a little, which does not make it wait, or much, which does."""
     with echo_server(replace(LIMITS, read_window=WINDOW, body_pace=PACE)) as port, ExitStack() as stack:

@@ -118,6 +118,7 @@ def test_a_child_that_dies_gives_its_work_back_at_once(assemble: Assemble) -> No
     worker.kill()
 
 
+@pytest.mark.slow
 def test_the_only_process_of_a_group_that_died_has_a_successor_at_work_soon(assemble: Assemble) -> None:
     pieces = assemble(predict_workers=1)
     group, waits = pieces.worker(), []
