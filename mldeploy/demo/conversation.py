@@ -1,9 +1,11 @@
 """Requests to the service, shown on the page with what came back."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 
+from mldeploy.client.calls import HERE
 from mldeploy.demo.page import Page
 
 JOB_TIMEOUT = 60  # seconds
@@ -20,6 +22,8 @@ class Conversation:
         self._url = url
         self._page = page
         self._session = requests.Session()
+        if HERE.fullmatch(urlsplit(url).hostname or ""):
+            self._session.trust_env = False  # a proxy does not lead to this machine
         if api_key:
             self._session.headers["Authorization"] = f"Bearer {api_key}"
 

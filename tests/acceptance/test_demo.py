@@ -13,7 +13,11 @@ from tests.processes import free_port
 COLUMNS = 100
 
 
-def test_demo_tells_a_story(tmp_path: Path) -> None:
+def test_demo_tells_a_story(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the environment names a proxy, which does not lead to this machine."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
     shown = mldeploy("demo", "--once", "--home", str(tmp_path / "home"), "--port", str(free_port()))
     assert shown.returncode == 0, shown.stdout + shown.stderr
     assert shown.stderr == ""
