@@ -22,6 +22,7 @@ class DiskWatch:
         self._reserve = settings.disk_reserve
         self._set = settings.redis_data
         self._folder = Path(settings.redis_data) if settings.redis_data else settings.home_path / "redis"
+        self._is_seen = bool(self._set) or settings.redis_url.startswith("unix:")  # a Redis elsewhere does not write to the home
         self._ledger = ledger
         self._next_rewrite = 0.0
 
@@ -36,6 +37,8 @@ class DiskWatch:
     def shortage(self, used: int) -> str:
         """Why nothing is to be accepted; empty while there is room, or if Redis's disk cannot be seen from here. ``used``: bytes
         of Redis's memory, which its file takes when it is rewritten. Raises LedgerUnavailable."""
+        if not self._is_seen:
+            return ""
         try:
             free = shutil.disk_usage(self._folder).free
         except FileNotFoundError:
