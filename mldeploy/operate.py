@@ -93,10 +93,9 @@ class Operator:
     def _check_store(self, of_service: Any) -> None:
         ours, theirs = self.settings.store_location, (of_service or b"").decode()
         if not theirs or _place(theirs) != _place(ours):
-            told = f"the service keeps its models at {theirs}, and here it would be {ours}"
-            if not theirs:
-                told = "no training worker has started yet"
-            raise CannotOperate(f"{told}: give the service's own --home, MLDEPLOY_STORE and MLDEPLOY_SIGNING_KEY")
+            moved = f"the service keeps its models at {theirs}, and here it would be {ours}"
+            reason = moved if theirs else "no training worker has started yet"
+            raise CannotOperate(f"{reason}: give the service's own --home, MLDEPLOY_STORE and MLDEPLOY_SIGNING_KEY")
 
     def next_version(self, name: str) -> tuple[int, str]:
         """A number and its folder, which no training takes for a leftover. Raises NumberTaken."""
@@ -225,7 +224,7 @@ def adopt_models(names: tuple[str, ...], promote: bool, dry_run: bool, why: str,
     in the store: no version serves until it is promoted (--promote, or `mldeploy models promote NAME VERSION`).
     """
     with _operator(home) as here:
-        refused, adopted = 0, 0
+        refused, adopted, unserved = 0, 0, list[str]()
         stored = here.inventory.models()
         if strangers := set(names) - set(stored):
             raise CannotOperate(f"the store has no model {', '.join(sorted(strangers))}; it has {', '.join(stored) or 'none'}")
@@ -238,12 +237,15 @@ def adopt_models(names: tuple[str, ...], promote: bool, dry_run: bool, why: str,
             refused, adopted = refused + len(done) - len(cards), adopted + len(cards)
             if cards and not dry_run:
                 here.inventory.look_at(name)
-                _promote_adopted(here, max(cards, key=lambda card: card.version), promote, why)
+                if not _promote_adopted(here, max(cards, key=lambda card: card.version), promote, why):
+                    unserved.append(name)
         if not here.registry.unadopted():
             here.ledger.withdraw_problem(NOT_ADOPTED)
         click.echo(f"{'to be adopted' if dry_run else 'adopted'}: {adopted}; refused: {refused}")
         if refused and not adopted:
             raise CannotOperate("nothing could be adopted; see above")
+        if unserved:
+            raise CannotOperate(f"adopted, and no version of {', '.join(unserved)} can serve; see above")
 
 
 def _adopted(here: Operator, verdict: Verdict, dry_run: bool) -> str:
@@ -255,19 +257,21 @@ def _adopted(here: Operator, verdict: Verdict, dry_run: bool) -> str:
     return f"{text}; its data set {restored.name} is back, {restored.rows} rows" if restored else text
 
 
-def _promote_adopted(here: Operator, newest: Card, promote: bool, why: str) -> None:
+def _promote_adopted(here: Operator, newest: Card, promote: bool, why: str) -> bool:
+    """False if the version was to serve and cannot."""
     if here.registry.resolve(newest.name) is not None:
-        return
+        return True
     if not promote:
         click.echo(f"{newest.name}: no version serves; `mldeploy models promote {newest.name} {newest.version}` lets the newest")
-        return
+        return True
     try:
         here.rollout.await_loaded(newest, here.crew, here.settings.swap_patience)
     except CannotServe as error:
         click.echo(f"{newest.name}: no version serves: {error}")
-        return
+        return False
     here.registry.move(newest.name, CHAMPION, newest.version, account(), why or "adopted")
     click.echo(f"{newest.name}: version {newest.version} serves")
+    return True
 
 
 @main.command("delete")

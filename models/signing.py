@@ -8,7 +8,6 @@ import secrets
 from pathlib import Path
 
 KEY_FILE = "signing.key"
-STORE = "models"  # in the home, unless MLDEPLOY_STORE says otherwise
 
 log = logging.getLogger("mldeploy.models")
 
@@ -43,8 +42,6 @@ def _make_once(file: Path) -> None:
     if file.exists():
         return
     aside = file.with_name(f"{KEY_FILE}.{os.getpid()}.{secrets.token_hex(4)}")
-    if any((file.parent / STORE).glob("*/*")):
-        log.warning("%s is made anew: no version that is here can be loaded until the key that signed it is restored", file)
     descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "w") as out:
@@ -52,6 +49,7 @@ def _make_once(file: Path) -> None:
             out.flush()
             os.fsync(out.fileno())
         os.link(aside, file)
+        log.info("made a new %s: versions that another key has signed cannot be loaded with it", file)
     except FileExistsError:
         pass  # another was faster
     finally:

@@ -52,7 +52,7 @@ class Connection(asyncio.Protocol):
         self._closing = self._is_half_closed = False
         self._bad_head: BadRequest | None = None
         self._came = 0  # bytes since the last request ended
-        self._unpaid = 0  # of them, since the last byte of a body
+        self._since_body = 0  # of them, since the last byte of a body
         self._start_head()
         self._in_head = self._paused = self._led = False
         self.address = ""
@@ -137,7 +137,7 @@ class Connection(asyncio.Protocol):
         if self._closing or self._refusal:
             return
         self._came += len(data)
-        self._unpaid += len(data)
+        self._since_body += len(data)
         try:
             while data:
                 data = self._feed(data)
@@ -180,7 +180,7 @@ class Connection(asyncio.Protocol):
     def _is_padded(self, body: Body) -> bool:
         if body.declared is not None or body.complete:
             return False
-        return self._unpaid > 2 * MOST_HEAD or self._came > 2 * MOST_HEAD + (1 + MOST_ABOUT) * body.received
+        return self._since_body > 2 * MOST_HEAD or self._came > 2 * MOST_HEAD + (1 + MOST_ABOUT) * body.received
 
     # httptools
 
@@ -213,7 +213,7 @@ class Connection(asyncio.Protocol):
             self._pause()
 
     def on_body(self, data: bytes) -> None:
-        self._unpaid = 0
+        self._since_body = 0
         body = self._requests[-1].body
         body.feed(data)
         if body.unread > HIGH_WATER:

@@ -25,6 +25,13 @@ def test_add_is_idempotent_by_id(ledger: Ledger) -> None:
     assert ledger.waiting(LANE) == 1
 
 
+def test_a_job_that_comes_twice_in_one_call_is_added_once(ledger: Ledger) -> None:
+    one = job(ledger)
+    outcomes, _ = ledger.add([one, one])
+    assert [isinstance(outcome, Accepted) and outcome.existed for outcome in outcomes] == [False, True]
+    assert ledger.waiting(LANE) == 1
+
+
 def test_a_finished_job_is_not_added_again(ledger: Ledger) -> None:
     (one,) = added(ledger, 1)
     ledger.finish("w:1", succeeded(claim(ledger)))

@@ -155,15 +155,20 @@ def test_bounds_are_derived_from_maxmemory_and_checked_at_start() -> None:
             plan_memory(Settings().replace(**{name: 512_000_000}), 60_000_000)
 
 
+def publish_without_room(ledger: Ledger, size: int) -> None:
+    """A training whose card has so many bytes, for which there is no room."""
+    ledger.add([with_result(ledger, 1000, kind=Kind.TRAIN)])
+    training = claim(ledger, kind="train")
+    with pytest.raises(NoRoom):
+        ledger.finish("w:1", succeeded(training), [Effect("model:m", "card:1", "", "c" * size)])
+
+
 def test_no_result_leaves_for_what_can_never_fit(ledger: Ledger) -> None:
     look(ledger)
     (old,) = added(ledger, 1)
     ledger.finish("w:1", succeeded(claim(ledger), b"x" * 1000))
     ledger.redis.zincrby(f"{ledger.prefix}finished", -10_000, old.id)
-    ledger.add([with_result(ledger, 1000, kind=Kind.TRAIN)])
-    training = claim(ledger, kind="train")
-    with pytest.raises(NoRoom):
-        ledger.finish("w:1", succeeded(training), [Effect("model:m", "card:1", "", "c" * 200_000)])
+    publish_without_room(ledger, 200_000)
     assert state(ledger, old.id) is State.SUCCEEDED
 
 
@@ -172,9 +177,6 @@ def test_results_that_left_for_what_then_did_not_fit_are_counted_no_more(ledger:
     old, _ = added(ledger, 2)
     ledger.finish("w:1", succeeded(claim(ledger), b"x" * 40_000))
     ledger.redis.zincrby(f"{ledger.prefix}finished", -10_000, old.id)
-    ledger.add([with_result(ledger, 1000, kind=Kind.TRAIN)])
-    training = claim(ledger, kind="train")
-    with pytest.raises(NoRoom):
-        ledger.finish("w:1", succeeded(training), [Effect("model:m", "card:1", "", "c" * 80_000)])
+    publish_without_room(ledger, 80_000)
     assert state(ledger, old.id) is None
     assert 40_000 < memory(ledger)["finished"] < 50_000

@@ -91,6 +91,9 @@ def test_adopted_versions_serve_with_their_cards_and_data(lost: Pieces) -> None:
     looked = models(lost, "adopt", "--dry-run")
     assert looked.returncode == 0, looked.stderr
     assert "to be adopted: 3; refused: 0" in looked.stdout
+    misspelled = models(lost, "adopt", "irsi")
+    assert misspelled.returncode == 1
+    assert "the store has no model irsi; it has iris, own" in misspelled.stderr, misspelled.stderr
     adopted = models(lost, "adopt", "iris")
     assert adopted.returncode == 0, adopted.stderr
     assert "models promote iris 2" in adopted.stdout
