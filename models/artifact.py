@@ -117,7 +117,9 @@ def read_card(shelf: Shelf, folder: str) -> Card:
     except msgspec.DecodeError as error:
         raise CorruptArtifact(f"its manifest or its card cannot be read ({error})") from None
     if not manifest.is_signed(shelf.key):
-        raise CorruptArtifact("its manifest was altered, or signed with another key: restore that signing.key")
+        raise CorruptArtifact(
+            "its manifest was altered, or signed with another key: restore the signing.key (or MLDEPLOY_SIGNING_KEY) that signed it"
+        )
     if _sha256(text) != manifest.files.get(CARD) or card.artifact.folder != folder:
         raise CorruptArtifact("its card is not the one that was published there")
     verified(shelf, card)
