@@ -118,7 +118,7 @@ def read_card(shelf: Shelf, folder: str) -> Card:
         raise CorruptArtifact(f"its manifest or its card cannot be read ({error})") from None
     if not manifest.is_signed(shelf.key):
         raise CorruptArtifact(
-            "its manifest was altered, or signed with another key: restore the signing.key (or MLDEPLOY_SIGNING_KEY) that signed it"
+            "its manifest was altered, or signed with another key: restore its signing.key (or MLDEPLOY_SIGNING_KEY)"
         )
     if _sha256(text) != manifest.files.get(CARD) or card.artifact.folder != folder:
         raise CorruptArtifact("its card is not the one that was published there")
