@@ -3,7 +3,9 @@
 No other module reads the environment; a test holds the project to that.
 """
 
+import hashlib
 import os
+import tempfile
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,6 +15,9 @@ import msgspec
 from msgspec import Meta, Struct
 
 PREFIX = "MLDEPLOY_"
+APP = r"^$|^[A-Za-z_][\w.]*:[A-Za-z_]\w*$(?!\n)"
+
+LONGEST_SOCKET_PATH = 100  # the kernel's limit is 107
 
 Count = Annotated[int, Meta(ge=1, le=1024)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -37,6 +42,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     api_key: Annotated[str, Meta(max_length=200)] = ""  # that the command line sends
 
     host: str = "127.0.0.1"
+    app: Annotated[str, Meta(pattern=APP)] = ""  # package.module:factory: is given the Flask application and returns it
     insecure: bool = False  # without keys, serve other machines too
     port: Port = 5000
     api_workers: Count = 1
@@ -103,6 +109,16 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         return Path(self.home).expanduser().absolute()
 
     @property
+    def embedded_socket(self) -> Path:
+        """Of the Redis that `mldeploy up` runs: in the home folder, or for a home too deep for a Unix socket in a private folder
+        of the system's temporary one."""
+        path = self.home_path / "redis.sock"
+        if len(str(path)) <= LONGEST_SOCKET_PATH:
+            return path
+        name = hashlib.sha256(str(self.home_path).encode()).hexdigest()[:12]
+        return Path(tempfile.gettempdir()) / f"mldeploy-{name}" / "redis.sock"
+
+    @property
     def store_location(self) -> str:
         """A folder, or the URL of an object store."""
         if "://" in self.store:
@@ -115,6 +131,10 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         if self.broker_url or not self.redis_url.startswith("unix://"):
             return self.broker_url or self.redis_url
         return "redis+socket://" + self.redis_url.removeprefix("unix://")
+
+    def with_embedded_redis(self) -> "Settings":
+        """With the URL of the embedded Redis, unless another is set."""
+        return self if self.redis_url else self.replace(redis_url=f"unix://{self.embedded_socket}")
 
     def replace(self, **changes: Any) -> "Settings":
         """A checked copy; raises BadSettings."""

@@ -25,7 +25,7 @@ def serve_api(settings: Settings) -> None:
     gc.freeze()  # what was imported stays, and need not be looked through again and again …
     gc.set_threshold(YOUNG)  # … nor what many requests in flight hold
     sock = bind(settings.host, settings.port, shared=settings.api_workers > 1)
-    serve(lambda: Server(create_app(), make_service(settings)), plan_limits(settings), sock, STOP)
+    serve(lambda: Server(create_app(settings), make_service(settings)), plan_limits(settings), sock, STOP)
 
 
 def main() -> None:

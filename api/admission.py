@@ -107,7 +107,7 @@ class Admission:
         host = _host(exchange.headers.get("host") or "")
         if self._insecure:
             _check_origin(exchange)
-        elif not is_loopback(self._own_host):
+        elif not is_loopback(self._own_host) or not exchange.is_near:
             raise _unauthorized("No key was made yet, and this is not served to this machine alone")
         elif "host" in exchange.headers and not is_loopback(host):
             detail = f"Without keys this is served to this machine alone, and not as {host[:100]}: {HOW}."

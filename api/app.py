@@ -1,15 +1,33 @@
-"""The Flask app: the routes, each an async view of its blueprint."""
+"""The Flask application: the routes, each an async view of its blueprint, and what an operator adds."""
 
-from flask import Flask
+import importlib
 
 from api import aliases, datasets, docs, health, infer, invocations, listing, models, predict, result, train, v2, webhook_secret
+from api.application import Application
+from settings import BadSettings, Settings, load
+
+FEATURES = (predict, train, result, listing, models, aliases, datasets, webhook_secret, v2, infer, invocations, health)
 
 
-def create_app() -> Flask:
-    app = Flask("api", static_folder=None)
-    app.url_map.strict_slashes = False
-    app.url_map.merge_slashes = False
-    for feature in (predict, train, result, listing, models, aliases, datasets, webhook_secret, v2, infer, invocations, health):
+def create_app(settings: Settings | None = None) -> Application:
+    """``settings``: those of the environment, unless others are given. Connects to nothing before the first request. Raises
+    BadSettings."""
+    app = Application((settings or load()).with_embedded_redis())
+    for feature in FEATURES:
         app.register_blueprint(feature.blueprint)
     app.register_blueprint(docs.make_blueprint(app))
+    return _as_the_operator_has_it(app)
+
+
+def _as_the_operator_has_it(app: Application) -> Application:
+    """MLDEPLOY_APP: hooks, extensions and routes of the operator's own."""
+    if not app.settings.app:
+        return app
+    module, _, factory = app.settings.app.partition(":")
+    try:
+        found: object = getattr(importlib.import_module(module), factory)(app)
+    except (ImportError, AttributeError) as error:
+        raise BadSettings(f"MLDEPLOY_APP={app.settings.app}: {error}") from error
+    if found is not app:
+        raise BadSettings(f"MLDEPLOY_APP={app.settings.app} has to return the application that it is given, not {found!r}")
     return app

@@ -18,7 +18,8 @@ T = TypeVar("T")
 
 
 class Exchange(Struct):
-    """``body`` is whole; ``gone`` is done when the client has hung up, whose ``address`` is known. ``key`` is the caller's, none
+    """``body`` is whole; ``gone`` is done when the client has hung up, whose ``address`` is known; ``is_near``: as far as
+    is known it is on this machine. ``key`` is the caller's, none
     while no key was ever made; ``notes`` are headers for whatever is answered. ``repeatable``: the hash of the Idempotency-Key,
     ``fingerprint`` that of the request."""
 
@@ -29,6 +30,7 @@ class Exchange(Struct):
     headers: Headers
     gone: Callable[[], "asyncio.Future[None]"]
     address: str = ""
+    is_near: bool = True
     body: bytes = b""
     turn: Turn | None = None
     key: Key | None = None

@@ -51,3 +51,8 @@ def operation(access: Access, summary: str, **more: Any) -> Callable[[V], V]:
 def operation_of(view: Callable[..., Any]) -> Operation:
     found: Operation = view.operation  # type: ignore[attr-defined]
     return found
+
+
+def is_described(view: Callable[..., Any]) -> bool:
+    """Whether it is one of ours, and not of an operator's own application."""
+    return hasattr(view, "operation")

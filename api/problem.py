@@ -171,6 +171,12 @@ def answer(error: Exception) -> Answer:
     return _answer(code, DETAILS.get(code, str(error)), retry_after=getattr(error, "retry_after", 1))
 
 
+def is_unforeseen(error: Exception) -> bool:
+    """It is a fault of the service, and was logged."""
+    foreseen = (Refusal, HTTPException, BodyTooLarge, BadRequest, *CODES)
+    return not isinstance(error, foreseen)
+
+
 def _told(faults: list[Fault]) -> str:
     """The first, for those who look at nothing else."""
     first, more = faults[0], len(faults) - 1

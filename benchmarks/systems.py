@@ -20,7 +20,6 @@ import requests
 
 from jobs.ledger import Ledger
 from mldeploy.client import Client
-from mldeploy.stack import redis_server
 from mldeploy.stack.server_choice import choose_server
 from settings import Settings
 
@@ -161,7 +160,7 @@ def mldeploy(folder: Path, **settings: object) -> Iterator[Running]:
 
 
 def ledger_of(running: Running) -> Ledger:
-    return Ledger(Settings(redis_url=f"unix://{redis_server.socket_path(running.home)}"))
+    return Ledger(Settings(home=str(running.home)).with_embedded_redis())
 
 
 def _line(process: psutil.Process) -> list[str]:

@@ -21,7 +21,6 @@ from jobs.job import Kind
 from jobs.ledger import Ledger
 from mldeploy.account import account
 from mldeploy.closed_pipe import PipedCommand, PipedGroup
-from mldeploy.stack import redis_server
 from models import artifact, rows, table
 from models.adoption import Verdict, adopt, examine, restore_dataset
 from models.artifact import CorruptArtifact, open_shelf
@@ -78,9 +77,7 @@ class Operator:
     """What the commands need of a service that runs. Raises LedgerUnavailable if none does."""
 
     def __init__(self, settings: Settings) -> None:
-        if not settings.redis_url:
-            settings = settings.replace(redis_url=f"unix://{redis_server.socket_path(settings.home_path)}")
-        self.settings = settings
+        self.settings = settings = settings.with_embedded_redis()
         self.ledger = Ledger(settings)
         known = self.ledger.redis, self.ledger.prefix, self.ledger.guard
         self._check_store(self.ledger.guard(lambda: self.ledger.redis.get(self.ledger.prefix + "store")))

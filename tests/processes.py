@@ -98,8 +98,7 @@ class Pieces:
 
     def __init__(self, settings: Settings, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
-        socket_path = redis_server.socket_path(folder)
-        self.settings = settings.replace(home=str(folder), port=free_port(), redis_url=f"unix://{socket_path}")
+        self.settings = settings.replace(home=str(folder), port=free_port(), redis_url="").with_embedded_redis()
         self.folder = folder
         self._running: list[Running] = []
         self.ledger = Ledger(self.settings)

@@ -11,7 +11,6 @@ import psutil
 
 import tether
 from jobs.ledger import Ledger
-from mldeploy.stack import redis_server
 from settings import Settings
 from tests.processes import ROOT, free_port
 
@@ -48,7 +47,7 @@ class Service:
 
     @property
     def ledger(self) -> Ledger:
-        return Ledger(self.settings.replace(redis_url=f"unix://{redis_server.socket_path(self.home)}"))
+        return Ledger(self.settings.replace(home=str(self.home)).with_embedded_redis())
 
     def children(self) -> dict[str, psutil.Process]:
         """Our direct children by the name of their part."""

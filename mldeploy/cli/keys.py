@@ -11,7 +11,6 @@ from access.keys import SCOPES, BadKey, Key, Keys, NameTaken, TooManyKeys, Unkno
 from jobs.errors import LedgerFull, LedgerUnavailable
 from jobs.ledger import Ledger
 from mldeploy.cli.telling import tell, told
-from mldeploy.stack import redis_server
 from settings import Settings, load
 
 home_option = click.option("--home", type=click.Path(file_okay=False), help="Of the service.  [default: ~/.mldeploy]")
@@ -140,19 +139,13 @@ def _keys(home: str | None) -> Iterator[Keys]:
     """Errors that a person can do something about, as one message and exit status 1."""
     with told():
         settings = load().replace(home=home) if home else load()
-        ledger = Ledger(_with_redis(settings))
+        ledger = Ledger(settings.with_embedded_redis())
         try:
             yield Keys(ledger.redis, ledger.prefix, ledger.guard)
         except LedgerUnavailable as error:
             raise click.ClickException(f"{_nobody(settings)} ({error})") from None
         except (LedgerFull, TooManyKeys) as error:
             raise click.ClickException(str(error)) from None
-
-
-def _with_redis(settings: Settings) -> Settings:
-    if settings.redis_url:
-        return settings
-    return settings.replace(redis_url=f"unix://{redis_server.socket_path(settings.home_path)}")
 
 
 def _nobody(settings: Settings) -> str:

@@ -1,28 +1,23 @@
 """The embedded Redis or Valkey: a real server, on a Unix socket in the home folder, its append-only file on."""
 
-import hashlib
 import os
-import tempfile
 from pathlib import Path
 
 from mldeploy.stack.server_choice import NoRedis, choose_server, record_writer
 from settings import Settings
 
 SUBSCRIBERS_SHARE = 16  # of maxmemory, for what a process that is frozen has not read of what is published; then it is cut off
-LONGEST_SOCKET_PATH = 100  # the kernel's limit is 107
 
 
-def socket_path(home: Path) -> Path:
-    """In the home folder, or for a home too deep for a Unix socket in a private folder of the system's temporary one."""
-    path = home / "redis.sock"
-    if len(str(path)) <= LONGEST_SOCKET_PATH:
-        return path
-    name = hashlib.sha256(str(home).encode()).hexdigest()[:12]
-    folder = Path(tempfile.gettempdir()) / f"mldeploy-{name}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_uid != os.getuid() or folder.stat().st_mode & 0o077:
-        raise NoRedis(f"{folder} belongs to another or is open to others: remove it, or give a shorter --home")
-    return folder / "redis.sock"
+def socket_path(settings: Settings) -> Path:
+    """Its folder is made if it is not the home. Raises NoRedis."""
+    path = settings.embedded_socket
+    folder = path.parent
+    if folder != settings.home_path:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if folder.stat().st_uid != os.getuid() or folder.stat().st_mode & 0o077:
+            raise NoRedis(f"{folder} belongs to another or is open to others: remove it, or give a shorter --home")
+    return path
 
 
 def command(settings: Settings) -> list[str]:
@@ -33,7 +28,7 @@ def command(settings: Settings) -> list[str]:
     record_writer(data, server.version)
     options = {
         "port": "0",
-        "unixsocket": str(socket_path(settings.home_path)),
+        "unixsocket": str(socket_path(settings)),
         "unixsocketperm": "700",
         "dir": str(data),
         "appendonly": "yes",

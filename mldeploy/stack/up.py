@@ -46,9 +46,7 @@ class CannotStart(RuntimeError):
 class Up:
     def __init__(self, settings: Settings, say: Callable[[str], None] = print) -> None:
         self._embedded = not settings.redis_url
-        self._settings = (
-            settings.replace(redis_url=f"unix://{redis_server.socket_path(settings.home_path)}") if self._embedded else settings
-        )
+        self._settings = settings.with_embedded_redis()
         self._say = say
         self._stop = Stop()
         self._redis: Child | None = None

@@ -10,7 +10,6 @@ import psutil
 import pytest
 
 from mldeploy.client import Client
-from mldeploy.stack import redis_server
 from settings import Settings
 from tests.commands import mldeploy
 from tests.faults.load import Load, settle
@@ -47,7 +46,7 @@ def test_one_line_when_all_are_ready(up: Service) -> None:
 
 def test_the_redis_is_on_a_private_socket_and_keeps_what_it_acknowledges(up: Service) -> None:
     redis = up.ledger.redis
-    socket = redis_server.socket_path(up.home)
+    socket = up.settings.replace(home=str(up.home)).embedded_socket
     assert socket.stat().st_mode & 0o077 == 0
     config = {name: redis.config_get(name)[name] for name in ("port", "appendonly", "appendfsync", "maxmemory-policy")}
     assert config == {"port": "0", "appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}

@@ -14,7 +14,6 @@ import pytest
 from jobs.connection import UNREACHABLE
 from jobs.ledger import Ledger
 from mldeploy.client import Client
-from mldeploy.stack import redis_server
 from tests.faults import fault_rotation
 from tests.faults.fault_rotation import FaultRotation
 from tests.faults.job_lister import JobLister
@@ -48,7 +47,7 @@ def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: float) -> Ite
     clock = ServerClock(tmp_path)
     monkeypatch.setenv("PATH", str(server_with_a_clock(tmp_path, clock)), prepend=":")
     service = Service(tmp_path / "home", keep=keep)
-    settings = service.settings.replace(redis_url=f"unix://{redis_server.socket_path(service.home)}")
+    settings = service.settings.replace(home=str(service.home)).with_embedded_redis()
     command = [sys.executable, "-m", "worker", "predict"]
     rotation = None
     try:

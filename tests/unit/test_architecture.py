@@ -158,7 +158,8 @@ def test_a_planted_cycle_is_found(tmp_path: Path) -> None:
 
 def test_importing_the_api_leaves_scikit_learn_and_pandas_out() -> None:
     code = (
-        "import sys, settings, api.__main__; api.server.Server(api.app.create_app(), api.service.make_service(settings.Settings(redis_url='redis://127.0.0.1:1')));"
+        "import sys, settings, api.__main__, api.app; s = settings.Settings(redis_url='redis://127.0.0.1:1');"
+        "api.pipeline.Pipeline(api.app.create_app(s), api.service.make_service(s));"
         f"print(sorted({HEAVY_LIBRARIES!r} & set(sys.modules)))"
     )
     told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

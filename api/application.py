@@ -1,0 +1,200 @@
+"""The Flask application: any WSGI server runs it, with the hooks, error handlers, extensions and routes that it was given.
+
+Under a WSGI server the views run on an event loop in a thread of its own, made with the first request of each process. Our own
+server (api/server.py) lends its loop instead.
+"""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from threading import Lock
+from typing import Any
+
+import flask
+from flask import Flask, Response, signals
+from flask.typing import ResponseReturnValue
+
+from api import problem
+from api.exchange import begin, exchange
+from api.flask_response import response_of
+from api.http.response import Answer, Stream
+from api.loop_thread import LoopThread, WaitingThread
+from api.operation import is_described
+from api.pipeline import Pipeline
+from api.service import make_service
+from api.wsgi_request import WsgiBody, exchange_of
+from settings import Settings
+
+CALLERS = 256  # requests at once
+
+SIGNALS = (
+    *(signals.request_started, signals.request_finished, signals.request_tearing_down, signals.got_request_exception),
+    *(signals.appcontext_pushed, signals.appcontext_popped, signals.appcontext_tearing_down),
+)
+
+
+class Application(Flask):
+    """``settings`` are of the whole service."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__("api", static_folder=None)
+        self.settings = settings
+        self.config["MAX_CONTENT_LENGTH"] = settings.max_body
+        self.url_map.strict_slashes = False
+        self.url_map.merge_slashes = False
+        self.callers = ThreadPoolExecutor(CALLERS, "wsgi")  # for middleware, under our own server
+        self._lock = Lock()
+        self._process = 0  # whose loop it is
+        self._thread: LoopThread | None = None
+        self._loop: asyncio.AbstractEventLoop
+        self._pipeline: Pipeline
+
+    def run_on(self, loop: asyncio.AbstractEventLoop, pipeline: Pipeline) -> None:
+        """The views of this process run there."""
+        self._process, self._loop, self._pipeline = os.getpid(), loop, pipeline
+        self._got_first_request = True  # what is registered from now on would come too late
+        hooks = (
+            *(self.before_request_funcs, self.after_request_funcs, self.teardown_request_funcs, self.url_value_preprocessors),
+            *(self.teardown_appcontext_funcs, self.error_handler_spec),
+        )
+        self._was_given_hooks = any(hooks)
+
+    def close(self) -> None:
+        """End the event loop that requests have started in this process, and its connections to Redis."""
+        if self._thread and self._process == os.getpid():
+            WaitingThread(self._loop).wait_for(self._pipeline.stop())
+            self._thread.close()
+        self._thread, self._process = None, 0
+
+    # What hangs on it
+
+    @property
+    def has_middleware(self) -> bool:
+        """Something was put around the application: only calling it shows what that does."""
+        return "wsgi_app" in self.__dict__ or Flask.__call__.__module__ != "flask.app"
+
+    @property
+    def has_hooks(self) -> bool:
+        return self._was_given_hooks or any(signal.receivers for signal in SIGNALS)
+
+    # Flask's way of a request
+
+    def full_dispatch_request(self) -> Response:
+        """Under a WSGI server."""
+        self._run_in_this_process()
+        here = exchange_of(flask.request, self._pipeline.service, self._loop)
+        begin(here)  # until the next request of this thread
+        try:
+            return super().full_dispatch_request()
+        finally:
+            if here.turn:
+                self._loop.call_soon_threadsafe(here.turn.end)
+            here.body = b""
+
+    def dispatch_request(self) -> ResponseReturnValue:
+        if not self.is_ours:
+            return super().dispatch_request()
+        thread = WaitingThread(self._loop)
+        return self._respond(thread.wait_for(self._pipeline.answer(exchange(), WsgiBody(flask.request, thread))))
+
+    @property
+    def is_ours(self) -> bool:
+        """The route of this request; also what is no route, to which only those who may come in are told what there is."""
+        rule = flask.request.url_rule
+        return rule is None or is_described(self.view_functions[rule.endpoint])
+
+    def handle_user_exception(self, error: Exception) -> ResponseReturnValue:
+        """The operator's handler for it if there is one, and else a problem."""
+        if self._find_error_handler(error, flask.request.blueprints) is not None:
+            return super().handle_user_exception(error)
+        if problem.is_unforeseen(error):
+            signals.got_request_exception.send(self, _async_wrapper=self.ensure_sync, exception=error)
+        return self._respond(problem.answer(error))
+
+    def handle_exception(self, error: Exception) -> Response:
+        """What went wrong in a hook after the view. A test of the operator's sees it raised."""
+        if self.testing or self.config["PROPAGATE_EXCEPTIONS"]:
+            return super().handle_exception(error)
+        signals.got_request_exception.send(self, _async_wrapper=self.ensure_sync, exception=error)
+        return self.finalize_request(self._respond(problem.answer(error)), from_error_handler=True)
+
+    def _respond(self, answer: Answer | Stream) -> Response:
+        if exchange().notes:
+            answer.headers.extend(exchange().notes)
+        return response_of(answer, self._loop)
+
+    def async_to_sync(self, func: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+        """Views and hooks of the operator's that are coroutines run on our event loop too, unless it is that which calls."""
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self._run_in_this_process()
+            if asyncio._get_running_loop() is not self._loop:
+                return WaitingThread(self._loop).wait_for(func(*args, **kwargs))
+            with ThreadPoolExecutor(1) as aside:
+                return aside.submit(copy_context().run, asyncio.run, func(*args, **kwargs)).result()
+
+        return call
+
+    def _run_in_this_process(self) -> None:
+        if self._process == os.getpid():
+            return
+        with self._lock:
+            if self._process != os.getpid():
+                self._thread = LoopThread()
+                pipeline = asyncio.run_coroutine_threadsafe(self._start(), self._thread.loop).result()
+                self.run_on(self._thread.loop, pipeline)
+
+    async def _start(self) -> Pipeline:
+        pipeline = Pipeline(self, make_service(self.settings))
+        await pipeline.start()
+        return pipeline
+
+    # The same on our own server's event loop, where hooks that are coroutines are awaited
+
+    async def dispatch_on_loop(self, answer: Callable[[], Awaitable[Answer | Stream]]) -> Response:
+        """``answer`` asks one of our views. To be called in a request's context, after ``begin``."""
+        try:
+            signals.request_started.send(self, _async_wrapper=self.ensure_sync)
+            found = await self._preprocess()
+            if found is None and self.is_ours:
+                found = self._respond(await answer())
+            elif found is None:
+                call = copy_context().run
+                found = await self._loop.run_in_executor(self._pipeline.service.threads, call, super().dispatch_request)
+        except Exception as error:  # noqa: BLE001 - as Flask does: it becomes an answer
+            found = self.handle_user_exception(error)
+        response = await self._postprocess(self.make_response(found))
+        signals.request_finished.send(self, _async_wrapper=self.ensure_sync, response=response)
+        return response
+
+    async def _preprocess(self) -> ResponseReturnValue | None:
+        """As Flask.preprocess_request."""
+        request = flask.request
+        names = (None, *reversed(request.blueprints))
+        for name in names:
+            for preprocess in self.url_value_preprocessors.get(name, ()):
+                preprocess(request.endpoint, request.view_args)
+        for name in names:
+            for hook in self.before_request_funcs.get(name, ()):
+                found: ResponseReturnValue | None = await _awaited(hook())
+                if found is not None:
+                    return found
+        return None
+
+    async def _postprocess(self, response: Response) -> Response:
+        """As Flask.process_response."""
+        context = flask.globals.request_ctx._get_current_object()  # type: ignore[attr-defined]
+        hooks = list(context._after_request_functions)
+        for name in (*flask.request.blueprints, None):
+            hooks += reversed(self.after_request_funcs.get(name, []))
+        for hook in hooks:
+            response = await _awaited(hook(response))
+        if not self.session_interface.is_null_session(context.session):
+            self.session_interface.save_session(self, context.session, response)
+        return response
+
+
+async def _awaited(found: Any) -> Any:
+    return await found if asyncio.iscoroutine(found) else found

@@ -1,0 +1,71 @@
+"""A request as a WSGI server gives it."""
+
+import asyncio
+from collections.abc import Callable
+
+from flask import Request
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+
+from access.places import is_loopback
+from api.exchange import Exchange
+from api.http.body import BodyCut, BodyTooLarge
+from api.http.headers import Headers
+from api.http.room import Room
+from api.loop_thread import WaitingThread
+from api.service import Service
+
+
+def exchange_of(request: Request, service: Service, loop: asyncio.AbstractEventLoop) -> Exchange:
+    pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in request.headers.items()]
+    address = request.remote_addr or ""
+    return Exchange(
+        service,
+        request.method,
+        request.path,
+        request.query_string.decode("latin-1"),
+        Headers(pairs),
+        _never(loop),
+        address,
+        is_near=not address or is_loopback(address),  # a Unix socket has none
+    )
+
+
+def _never(loop: asyncio.AbstractEventLoop) -> Callable[[], "asyncio.Future[None]"]:
+    """A WSGI server does not tell when the client has hung up."""
+    return loop.create_future
+
+
+class WsgiBody:
+    """Read by the thread that waits, when it is asked for."""
+
+    def __init__(self, request: Request, thread: WaitingThread) -> None:
+        self._request = request
+        self._thread = thread
+        self._taken: tuple[Room, str, int] | None = None
+
+    @property
+    def declared(self) -> int | None:
+        is_chunked = "chunked" in self._request.headers.get("Transfer-Encoding", "").lower()
+        return None if is_chunked else self._request.content_length or 0
+
+    async def read(self, room: Room, caller: str, most: int) -> bytes:
+        if self.declared is not None and self.declared > most:
+            raise BodyTooLarge
+        size = most if self.declared is None else self.declared
+        room.take(caller, size)
+        self._taken = room, caller, size
+        return await self._thread.do(self._read)
+
+    def release(self) -> None:
+        if self._taken:
+            room, caller, size = self._taken
+            room.give(caller, size)
+            self._taken = None
+
+    def _read(self) -> bytes:
+        try:
+            return self._request.get_data()
+        except RequestEntityTooLarge:
+            raise BodyTooLarge from None
+        except ClientDisconnected:
+            raise BodyCut("the client hung up") from None
