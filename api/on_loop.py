@@ -18,6 +18,7 @@ from api.http.request import Request
 from api.http.response import Answer, Stream
 from api.http.room import NoRoom, Room
 from api.pipeline import Pipeline
+from api.wsgi_request import FAILED
 
 STREAMED = "text/event-stream"
 LOOPBACK_NETWORK = "::/64"  # an address of IPv6 is known by its network
@@ -29,11 +30,11 @@ class ArrivedBody:
     def __init__(self, declared: int | None, data: bytes, error: Exception | None) -> None:
         self.declared = declared
         self.data = data
-        self._error = error
+        self.error = error
 
     async def read(self, room: Room, caller: str, most: int) -> bytes:  # noqa: ARG002
-        if self._error:
-            raise self._error
+        if self.error:
+            raise self.error
         return self.data
 
     def release(self) -> None:
@@ -75,7 +76,7 @@ async def through_wsgi(app: Application, pipeline: Pipeline, request: Request) -
     """With middleware: the application is called as a WSGI server calls it, in a thread."""
     try:
         body = await _arrived(pipeline, request)
-        environ = _environ(request, body.data)
+        environ = _environ(request, body.data) | ({FAILED: body.error} if body.error else {})
         loop, threads, call = asyncio.get_running_loop(), app.callers, copy_context().run
         parts, status, headers = await loop.run_in_executor(threads, call, run_wsgi_app, app, environ)
         code, pairs = int(status.partition(" ")[0]), [pair for pair in headers if pair[0].lower() != COUNTED]

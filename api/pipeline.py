@@ -110,7 +110,7 @@ class Pipeline:
             raise
         view = self._views[endpoint]
         operation = operation_of(view)
-        await self._admission.enter(exchange, operation.access)
+        await self._admission.enter(exchange, "open" if _is_preflight(exchange) else operation.access)
         return view, operation, arguments
 
     def _is_open(self, path: str, error: HTTPException) -> bool:
@@ -134,3 +134,9 @@ class Pipeline:
                 exchange.turn = await self._turns.take()
         finally:
             body.release()
+
+
+def _is_preflight(exchange: Exchange) -> bool:
+    """A browser asks, without a key, whether a page of another origin may call; no answer of ours alone lets it."""
+    asks = "origin" in exchange.headers and "access-control-request-method" in exchange.headers
+    return exchange.method == "OPTIONS" and asks

@@ -5,7 +5,7 @@ from http import HTTPStatus
 
 import msgspec
 from msgspec import Struct
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from access.rates import RatesUnavailable
 from api.dialects import error_members
@@ -191,9 +191,10 @@ def _http_error(error: HTTPException) -> Answer:
     if code is None:
         problem = Problem("about:blank", HTTPStatus(status).phrase, status, error.description or "", exchange().path)
         return _respond(problem)
-    allowed = [(name, value) for name, value in error.get_headers() if name == "Allow"]
     told = _answer(code, _http_detail(code, error))
-    return told._replace(headers=told.headers + allowed)
+    if isinstance(error, MethodNotAllowed):
+        told.headers.append(("Allow", ", ".join(sorted(error.valid_methods or ()))))
+    return told
 
 
 def _http_detail(code: str, error: HTTPException) -> str:

@@ -14,6 +14,8 @@ from api.http.room import Room
 from api.loop_thread import WaitingThread
 from api.service import Service
 
+FAILED = "mldeploy.body_failed"  # in the environment of a request: why its body could not be taken
+
 
 def exchange_of(request: Request, service: Service, loop: asyncio.AbstractEventLoop) -> Exchange:
     pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in request.headers.items()]
@@ -41,14 +43,17 @@ class WsgiBody:
     def __init__(self, request: Request, thread: WaitingThread) -> None:
         self._request = request
         self._thread = thread
+        self._failed: Exception | None = request.environ.get(FAILED)
         self._taken: tuple[Room, str, int] | None = None
 
     @property
     def declared(self) -> int | None:
         is_chunked = "chunked" in self._request.headers.get("Transfer-Encoding", "").lower()
-        return None if is_chunked else self._request.content_length or 0
+        return None if is_chunked or self._failed else self._request.content_length or 0
 
     async def read(self, room: Room, caller: str, most: int) -> bytes:
+        if self._failed:
+            raise self._failed
         if self.declared is not None and self.declared > most:
             raise BodyTooLarge
         size = most if self.declared is None else self.declared

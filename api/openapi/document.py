@@ -9,7 +9,7 @@ from flask import Flask
 from api.openapi import headers
 from api.openapi.forms import MEASUREMENTS, SCHEMAS, Json
 from api.openapi.operations import Operations
-from api.operation import operation_of
+from api.operation import is_described, operation_of
 from api.problem import PROBLEMS, Problem
 from api.version import version
 from jobs.failures import TITLES, TYPE
@@ -44,7 +44,8 @@ class Document:
         paths: dict[str, Json] = {}
         for rule in self._app.url_map.iter_rules():
             view = self._app.view_functions[rule.endpoint]
-            for method in sorted((rule.methods or set()) - OF_FLASK):
+            methods = (rule.methods or set()) - OF_FLASK if is_described(view) else set()  # and not of the operator's own
+            for method in sorted(methods):
                 told = operations.told(rule, method, view, operation_of(view))
                 paths.setdefault(template(rule.rule), {})[method.lower()] = told
         return {
