@@ -3,10 +3,12 @@
 import asyncio
 import sys
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from contextlib import aclosing
 from contextvars import copy_context
 from io import BytesIO
 from typing import Any
 
+from flask import Response
 from werkzeug.datastructures import Headers
 from werkzeug.test import run_wsgi_app
 
@@ -62,7 +64,11 @@ async def through_flask(app: Application, pipeline: Pipeline, exchange: Exchange
         try:
             response = await app.dispatch_on_loop(lambda: pipeline.answer(exchange, body))
             exchange.notes = []  # they are in the response
-            return answer_of(response, context.request.environ)
+            answer = answer_of(response, context.request.environ)
+            if isinstance(answer, Stream):
+                return answer._replace(chunks=_then_close(answer.chunks, response))
+            response.close()
+            return answer
         except BaseException as error:
             failed = error
             raise
@@ -70,6 +76,16 @@ async def through_flask(app: Application, pipeline: Pipeline, exchange: Exchange
             context.pop(failed)
     finally:
         request.body.release()
+
+
+async def _then_close(chunks: AsyncGenerator[bytes, None], response: Response) -> AsyncGenerator[bytes, None]:
+    """With what an extension wants called at the end of the response."""
+    try:
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                yield chunk
+    finally:
+        response.close()
 
 
 async def through_wsgi(app: Application, pipeline: Pipeline, request: Request) -> Answer | Stream:
