@@ -34,11 +34,14 @@ def hooked(app: Flask) -> Flask:
 
 
 def wrapped(app: Flask) -> Flask:
-    """Middleware that changes nothing."""
+    """Middleware that adds a header to every answer."""
     inner = app.wsgi_app
 
     def middleware(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        return inner(environ, start_response)
+        def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+            return start_response(status, [*headers, ("X-Wrapped", "yes")], *more)
+
+        return inner(environ, start)
 
     app.wsgi_app = middleware  # type: ignore[method-assign]
     return app
@@ -81,6 +84,16 @@ def own(app: Flask) -> Flask:
         return f"sorry: {error}", 418
 
     app.register_blueprint(pages)
+    return app
+
+
+def a_route(app: Flask) -> Flask:
+    """One route and nothing else."""
+
+    @app.get("/hello")
+    def hello() -> str:
+        return f"hello {flask.request.args['name']}"
+
     return app
 
 

@@ -28,7 +28,7 @@ SERVERS = {
     "flask run": [str(BIN / "flask"), "--app", "api", "run", "--port", "PORT"],
     "waitress": [str(BIN / "waitress-serve"), "--listen", "127.0.0.1:PORT", "--call", "api:create_app"],
 }
-OF_THE_SERVER = {"Date", "Server", "Connection", "Transfer-Encoding", "Content-Length", "Keep-Alive", "Via"}
+OF_THE_SERVER = {"Date", "Server", "Connection", "Transfer-Encoding", "Content-Length", "Keep-Alive", "Via", "X-Wrapped"}
 
 
 @contextmanager
@@ -163,6 +163,18 @@ def test_a_job_is_read_waited_for_streamed_and_kept_from_being_canceled(ways: di
     ):
         answers = [said(requests.request(method, url + path + query, headers=headers, timeout=40)) for url in ways.values()]
         assert answers == [answers[0]] * len(answers)
+
+
+def test_middleware_is_around_every_answer(ways: dict[str, str]) -> None:
+    url = ways["our own server with middleware"]
+    assert {requests.get(url + path, timeout=40).headers.get("X-Wrapped") for path in ("/health/live", "/nowhere")} == {"yes"}
+
+
+def test_a_route_alone_is_served_beside_ours(service: Service) -> None:
+    with served(service, "our own server", "tests.operators:a_route") as url:
+        assert requests.get(f"{url}/hello?name=you", timeout=40).text == "hello you"
+        assert requests.get(f"{url}/hello", timeout=40).status_code == 400
+        assert requests.get(f"{url}/nowhere", timeout=40).status_code == 404
 
 
 # What an operator adds, under our own server and under gunicorn
