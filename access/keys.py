@@ -113,6 +113,11 @@ class Keys:
         self._place = prefix + "keys"
         self._guard = guard
 
+    @property
+    def channel(self) -> str:
+        """Where each change is told of."""
+        return self._place
+
     def create(self, name: str, scopes: Iterable[str], rate: str = "") -> tuple[Key, str]:
         """The key and its token. ``rate`` as in parse_rate. Raises BadKey, NameTaken, TooManyKeys."""
         secret = secrets.token_urlsafe(32)
@@ -160,7 +165,7 @@ class Keys:
             if key.id not in known and len(known) >= MOST_KEYS:
                 pipe.hdel(self._place, _oldest_revoked(known))
             pipe.hset(self._place, key.id, msgspec.json.encode(key))
-            pipe.publish(self._place, key.id)
+            pipe.publish(self.channel, key.id)
             return key
 
         done: Key = self._guard(lambda: self._redis.transaction(write, self._place, value_from_callable=True))

@@ -37,7 +37,6 @@ class Admission:
         self._keys = keys
         self._rates = rates
         self._ledger = ledger
-        self._channel = f"{settings.key_prefix}:2:keys"
         self._threads = threads
         self._own_host = settings.host
         self._insecure = settings.insecure
@@ -156,7 +155,7 @@ class Admission:
     async def _listen(self) -> None:
         while True:
             try:
-                async for _ in self._ledger.pushes(self._channel):
+                async for _ in self._ledger.pushes(self._keys.channel):
                     self._heard, self._ring, self._loading = True, None, None
                     self._refreshing = asyncio.get_running_loop().create_task(self._refresh())
             except UNREACHABLE as error:

@@ -5,6 +5,8 @@ from msgspec import Struct
 
 TYPE = "urn:problem-type:mldeploy:"
 
+OTHER = "The job failed"  # of a type that a later release has
+
 TITLES = {
     "canceled": "The job was canceled",
     "expired": "The job expired",
@@ -38,4 +40,4 @@ class _Stored(Struct):
 def job_error(stored: bytes) -> JobError:
     """Of a record's error."""
     error = msgspec.json.decode(stored, type=_Stored)
-    return JobError(TYPE + error.type, TITLES[error.type], error.detail)
+    return JobError(TYPE + error.type, TITLES.get(error.type, OTHER), error.detail)

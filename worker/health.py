@@ -15,8 +15,7 @@ PATIENCE = 3  # stalls; a worker that has stalled restarts itself after one
 def is_well(ledger: Ledger, kind: Kind) -> bool:
     """Progress, not existence: a live lease here, and no work that has waited unheard for long."""
     here = [owner for owner in ledger.live_owners(kind) if owner.startswith(socket.gethostname() + "-")]
-    _, starved = ledger.renew(kind, [])
-    return bool(here) and starved < PATIENCE * ledger.settings.stall
+    return bool(here) and ledger.observe().starved[kind] < PATIENCE * ledger.settings.stall
 
 
 def main() -> None:

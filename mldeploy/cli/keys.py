@@ -47,8 +47,9 @@ def _rated(rate: str) -> str:
 def keys() -> None:
     """Keys of callers: make, list, rotate and revoke them, on the server.
 
-    Without any key the service answers everybody who reaches it. As soon as one is made, every request but those to /health
-    needs one: `Authorization: Bearer mld_…`, `X-API-Key: mld_…`, or as a browser's password. What is changed here counts at once.
+    Without any key the service is for this machine alone, or for everybody who reaches it if it was started with --insecure.
+    As soon as one is made, every request but those to /health needs one: `Authorization: Bearer mld_…`, `X-API-Key: mld_…`, or as
+    a browser's password. What is changed here counts at once.
     """
 
 
@@ -86,7 +87,11 @@ def list_keys(home: str | None) -> None:
     with _keys(home) as known:
         rows = [key.shown() | {"rate": _rate(key)} for key in known.all()]
     if sys.stdout.isatty():
-        click.echo("\n".join(table(rows)) if rows else "There is no key: the service answers everybody who reaches it.")
+        click.echo(
+            "\n".join(table(rows))
+            if rows
+            else "There is no key: the service is for this machine alone, or with --insecure for everybody who reaches it."
+        )
     else:
         tell({"keys": rows})
 

@@ -1,6 +1,7 @@
 """The layout shows the architecture, and this holds the imports to it."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -117,6 +118,12 @@ def cycles_of(root: Path) -> list[str]:
 
 def test_imports_flow_one_way() -> None:
     assert faults_of(ROOT) == []
+
+
+def test_the_keys_format_is_written_in_one_place() -> None:
+    """So that all of Redis's keys and channels follow when it changes."""
+    found = [file for file in own_files(ROOT) if re.search(r"""}:\d+:""", file.read_text())]
+    assert [str(file.relative_to(ROOT)) for file in found] == ["jobs/ledger.py"]
 
 
 def test_there_are_no_import_cycles() -> None:
