@@ -103,9 +103,7 @@ async def roll_back(name: ModelName) -> Answer:
 
 async def _swapping(function: Callable[..., Answer], *args: Any) -> Answer:
     """It may take seconds: this request's turn to write is another's."""
-    turn = exchange().turn
-    if turn:
-        turn.end()
+    exchange().end_turn()
     return await service().swaps.run(function, *args)
 
 

@@ -89,8 +89,7 @@ class Application(Flask):
         try:
             return super().full_dispatch_request()
         finally:
-            if here.turn:
-                self._loop.call_soon_threadsafe(here.turn.end)
+            self._loop.call_soon_threadsafe(here.end_turn)
             here.body = b""
 
     def dispatch_request(self) -> ResponseReturnValue:

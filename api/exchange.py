@@ -38,6 +38,11 @@ class Exchange(Struct):
     repeatable: str = ""
     fingerprint: str = ""
 
+    def end_turn(self) -> None:
+        """Of its write, which others may take now. May be called twice; on the event loop."""
+        if self.turn:
+            self.turn.end()
+
     @property
     def caller(self) -> str:
         """The id of the API key; empty without keys."""

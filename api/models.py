@@ -15,7 +15,7 @@ from models.datasets import shown
 from models.moves import Move
 from models.options import ModelName, VersionName
 from models.packaged import packaged_schema
-from models.registry import Model, UnknownModel, UnknownVersion
+from models.registry import Model, UnknownVersion, no_model
 from models.schema import Schema
 
 blueprint = Blueprint("models", __name__)
@@ -127,7 +127,7 @@ def _model(name: str) -> Model:
     """Raises UnknownModel. The one that comes with mldeploy is known before it has ever been trained."""
     found = service().registry.model(name)
     if found is None and packaged_schema(name) is None:
-        raise UnknownModel(f"there is no model {name[:64]}; there are: {', '.join(service().registry.names()) or 'none yet'}")
+        raise no_model(name, service().registry.names())
     return found or Model(name, {}, {})
 
 

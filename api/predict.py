@@ -23,7 +23,7 @@ from models.card import CHAMPION, Card
 from models.faults import Fault, InvalidInput, TooManyRows
 from models.options import ModelName, PredictOptions, TrainOptions, TrainTask, VersionName
 from models.packaged import packaged_schema
-from models.registry import UnknownModel, UnknownVersion
+from models.registry import UnknownModel, UnknownVersion, no_model
 from models.results import TRAINING_BYTES, most_bytes
 from models.schema import Measurements, Schema
 
@@ -173,8 +173,7 @@ def unknown(name: str, reference: str) -> UnknownModel | UnknownVersion:
     """Why there is no card for this; not to be called on the event loop."""
     model = service().registry.model(name)
     if model is None:
-        known = ", ".join(service().registry.names()) or "none yet"
-        return UnknownModel(f"there is no model {name}; there are: {known}")
+        return no_model(name, service().registry.names())
     if not model.cards:
         return UnknownModel(f"{name} has no version yet: its training has not succeeded")
     if reference == CHAMPION:

@@ -40,8 +40,7 @@ async def replay(job_id: str) -> Answer:
     """As the first answer was: 202, or 200 if the client waits for the end and it has come."""
     here, preference = exchange(), preferred()
     here.body = b""  # nothing is left to be done with it, and the wait may be long
-    if here.turn:
-        here.turn.end()
+    here.end_turn()
     waiters, seconds = here.service.waiters, preference.seconds(here.service.settings.max_wait)
     record = await (waiters.wait(job_id, seconds, here.gone) if seconds else waiters.read(job_id))
     if record is None:

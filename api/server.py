@@ -46,8 +46,7 @@ class Server:
         except Exception as error:  # noqa: BLE001 - whatever it is becomes a problem, and is logged if it is ours
             answer = problem.answer(error)
         finally:
-            if exchange.turn:
-                exchange.turn.end()
+            exchange.end_turn()
         if exchange.notes:
             answer.headers.extend(exchange.notes)
         return answer

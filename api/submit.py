@@ -29,12 +29,10 @@ async def submit(*jobs: Job) -> Answer:
 
 async def submit_and_wait(jobs: tuple[Job, ...], seconds: float) -> tuple[Record | None, Accepted | None]:
     """The record of the last job if it is final within so many seconds or can be read then, and else how it was accepted."""
-    here, job = service(), jobs[-1]
-    with here.waiters.registered(job.id, seconds, exchange().gone) if seconds else nullcontext() as final:
+    here, request, job = service(), exchange(), jobs[-1]
+    with here.waiters.registered(job.id, seconds, request.gone) if seconds else nullcontext() as final:
         committed = here.committer.add(*jobs)
-        turn = exchange().turn
-        if turn:
-            committed.add_done_callback(lambda _: turn.end())
+        committed.add_done_callback(lambda _: request.end_turn())
         record = await _end_of(job, committed, final) if final else None
     return record, None if record else await committed
 

@@ -22,7 +22,7 @@ from models.catalog import check_estimator
 from models.faults import Fault, InvalidInput, listed
 from models.options import TrainOptions, TrainTask
 from models.packaged import packaged_csv, packaged_schema
-from models.registry import UnknownModel
+from models.registry import no_model
 from models.results import TRAINING_BYTES
 
 blueprint = Blueprint("train", __name__)
@@ -105,8 +105,7 @@ def _check_has_rows(options: TrainOptions) -> None:
     if options.dataset:
         own.get(options.dataset)
     elif own.find(name).record is None and here.registry.resolve(name) is None and packaged_csv(name) is None:
-        known = ", ".join(here.registry.names()) or "none yet"
-        raise UnknownModel(f"there is no model {name} to retrain (there are: {known}); send a table to make it")
+        raise no_model(name, here.registry.names(), hint="; send a table to make it")
 
 
 def _check_columns(sent: Upload, options: TrainOptions) -> None:

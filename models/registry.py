@@ -45,6 +45,7 @@ if redis.call('HGET', KEYS[1], 'reserved_by') == ARGV[1] then redis.call('HDEL',
 TRIES = 20  # of a move, while others move too
 
 
+LONGEST_NAME = 64  # characters of one that is told
 MOST_ALIASES = 20
 MAKING = 3600  # seconds
 
@@ -59,6 +60,12 @@ class MovedMeanwhile(RuntimeError):
 
 class UnknownModel(LookupError):
     """No model of this name; the message lists those there are."""
+
+
+def no_model(name: str, known: Sequence[str], hint: str = "") -> UnknownModel:
+    """``known``: the names that there are; ``hint``: what else would help."""
+    there_are = ", ".join(known) or "none yet"
+    return UnknownModel(f"there is no model {name[:LONGEST_NAME]}; there are: {there_are}{hint}")
 
 
 class UnknownVersion(LookupError):
@@ -297,7 +304,7 @@ class Registry:
         """Raises UnknownModel."""
         model = self.model(name)
         if model is None:
-            raise UnknownModel(f"there is no model {name}; there are: {', '.join(self.names()) or 'none yet'}")
+            raise no_model(name, self.names())
         return model
 
     def forget(self, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Kept by Celery's parent process, which never unpickles a model and so is never held up by one: the leases of its
+"""Kept by Celery's parent process, which never calls a model and so is never held up by one: the leases of its
 children, what becomes of the work of one that died or ran over its limit, the drain, and the watch for a stall."""
 
 import logging
