@@ -48,7 +48,7 @@ def publish_pipeline(running: Running) -> None:
     file, sample = running.home / "pipeline.joblib", running.home / "iris.csv"
     joblib.dump(pipeline, file)
     sample.write_bytes(packaged_csv("iris") or b"")
-    command = [sys.executable, "-m", "mldeploy.operate", "import", str(file), "--name", "pipeline", "--sample", str(sample)]
+    command = [sys.executable, "-m", "mldeploy.admin.models", "import", str(file), "--name", "pipeline", "--sample", str(sample)]
     subprocess.run([*command, "--home", str(running.home)], check=True, stdout=subprocess.DEVNULL)
 
 

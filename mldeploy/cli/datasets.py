@@ -46,4 +46,4 @@ def add_rows(client: Client, name: str, table: Path, wait: bool, timeout: float 
     show(client.add_rows(name, table, **options), wait, timeout)
 
 
-on_the_server(datasets, "delete", "Delete a data set, or rows of it, for good, on the server.", "delete-data")
+on_the_server(datasets, "datasets", "delete", "Delete a data set, or rows of it, for good, on the server.")

@@ -16,11 +16,11 @@ class Named(click.Group):
         return super().resolve_command(ctx, args)
 
 
-def on_the_server(group: click.Group, name: str, told: str, command: str) -> None:
-    """A command that runs on the server, in a process of its own: it needs scikit-learn, we do not."""
+def on_the_server(group: click.Group, module: str, name: str, told: str) -> None:
+    """A command of a module of mldeploy.admin, in a process of its own: it needs scikit-learn, we do not."""
 
     @group.command(name, help=told, add_help_option=False, context_settings={"ignore_unknown_options": True})
     @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
     def run(arguments: tuple[str, ...]) -> None:
-        program = [sys.executable, "-P", "-m", "mldeploy.operate", command, *arguments]
+        program = [sys.executable, "-P", "-m", f"mldeploy.admin.{module}", name, *arguments]
         os.execv(program[0], program)

@@ -52,8 +52,8 @@ def rollback(client: Client, name: str, why: str) -> None:
     tell(client.rollback(name, who=account(), why=why))
 
 
-on_the_server(models, "import", "Bring in a model of yours, on the server.", "import")
-on_the_server(models, "adopt", "Register what the store has and Redis has lost, on the server.", "adopt")
-on_the_server(models, "export", "Write a version with its card into a zip, on the server.", "export")
-on_the_server(models, "refit", "Train what serves again, for a new scikit-learn, on the server.", "refit")
-on_the_server(models, "delete", "Delete a model or a version for good, on the server.", "delete")
+on_the_server(models, "models", "import", "Bring in a model of yours, on the server.")
+on_the_server(models, "models", "adopt", "Register what the store has and Redis has lost, on the server.")
+on_the_server(models, "models", "export", "Write a version with its card into a zip, on the server.")
+on_the_server(models, "models", "refit", "Train what serves again, for a new scikit-learn, on the server.")
+on_the_server(models, "models", "delete", "Delete a model or a version for good, on the server.")

@@ -109,7 +109,7 @@ def made_with(pieces: Pieces, version: int) -> str:
 
 
 def refit(pieces: Pieces) -> None:
-    command = [sys.executable, "-m", "mldeploy.operate", "refit", "iris"]
+    command = [sys.executable, "-m", "mldeploy.admin.models", "refit", "iris"]
     done = subprocess.run(
         command, env=pieces.settings.environment(), cwd=ROOT, check=False, capture_output=True, text=True, timeout=120
     )

@@ -1,120 +1,26 @@
-"""What the operator does on the server, beside the service that runs: bring models in and out, refit them, delete for good.
+"""``python -m mldeploy.admin.models``: bring models in and out, refit and adopt them, delete them for good.
 
-``python -m mldeploy.operate``, in a process of its own: it needs scikit-learn, which the command line does not.
+On the server, beside the service that runs, and in a process of its own: it needs scikit-learn, which the command line does not.
 """
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import click
 import msgspec
-import redis
 
-from jobs.bell import Bell, make_celery
 from jobs.condition import NOT_ADOPTED
-from jobs.crew import Crew
-from jobs.errors import LedgerError
-from jobs.job import Kind
-from jobs.ledger import Ledger
 from mldeploy.account import account
-from mldeploy.closed_pipe import PipedCommand, PipedGroup
-from models import artifact, rows, table
+from mldeploy.admin.operator import FILE, CannotOperate, Operator, ask, home_option, operating, read_table, why_option, yes_option
+from mldeploy.closed_pipe import PipedGroup
+from models import artifact
 from models.adoption import Verdict, adopt, examine, restore_dataset
-from models.artifact import CorruptArtifact, open_shelf
-from models.bringing import CannotBringIn, bring_in, export
+from models.bringing import bring_in, export
 from models.card import CHAMPION, Card
-from models.datasets import DatasetRecord, Datasets, UnknownDataset
-from models.inventory import Inventory, NumberTaken
 from models.options import ModelName
-from models.refit import CannotRefit, refit, save
-from models.registry import MovedMeanwhile, Registry, TooManyModels, UnknownModel, UnknownVersion
-from models.removal import all_of, remove_parts, remove_version
-from models.rollout import CannotServe, Rollout
-from models.rows import LostRows
-from models.signing import NoKey, signing_key
-from models.store import BadStore, Misplaced
-from models.table import BadTrainingData
-from settings import BadSettings, Settings, load
-
-home_option = click.option("--home", type=click.Path(file_okay=False), help="Of the service.  [default: ~/.mldeploy]")
-why_option = click.option("--why", default="", help="Logged with the move.")
-yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
-
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-ENDINGS = {".csv": "csv", ".parquet": "parquet", ".ndjson": "ndjson", ".jsonl": "ndjson"}
-
-
-class CannotOperate(RuntimeError):
-    """The message says why."""
-
-
-EXPECTED = (
-    BadSettings,
-    BadStore,
-    BadTrainingData,
-    CannotBringIn,
-    CannotOperate,
-    CannotRefit,
-    CannotServe,
-    CorruptArtifact,
-    LostRows,
-    Misplaced,
-    MovedMeanwhile,
-    NoKey,
-    NumberTaken,
-    TooManyModels,
-    UnknownDataset,
-    UnknownModel,
-    UnknownVersion,
-    OSError,
-)
-
-
-class Operator:
-    """What the commands need of a service that runs. Raises LedgerUnavailable if none does."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings = settings.with_embedded_redis()
-        self.ledger = Ledger(settings)
-        known = self.ledger.redis, self.ledger.prefix, self.ledger.guard
-        self._check_store(self.ledger.guard(lambda: self.ledger.redis.get(self.ledger.prefix + "store")))
-        self.registry = Registry(*known, settings.max_models)
-        self.datasets, self.rollout = Datasets(*known), Rollout(*known)
-        self.crew = Crew(Kind.PREDICT, self.ledger, Bell(make_celery(settings)))
-        self.shelf = open_shelf(settings.store_location, signing_key(settings.home_path, settings.signing_key))
-        self.inventory = Inventory(*known, self.registry, self.shelf.store)
-
-    def _check_store(self, of_service: Any) -> None:
-        ours, theirs = self.settings.store_location, (of_service or b"").decode()
-        if not theirs or _place(theirs) != _place(ours):
-            moved = f"the service keeps its models at {theirs}, and here it would be {ours}"
-            reason = moved if theirs else "no training worker has started yet"
-            raise CannotOperate(f"{reason}: give the service's own --home, MLDEPLOY_STORE and MLDEPLOY_SIGNING_KEY")
-
-    def next_version(self, name: str) -> tuple[int, str]:
-        """A number and its folder, which no training takes for a leftover. Raises NumberTaken."""
-        self.inventory.look_at(name)
-        version = self.registry.next_version(name)
-        self.registry.announce(name, version)
-        return version, self.inventory.begin(name, version, 1)
-
-    def publish(self, card: Card, promote: bool, why: str) -> bool:
-        """Whether it serves now. Raises CannotServe."""
-        champion = self.registry.resolve(card.name)
-        if promote:
-            self.rollout.await_loaded(card, self.crew, self.settings.swap_patience)
-        changes = self.registry.publication(card, promote, champion, account(), why)
-        if not self.registry.apply(changes):
-            raise CannotOperate(f"the champion of {card.name} moved meanwhile: try again")
-        return promote
-
-
-def _place(store: str) -> str:
-    """However a folder's path is spelled."""
-    return store if "://" in store else str(Path(store).resolve())
+from models.refit import refit, save
+from models.registry import UnknownVersion
+from models.removal import remove_version
+from models.rollout import CannotServe
 
 
 @click.group(cls=PipedGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -138,8 +44,8 @@ def import_model(
     Unpickling runs code: only bring in what you trust. It is judged on all rows of the sample, and nobody knows whether it was
     trained on them; its card says so.
     """
-    with _operator(home) as here:
-        known = _read_table(sample) if sample else None
+    with operating(home) as here:
+        known = read_table(sample) if sample else None
         brought = bring_in(file.read_bytes(), name, known, target)
         _check_name(brought.card.name)
         version, folder = here.next_version(brought.card.name)
@@ -161,7 +67,7 @@ def import_model(
 @home_option
 def export_model(name: str, version: str, output: Path | None, home: str | None) -> None:
     """Write a version, verified, with its card, into a zip that `models import` reads."""
-    with _operator(home) as here:
+    with operating(home) as here:
         card = _card(here, name, version)
         output = output or Path(f"{card.name}-{card.version}.zip")
         output.write_bytes(export(card, artifact.verified(here.shelf, card)))
@@ -179,7 +85,7 @@ def refit_models(names: tuple[str, ...], tolerance: float, home: str | None) -> 
 
     For a rollout: start workers with the new scikit-learn beside the old ones, run this with the new one, stop the old workers.
     """
-    with _operator(home) as here:
+    with operating(home) as here:
         failed = [name for name in names or here.registry.names() if not _refit(here, name, tolerance)]
         if failed:
             raise CannotOperate(f"not refitted: {', '.join(failed)}")
@@ -220,7 +126,7 @@ def adopt_models(names: tuple[str, ...], promote: bool, dry_run: bool, why: str,
     Each comes back with its card, its number and the data set that it was trained on, if its signature is right. Aliases are not
     in the store: no version serves until it is promoted (--promote, or `mldeploy models promote NAME VERSION`).
     """
-    with _operator(home) as here:
+    with operating(home) as here:
         refused, adopted, unserved = 0, 0, list[str]()
         stored = here.inventory.models()
         if strangers := set(names) - set(stored):
@@ -278,14 +184,14 @@ def _promote_adopted(here: Operator, newest: Card, promote: bool, why: str) -> b
 @home_option
 def delete_model(name: str, version: int | None, yes: bool, home: str | None) -> None:
     """Delete a model, or a version that does not serve, for good. Jobs that name it fail."""
-    with _operator(home) as here:
+    with operating(home) as here:
         model = here.registry.known(name)
         versions = [version] if version else list(model.cards)
         if version and version not in model.cards:
             raise UnknownVersion(f"{name} has no version {version}")
         if version and version in model.aliases.values():
             raise CannotOperate(f"version {version} has an alias: move that first")
-        _ask(f"delete {f'version {version}' if version else f'all {len(versions)} versions'} of {name} for good?", yes)
+        ask(f"delete {f'version {version}' if version else f'all {len(versions)} versions'} of {name} for good?", yes)
         if not version:
             here.registry.forget(name)
         for number in versions:
@@ -301,63 +207,12 @@ def delete_model(name: str, version: int | None, yes: bool, home: str | None) ->
         click.echo(f"deleted {name}" + (f" version {version}" if version else f" and its {len(versions)} versions"))
 
 
-@click.command("delete-data", cls=PipedCommand)
-@click.argument("name")
-@click.option("--rows", "file", type=FILE, help="Only the rows of this table.")
-@yes_option
-@home_option
-def delete_data(name: str, file: Path | None, yes: bool, home: str | None) -> None:
-    """Delete a data set, or rows of it, for good. Versions that were trained on them say so from then on."""
-    with _operator(home) as here:
-        _ask(f"delete {'rows of ' if file else ''}the data set {name} for good?", yes)
-        found = here.datasets.find(name)
-        record = here.datasets.get(name)
-        gone = _read_table(file, record.types) if file else None
-        affected = _affected(here, record, gone)
-        left = rows.without(record, here.shelf.store, gone) if gone else None
-        count = record.rows - (left.rows if left else 0)
-        if count and not (here.datasets.apply(found, left) if left else here.datasets.forget(found)):
-            raise CannotOperate(f"{name} changed meanwhile: try again")
-        noted = _note_and_remove(here, name, affected, f"{rows.timestamp()}: rows of the data set {name} were deleted")
-        if not count and not affected:
-            raise CannotOperate(f"none of these rows is in {name}")
-        click.echo(f"deleted {count} rows of {name}; {noted} versions were trained on rows that are gone, and say so")
-
-
-def _affected(here: Operator, record: DatasetRecord, gone: table.Table | None) -> set[str]:
-    """The parts that hold rows which are to go: of the data set, and of versions that were trained on what it was."""
-    cards = [card for model in all_of(here.registry) for card in model.cards.values() if card.data.dataset == record.name]
-    parts = {part.sha256 for part in record.parts} | {part for card in cards for part in card.data.parts}
-    return {part for part in parts if gone is None or rows.holds(here.shelf.store, part, gone)}
-
-
-def _note_and_remove(here: Operator, name: str, parts: set[str], note: str) -> int:
-    """How many versions of this data set were made from these parts. What another data set has, or a version of it, is kept."""
-    noted, used = 0, here.datasets.parts()
-    for model in all_of(here.registry):
-        for card in model.cards.values():
-            if card.data.dataset != name:
-                used |= set(card.data.parts)
-            elif parts & set(card.data.parts):
-                here.registry.note(model.name, card.version, note)
-                noted += 1
-    remove_parts(parts - used, here.shelf.store)
-    return noted
-
-
 def _card(here: Operator, name: str, reference: str) -> Card:
     here.registry.known(name)
     card = here.registry.look_up(name, reference)
     if card is None:
         raise UnknownVersion(f"{name} has no version {reference}")
     return card
-
-
-def _read_table(file: Path, known: Any = None) -> table.Table:
-    format_ = ENDINGS.get(file.suffix.lower())
-    if format_ is None:
-        raise CannotOperate(f"the format of {file.name} is not known: name it .csv, .parquet or .ndjson")
-    return table.read(file.read_bytes(), format_, known)  # type: ignore[arg-type]
 
 
 def _check_name(name: str) -> None:
@@ -375,30 +230,5 @@ def _say(card: Card, text: str) -> None:
     click.echo(f"{text}; judged on {card.metrics.rows} rows: " + msgspec.json.encode(card.metrics).decode()[:300])
 
 
-def _ask(question: str, yes: bool) -> None:
-    if not yes and not sys.stdin.isatty():
-        raise CannotOperate(f"{question} Nobody is there to ask: give --yes")
-    if not yes and not click.confirm(question):
-        raise click.Abort
-
-
-@contextmanager
-def _operator(home: str | None) -> Iterator[Operator]:
-    """Errors that a person can do something about, as one message and exit status 1."""
-    try:
-        settings = load().replace(home=home) if home else load()
-        yield Operator(settings)
-    except BrokenPipeError:
-        raise
-    except (LedgerError, redis.RedisError) as error:
-        raise click.ClickException(
-            f"no service runs on {home or load().home} ({error}): start it with `mldeploy up`, or give its --home"
-        ) from None
-    except EXPECTED as error:
-        raise click.ClickException(str(error)) from None
-
-
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["delete-data"]:
-        delete_data(args=sys.argv[2:], prog_name="mldeploy datasets delete")
     main(prog_name="mldeploy models")

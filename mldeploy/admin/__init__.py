@@ -1,0 +1,1 @@
+"""What the operator does on the server, beside the service that runs. It needs scikit-learn and pandas."""

@@ -1,0 +1,138 @@
+"""What the operator's commands share: the service that runs, its store, and how errors are told."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import redis
+
+from jobs.bell import Bell, make_celery
+from jobs.crew import Crew
+from jobs.errors import LedgerError
+from jobs.job import Kind
+from jobs.ledger import Ledger
+from mldeploy.account import account
+from models import table
+from models.artifact import CorruptArtifact, open_shelf
+from models.bringing import CannotBringIn
+from models.card import Card
+from models.datasets import Datasets, UnknownDataset
+from models.inventory import Inventory, NumberTaken
+from models.refit import CannotRefit
+from models.registry import MovedMeanwhile, Registry, TooManyModels, UnknownModel, UnknownVersion
+from models.rollout import CannotServe, Rollout
+from models.rows import LostRows
+from models.signing import NoKey, signing_key
+from models.store import BadStore, Misplaced
+from models.table import BadTrainingData
+from settings import BadSettings, Settings, load
+
+home_option = click.option("--home", type=click.Path(file_okay=False), help="Of the service.  [default: ~/.mldeploy]")
+why_option = click.option("--why", default="", help="Logged with the move.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+ENDINGS = {".csv": "csv", ".parquet": "parquet", ".ndjson": "ndjson", ".jsonl": "ndjson"}
+
+
+class CannotOperate(RuntimeError):
+    """The message says why."""
+
+
+EXPECTED = (
+    BadSettings,
+    BadStore,
+    BadTrainingData,
+    CannotBringIn,
+    CannotOperate,
+    CannotRefit,
+    CannotServe,
+    CorruptArtifact,
+    LostRows,
+    Misplaced,
+    MovedMeanwhile,
+    NoKey,
+    NumberTaken,
+    TooManyModels,
+    UnknownDataset,
+    UnknownModel,
+    UnknownVersion,
+    OSError,
+)
+
+
+class Operator:
+    """What the commands need of a service that runs. Raises LedgerUnavailable if none does."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings = settings.with_embedded_redis()
+        self.ledger = Ledger(settings)
+        known = self.ledger.redis, self.ledger.prefix, self.ledger.guard
+        self._check_store(self.ledger.guard(lambda: self.ledger.redis.get(self.ledger.prefix + "store")))
+        self.registry = Registry(*known, settings.max_models)
+        self.datasets, self.rollout = Datasets(*known), Rollout(*known)
+        self.crew = Crew(Kind.PREDICT, self.ledger, Bell(make_celery(settings)))
+        self.shelf = open_shelf(settings.store_location, signing_key(settings.home_path, settings.signing_key))
+        self.inventory = Inventory(*known, self.registry, self.shelf.store)
+
+    def _check_store(self, of_service: Any) -> None:
+        ours, theirs = self.settings.store_location, (of_service or b"").decode()
+        if not theirs or _place(theirs) != _place(ours):
+            moved = f"the service keeps its models at {theirs}, and here it would be {ours}"
+            reason = moved if theirs else "no training worker has started yet"
+            raise CannotOperate(f"{reason}: give the service's own --home, MLDEPLOY_STORE and MLDEPLOY_SIGNING_KEY")
+
+    def next_version(self, name: str) -> tuple[int, str]:
+        """A number and its folder, which no training takes for a leftover. Raises NumberTaken."""
+        self.inventory.look_at(name)
+        version = self.registry.next_version(name)
+        self.registry.announce(name, version)
+        return version, self.inventory.begin(name, version, 1)
+
+    def publish(self, card: Card, promote: bool, why: str) -> bool:
+        """Whether it serves now. Raises CannotServe."""
+        champion = self.registry.resolve(card.name)
+        if promote:
+            self.rollout.await_loaded(card, self.crew, self.settings.swap_patience)
+        changes = self.registry.publication(card, promote, champion, account(), why)
+        if not self.registry.apply(changes):
+            raise CannotOperate(f"the champion of {card.name} moved meanwhile: try again")
+        return promote
+
+
+def _place(store: str) -> str:
+    """However a folder's path is spelled."""
+    return store if "://" in store else str(Path(store).resolve())
+
+
+def read_table(file: Path, known: Any = None) -> table.Table:
+    format_ = ENDINGS.get(file.suffix.lower())
+    if format_ is None:
+        raise CannotOperate(f"the format of {file.name} is not known: name it .csv, .parquet or .ndjson")
+    return table.read(file.read_bytes(), format_, known)  # type: ignore[arg-type]
+
+
+def ask(question: str, yes: bool) -> None:
+    if not yes and not sys.stdin.isatty():
+        raise CannotOperate(f"{question} Nobody is there to ask: give --yes")
+    if not yes and not click.confirm(question):
+        raise click.Abort
+
+
+@contextmanager
+def operating(home: str | None) -> Iterator[Operator]:
+    """Errors that a person can do something about, as one message and exit status 1."""
+    try:
+        settings = load().replace(home=home) if home else load()
+        yield Operator(settings)
+    except BrokenPipeError:
+        raise
+    except (LedgerError, redis.RedisError) as error:
+        raise click.ClickException(
+            f"no service runs on {home or load().home} ({error}): start it with `mldeploy up`, or give its --home"
+        ) from None
+    except EXPECTED as error:
+        raise click.ClickException(str(error)) from None
