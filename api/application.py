@@ -15,9 +15,11 @@ from typing import Any
 import flask
 from flask import Flask, Response, signals
 from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed, NotFound
+from werkzeug.routing import RoutingException
 
 from api import problem
-from api.exchange import begin, exchange
+from api.exchange import begin, end, exchange
 from api.flask_response import response_of
 from api.http.response import Answer, Stream
 from api.loop_thread import LoopThread, WaitingThread
@@ -53,13 +55,14 @@ class Application(Flask):
 
     def run_on(self, loop: asyncio.AbstractEventLoop, pipeline: Pipeline) -> None:
         """The views of this process run there."""
-        self._process, self._loop, self._pipeline = os.getpid(), loop, pipeline
+        self._loop, self._pipeline = loop, pipeline
         self._got_first_request = True  # what is registered from now on would come too late
         hooks = (
             *(self.before_request_funcs, self.after_request_funcs, self.teardown_request_funcs, self.url_value_preprocessors),
             *(self.teardown_appcontext_funcs, self.error_handler_spec),
         )
-        self._was_given_hooks = any(hooks)
+        self._was_given_hooks = any(hooks) or bool(self.config["TRUSTED_HOSTS"])
+        self._process = os.getpid()  # last: other threads go by it
 
     def close(self) -> None:
         """End the event loop that requests have started in this process, and its connections to Redis."""
@@ -67,6 +70,11 @@ class Application(Flask):
             WaitingThread(self._loop).wait_for(self._pipeline.stop())
             self._thread.close()
         self._thread, self._process = None, 0
+
+    @property
+    def waiting(self) -> int:
+        """Requests of this process that wait for the end of a job."""
+        return self._pipeline.service.waiters.count if self._process == os.getpid() else 0
 
     # What hangs on it
 
@@ -85,18 +93,27 @@ class Application(Flask):
         """Under a WSGI server."""
         self._run_in_this_process()
         here = exchange_of(flask.request, self._pipeline.service, self._loop)
-        begin(here)  # until the next request of this thread
+        token = begin(here)
         try:
             return super().full_dispatch_request()
+        except Exception as error:  # noqa: BLE001 - of a hook after the view; while the exchange is known
+            return self.handle_exception(error)
         finally:
             self._loop.call_soon_threadsafe(here.end_turn)
-            here.body = b""
+            end(token)  # a hook may have made a request of its own within this one
 
     def dispatch_request(self) -> ResponseReturnValue:
+        self._check_routing()
         if not self.is_ours:
             return super().dispatch_request()
         thread = WaitingThread(self._loop)
         return self._respond(thread.wait_for(self._pipeline.answer(exchange(), WsgiBody(flask.request, thread))))
+
+    def _check_routing(self) -> None:
+        """Raises what Flask's routing found, but for what only those who may come in are told: no route, or another method."""
+        found = flask.request.routing_exception
+        if found is not None and not isinstance(found, NotFound | MethodNotAllowed):
+            raise found
 
     @property
     def is_ours(self) -> bool:
@@ -105,19 +122,26 @@ class Application(Flask):
         return rule is None or is_described(self.view_functions[rule.endpoint])
 
     def handle_user_exception(self, error: Exception) -> ResponseReturnValue:
-        """The operator's handler for it if there is one, and else a problem."""
+        """The operator's handler for it if there is one, a response that an HTTPException brings, and else a problem."""
         if self._find_error_handler(error, flask.request.blueprints) is not None:
             return super().handle_user_exception(error)
+        if isinstance(error, HTTPException) and (error.code is None or error.response or isinstance(error, RoutingException)):
+            return error
         if problem.is_unforeseen(error):
             signals.got_request_exception.send(self, _async_wrapper=self.ensure_sync, exception=error)
+            server_error = InternalServerError(original_exception=error)
+            handler = self._find_error_handler(server_error, flask.request.blueprints)
+            if handler is not None:
+                problem.log_unforeseen(error)
+                answer: ResponseReturnValue = self.ensure_sync(handler)(server_error)
+                return answer
         return self._respond(problem.answer(error))
 
     def handle_exception(self, error: Exception) -> Response:
         """What went wrong in a hook after the view. A test of the operator's sees it raised."""
         if self.testing or self.config["PROPAGATE_EXCEPTIONS"]:
             return super().handle_exception(error)
-        signals.got_request_exception.send(self, _async_wrapper=self.ensure_sync, exception=error)
-        return self.finalize_request(self._respond(problem.answer(error)), from_error_handler=True)
+        return self.finalize_request(self.handle_user_exception(error), from_error_handler=True)
 
     def _respond(self, answer: Answer | Stream) -> Response:
         if exchange().notes:
@@ -157,11 +181,13 @@ class Application(Flask):
         try:
             signals.request_started.send(self, _async_wrapper=self.ensure_sync)
             found = await self._preprocess()
+            if found is None:
+                self._check_routing()
             if found is None and self.is_ours:
                 found = self._respond(await answer())
             elif found is None:
                 call = copy_context().run
-                found = await self._loop.run_in_executor(self._pipeline.service.threads, call, super().dispatch_request)
+                found = await self._loop.run_in_executor(self.callers, call, super().dispatch_request)
         except Exception as error:  # noqa: BLE001 - as Flask does: it becomes an answer
             found = self.handle_user_exception(error)
         response = await self._postprocess(self.make_response(found))

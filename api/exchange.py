@@ -58,6 +58,7 @@ _current: ContextVar[Exchange] = ContextVar("exchange")
 
 exchange = _current.get
 begin = _current.set
+end = _current.reset
 
 
 def service() -> Service:

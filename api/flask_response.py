@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from typing import Any
 
 from flask import Response
 
 from api.http.response import Answer, Stream
+from api.loop_thread import check_is_elsewhere
 
 COUNTED = "content-length"  # which who writes the answer adds
 
@@ -20,7 +21,7 @@ class StreamResponse(Response):
 
 def response_of(answer: Answer | Stream, loop: asyncio.AbstractEventLoop) -> Response:
     if isinstance(answer, Stream):
-        streaming = StreamResponse(_chunks(answer.chunks, loop), answer.status, answer.headers)
+        streaming = StreamResponse(_chunks(answer.chunks, loop, copy_context()), answer.status, answer.headers)
         streaming.sent = answer
         return streaming
     response = Response(answer.body, answer.status, answer.headers)
@@ -29,17 +30,18 @@ def response_of(answer: Answer | Stream, loop: asyncio.AbstractEventLoop) -> Res
     return response
 
 
-def answer_of(response: Response, environ: dict[str, Any]) -> Answer | Stream:
-    headers = [(name, value) for name, value in response.get_wsgi_headers(environ) if name.lower() != COUNTED]
-    if isinstance(response, StreamResponse):
-        return Stream(response.sent.chunks, headers, response.status_code)
-    response.direct_passthrough = False  # of a file of the operator's: its bytes are wanted
-    return Answer(response.get_data(), response.status_code, headers)
+def headers_of(response: Response, environ: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(name, value) for name, value in response.get_wsgi_headers(environ) if name.lower() != COUNTED]
 
 
-def _chunks(chunks: AsyncGenerator[bytes, None], loop: asyncio.AbstractEventLoop) -> Iterator[bytes]:
-    """Of a stream whose generator runs on the loop, in the context of the request."""
-    context = copy_context()
+def answer_of(response: Response, environ: dict[str, Any]) -> Answer:
+    """Of one whose body is there."""
+    return Answer(response.get_data(), response.status_code, headers_of(response, environ))
+
+
+def _chunks(chunks: AsyncGenerator[bytes, None], loop: asyncio.AbstractEventLoop, context: Context) -> Iterator[bytes]:
+    """Of a stream whose generator runs on the loop, in the context of the request. Not to be read on the loop's own thread."""
+    check_is_elsewhere(loop)
 
     def wait_for(coroutine: Any) -> Any:
         return context.run(asyncio.run_coroutine_threadsafe, coroutine, loop).result()

@@ -28,8 +28,16 @@ class LoopThread:
         self.loop.close()
 
     def close(self) -> None:
+        """Whatever waits on the loop is canceled."""
+        asyncio.run_coroutine_threadsafe(_cancel_all(), self.loop).result(STOP)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(STOP)
+
+
+def check_is_elsewhere(loop: asyncio.AbstractEventLoop) -> None:
+    """Raises RuntimeError on the loop's own thread, where waiting for the loop would have no end."""
+    if asyncio._get_running_loop() is loop:
+        raise RuntimeError("a hook on the event loop may not wait for it: make it `async def`, or serve with a WSGI server")
 
 
 class WaitingThread:
@@ -44,6 +52,11 @@ class WaitingThread:
 
     def wait_for(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Raises what the coroutine raises. Not to be called on the loop's own thread."""
+        try:
+            check_is_elsewhere(self._loop)
+        except RuntimeError:
+            coroutine.close()
+            raise
         done = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         done.add_done_callback(lambda _: self._wanted.put(None))
         try:
@@ -77,3 +90,10 @@ class WaitingThread:
 
         with suppress(RuntimeError):  # the loop was closed meanwhile
             self._loop.call_soon_threadsafe(settle)
+
+
+async def _cancel_all() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)

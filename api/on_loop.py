@@ -2,9 +2,11 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from concurrent.futures import Executor
 from contextlib import aclosing
 from contextvars import copy_context
+from functools import partial
 from io import BytesIO
 from typing import Any
 
@@ -14,15 +16,16 @@ from werkzeug.test import run_wsgi_app
 
 from api.application import Application
 from api.exchange import Exchange
-from api.flask_response import COUNTED, answer_of
+from api.flask_response import COUNTED, StreamResponse, answer_of, headers_of
 from api.http.body import BodyCut, BodyTooLarge, SlowBody
 from api.http.request import Request
 from api.http.response import Answer, Stream
 from api.http.room import NoRoom, Room
 from api.pipeline import Pipeline
-from api.wsgi_request import FAILED
+from api.wsgi_request import FAILED, GONE
 
 STREAMED = "text/event-stream"
+OF_THE_CONNECTION = ("CONTENT_LENGTH", "TRANSFER_ENCODING", "CONNECTION", "UPGRADE", "KEEP_ALIVE")
 LOOPBACK_NETWORK = "::/64"  # an address of IPv6 is known by its network
 
 
@@ -58,15 +61,22 @@ async def through_flask(app: Application, pipeline: Pipeline, exchange: Exchange
     """With hooks, error handlers and signals, on the event loop."""
     try:
         body = await _arrived(pipeline, request)
+        if body.error and not pipeline.is_ours(request.method, request.path):
+            raise body.error
         context = app.request_context(_environ(request, body.data))
         context.push()
         failed: BaseException | None = None
         try:
             response = await app.dispatch_on_loop(lambda: pipeline.answer(exchange, body))
             exchange.notes = []  # they are in the response
-            answer = answer_of(response, context.request.environ)
-            if isinstance(answer, Stream):
-                return answer._replace(chunks=_then_close(answer.chunks, response))
+            environ = context.request.environ
+            if isinstance(response, StreamResponse):
+                chunks = _then_close(response.sent.chunks, response)
+                return Stream(chunks, headers_of(response, environ), response.status_code)
+            if response.is_streamed or response.direct_passthrough:  # of the operator's: it may take long
+                parts = response.get_app_iter(environ)
+                return Stream(_stream(parts, app.callers), headers_of(response, environ), response.status_code)
+            answer = answer_of(response, environ)
             response.close()
             return answer
         except BaseException as error:
@@ -92,26 +102,49 @@ async def through_wsgi(app: Application, pipeline: Pipeline, request: Request) -
     """With middleware: the application is called as a WSGI server calls it, in a thread."""
     try:
         body = await _arrived(pipeline, request)
-        environ = _environ(request, body.data) | ({FAILED: body.error} if body.error else {})
+        if body.error and not pipeline.is_ours(request.method, request.path):
+            raise body.error
+        environ = _environ(request, body.data) | {FAILED: body.error, GONE: request.gone}
         loop, threads, call = asyncio.get_running_loop(), app.callers, copy_context().run
         parts, status, headers = await loop.run_in_executor(threads, call, run_wsgi_app, app, environ)
         code, pairs = int(status.partition(" ")[0]), [pair for pair in headers if pair[0].lower() != COUNTED]
         if Headers(pairs).get("Content-Type", "").startswith(STREAMED):
-            return Stream(_stream(parts, lambda work: loop.run_in_executor(threads, call, work)), pairs, code)
-        return Answer(await loop.run_in_executor(threads, call, b"".join, parts), code, pairs)
+            return Stream(_stream(parts, threads), pairs, code)
+        return Answer(await loop.run_in_executor(threads, call, _whole, parts), code, pairs)
     finally:
         request.body.release()
 
 
-async def _stream(parts: Iterable[bytes], do: Callable[..., Any]) -> AsyncGenerator[bytes, None]:
-    iterator: Iterator[bytes] = iter(parts)
+def _whole(parts: Iterable[bytes]) -> bytes:
     try:
-        while (part := await do(lambda: next(iterator, None))) is not None:
+        return b"".join(parts)
+    finally:
+        _close(parts)
+
+
+def _close(parts: Iterable[bytes]) -> None:
+    close = getattr(parts, "close", None)
+    if close:
+        close()
+
+
+async def _stream(parts: Iterable[bytes], threads: Executor) -> AsyncGenerator[bytes, None]:
+    """Each part is made in a thread; at the end, or when the client has left, the response is closed."""
+    iterator: Iterator[bytes] = iter(parts)
+    loop, work = asyncio.get_running_loop(), partial(next, iterator, None)
+    running: asyncio.Future[bytes | None] | None = None
+    try:
+        while True:
+            running = loop.run_in_executor(threads, copy_context().run, work)
+            part = await asyncio.shield(running)
+            if part is None:
+                return
             yield part
     finally:
-        close = getattr(parts, "close", None)
-        if close:
-            await do(close)
+        if running and not running.done():
+            running.add_done_callback(lambda _: threads.submit(_close, parts))
+        else:
+            await loop.run_in_executor(threads, _close, parts)
 
 
 def _environ(request: Request, body: bytes) -> dict[str, Any]:
@@ -140,6 +173,6 @@ def _environ(request: Request, body: bytes) -> dict[str, Any]:
         name = key.upper().replace("-", "_")
         if name == "CONTENT_TYPE":
             environ[name] = value
-        elif name not in ("CONTENT_LENGTH", "TRANSFER_ENCODING"):
-            environ[f"HTTP_{name}"] = value
+        elif "_" not in key and name not in OF_THE_CONNECTION:  # a name with "_" would pass for one with "-"
+            environ[f"HTTP_{name}"] = value.replace(",", ";") if name == "COOKIE" else value
     return environ

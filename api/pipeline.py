@@ -78,19 +78,24 @@ class Pipeline:
     async def answer(self, exchange: Exchange, body: Body) -> Answer | Stream:
         """Raises whatever a problem is made of (see api/problem.py)."""
         view, operation, arguments = await self._admitted(exchange)
+        if _is_preflight(exchange):
+            return self._allowed(exchange)
         await self._take_in(exchange, body)
         before = await accepted_before() if operation.submits else None
         if before:
             return before
         await self._admission.spend(exchange)
         if exchange.method == "OPTIONS":
-            return Answer(b"", 204, [("Allow", ", ".join(self._routes.allowed(exchange.path)))])
+            return self._allowed(exchange)
         answer = await view(**arguments)
         if exchange.method in READS:
             self._admission.check_is_valid(exchange)  # still: it may have waited for a minute
         if isinstance(answer, Stream):
             return answer._replace(chunks=self._while_valid(exchange, answer.chunks))
         return answer
+
+    def _allowed(self, exchange: Exchange) -> Answer:
+        return Answer(b"", 204, [("Allow", ", ".join(self._routes.allowed(exchange.path)))])
 
     async def _while_valid(self, exchange: Exchange, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
         """A key that is revoked hears no more."""

@@ -164,7 +164,7 @@ def answer(error: Exception) -> Answer:
         )
     code = error.code if isinstance(error, BadRequest) else next((CODES[kind] for kind in CODES if isinstance(error, kind)), None)
     if code is None:
-        log.exception("%s %r", exchange().method, exchange().path, exc_info=error)
+        log_unforeseen(error)
         return _answer("internal-error", "The error has been logged.")
     if isinstance(error, InvalidInput):
         return _answer(code, _told(error.faults), error.faults)
@@ -175,6 +175,10 @@ def is_unforeseen(error: Exception) -> bool:
     """It is a fault of the service, and was logged."""
     foreseen = (Refusal, HTTPException, BodyTooLarge, BadRequest, *CODES)
     return not isinstance(error, foreseen)
+
+
+def log_unforeseen(error: Exception) -> None:
+    log.error("%s %r", exchange().method, exchange().path, exc_info=error)
 
 
 def _told(faults: list[Fault]) -> str:
@@ -190,7 +194,10 @@ def _http_error(error: HTTPException) -> Answer:
     code = HTTP_CODES.get(status)
     if code is None:
         problem = Problem("about:blank", HTTPStatus(status).phrase, status, error.description or "", exchange().path)
-        return _respond(problem)
+        answer = _respond(problem)
+        kept = [(name, value) for name, value in error.get_headers() if name != "Content-Type"]
+        taken = {name for name, _ in kept}
+        return answer._replace(headers=[*(pair for pair in answer.headers if pair[0] not in taken), *kept])
     told = _answer(code, _http_detail(code, error))
     if isinstance(error, MethodNotAllowed):
         told.headers.append(("Allow", ", ".join(sorted(error.valid_methods or ()))))
@@ -199,6 +206,8 @@ def _http_error(error: HTTPException) -> Answer:
 
 def _http_detail(code: str, error: HTTPException) -> str:
     path = exchange().path
+    if error.description and error.description != type(error).description:  # of a view of the operator's
+        return error.description
     if code == "method-not-allowed":
         return f"{path} takes {', '.join(sorted(getattr(error, 'valid_methods', None) or ()))}."
     return f"There is no route {path}; there are {ROUTES}."

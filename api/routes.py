@@ -16,9 +16,9 @@ class Routes:
             stem, _, last = rule.rule.rpartition("/")
             for method in (rule.methods or set()) - {"OPTIONS"}:
                 if not rule.arguments:
-                    self._whole[method, rule.rule] = rule.endpoint
+                    self._whole.setdefault((method, rule.rule), rule.endpoint)
                 elif last == f"<{next(iter(rule.arguments))}>" and len(rule.arguments) == 1:
-                    self._stems[method, stem] = rule.endpoint, last[1:-1]
+                    self._stems.setdefault((method, stem), (rule.endpoint, last[1:-1]))
 
     def match(self, method: str, path: str) -> Found:
         """Raises what werkzeug raises: NotFound, MethodNotAllowed."""

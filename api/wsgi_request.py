@@ -14,21 +14,23 @@ from api.http.room import Room
 from api.loop_thread import WaitingThread
 from api.service import Service
 
+GONE = "mldeploy.gone"  # and a future that is done when the client has left, as our own server knows it
 FAILED = "mldeploy.body_failed"  # in the environment of a request: why its body could not be taken
 
 
 def exchange_of(request: Request, service: Service, loop: asyncio.AbstractEventLoop) -> Exchange:
     pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in request.headers.items()]
     address = request.remote_addr or ""
+    is_forwarded = "X-Forwarded-For" in request.headers or "Forwarded" in request.headers
     return Exchange(
         service,
         request.method,
         request.path,
         request.query_string.decode("latin-1"),
         Headers(pairs),
-        _never(loop),
+        request.environ.get(GONE) or _never(loop),
         address,
-        is_near=not address or is_loopback(address),  # a Unix socket has none
+        is_near=(not address or is_loopback(address)) and not is_forwarded,  # a Unix socket has no address
     )
 
 
@@ -72,5 +74,5 @@ class WsgiBody:
             return self._request.get_data()
         except RequestEntityTooLarge:
             raise BodyTooLarge from None
-        except ClientDisconnected:
-            raise BodyCut("the client hung up") from None
+        except (ClientDisconnected, OSError):
+            raise BodyCut("the body did not come whole") from None

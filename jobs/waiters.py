@@ -39,7 +39,7 @@ class Waiters:
         self._ledger = ledger
         self._most = most
         self._waiting: dict[str, set[Final]] = {}
-        self._count = 0
+        self.count = 0
         self._kept: OrderedDict[str, tuple[float, Record]] = OrderedDict()
         self._kept_bytes = 0
         self._kept_for = min(KEPT_FOR, keep)
@@ -80,13 +80,13 @@ class Waiters:
         else:
             timer = loop.call_later(seconds, _resolve, final, None)
         self._waiting.setdefault(job_id, set()).add(final)
-        self._count += 1
+        self.count += 1
         try:
             yield final
         finally:
             timer.cancel()
             _resolve(final, None)
-            self._count -= 1
+            self.count -= 1
             others = self._waiting[job_id]
             others.discard(final)
             if not others:
@@ -94,7 +94,7 @@ class Waiters:
 
     @property
     def is_full(self) -> bool:
-        return self._count >= self._most
+        return self.count >= self._most
 
     async def warm(self) -> None:
         """Raises LedgerUnavailable."""

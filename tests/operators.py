@@ -1,11 +1,13 @@
 """What an operator may hang on the application, as MLDEPLOY_APP names it."""
 
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import flask
 from flask import Flask
 from flask_cors import CORS
+from werkzeug.exceptions import InternalServerError, TooManyRequests
 
 FRIEND = "https://friend.example"
 
@@ -53,6 +55,11 @@ def own(app: Flask) -> Flask:
     pages = flask.Blueprint("pages", __name__)
 
     @app.before_request
+    def let_the_boss_alone_see_datasets() -> None:
+        if flask.request.blueprint == "datasets" and flask.request.headers.get("X-Remote-User") != "boss":
+            flask.abort(403, "the boss alone")
+
+    @app.before_request
     def refuse() -> tuple[dict[str, str], int] | None:
         if "X-Blocked" in flask.request.headers:
             return {"blocked": flask.request.get_data(as_text=True)}, 451
@@ -79,6 +86,39 @@ def own(app: Flask) -> Flask:
     def odd() -> str:
         raise FloatingPointError("odd")
 
+    @app.get("/models")
+    def shadow() -> str:
+        return "not ours"
+
+    @pages.post("/upload")
+    def upload() -> dict[str, int]:
+        return {"got": len(flask.request.get_data())}
+
+    @pages.get("/slow-stream")
+    def slow_stream() -> flask.Response:
+        def parts() -> Iterator[str]:
+            for number in range(3):
+                time.sleep(0.5)
+                yield f"data: {number}\n\n"
+
+        return flask.Response(parts(), mimetype="text/event-stream")
+
+    @pages.get("/teapot")
+    def teapot() -> tuple[str, int]:
+        return "short and stout", 799
+
+    @pages.get("/mine")
+    def mine() -> str:
+        flask.abort(flask.make_response("mine", 409))
+
+    @pages.get("/later")
+    def later() -> str:
+        raise TooManyRequests("later", retry_after=77)
+
+    @app.errorhandler(500)
+    def unforeseen(error: InternalServerError) -> tuple[str, int]:
+        return f"unforeseen: {error.original_exception}", 500
+
     @app.errorhandler(LookupError)
     def sorry(error: LookupError) -> tuple[str, int]:
         return f"sorry: {error}", 418
@@ -93,6 +133,17 @@ def a_route(app: Flask) -> Flask:
     @app.get("/hello")
     def hello() -> str:
         return f"hello {flask.request.args['name']}"
+
+    return app
+
+
+def nested(app: Flask) -> Flask:
+    """A hook that makes a request of its own within another."""
+
+    @app.before_request
+    def ask_within() -> None:
+        if flask.request.path == "/models":
+            assert app.test_client().get("/health/live").status_code == 200
 
     return app
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import AsyncGenerator
 from functools import lru_cache
-from http import HTTPStatus
+from http.client import responses
 from typing import NamedTuple
 from wsgiref.handlers import format_date_time
 
@@ -61,7 +61,7 @@ def chunk(data: bytes) -> bytes:
 
 @lru_cache(100)
 def _status_line(status: int) -> str:
-    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
+    return f"HTTP/1.1 {status} {responses.get(status, '')}\r\n"
 
 
 @lru_cache(1)

@@ -1,5 +1,6 @@
 """The application under Flask's own test client, with no server of ours: a real Redis and real workers behind it."""
 
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -9,8 +10,9 @@ import api
 from api.app import create_app
 from api.application import Application
 from settings import BadSettings, Settings
+from tests.operators import nested
 from tests.poison import row
-from tests.processes import Pieces
+from tests.processes import Pieces, until
 
 
 @pytest.fixture
@@ -82,3 +84,26 @@ def test_the_package_offers_the_factory_to_flask_and_gunicorn() -> None:
     assert api.create_app is create_app
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = api.nothing
+
+
+def test_a_request_within_a_hook_leaves_the_outer_one_as_it_was(shared: Pieces) -> None:
+    app = create_app(shared.settings)
+    nested(app)
+    try:
+        assert "models" in app.test_client().get("/models").get_json()
+    finally:
+        app.close()
+
+
+def test_closing_ends_what_waits(app: Application, client: FlaskClient) -> None:
+    job = client.post("/predict?model=poison", json=row(4, "work", seconds=20.0)).get_json()
+    waiting = threading.Thread(target=lambda: client.get(f"{job['result_url']}?wait=30"), daemon=True)
+    waiting.start()
+    until(lambda: app.waiting > 0, 10, "it waits")
+    app.close()
+    waiting.join(15)
+    assert not waiting.is_alive()
+
+
+def test_a_forwarded_request_is_not_from_this_machine(client: FlaskClient) -> None:
+    assert client.get("/models", headers={"X-Forwarded-For": "192.0.2.1"}).status_code == 401

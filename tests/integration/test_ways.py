@@ -214,8 +214,50 @@ def test_routes_of_the_operators_own_are_served(operated: str) -> None:
 def test_an_error_handler_of_the_operators_answers_and_what_none_handles_is_a_problem(operated: str) -> None:
     handled = requests.get(f"{operated}/broken", timeout=40)
     assert (handled.status_code, handled.text) == (418, "sorry: broken")
-    unhandled = requests.get(f"{operated}/odd", timeout=40)
-    assert (unhandled.status_code, unhandled.json()["type"]) == (500, "urn:problem-type:mldeploy:internal-error")
+    unforeseen = requests.get(f"{operated}/odd", timeout=40)
+    assert (unforeseen.status_code, unforeseen.text) == (500, "unforeseen: odd")
+
+
+def test_an_http_exception_keeps_its_response_its_headers_and_its_words(operated: str) -> None:
+    mine, later = (requests.get(f"{operated}/{path}", timeout=40) for path in ("mine", "later"))
+    assert (mine.status_code, mine.text) == (409, "mine")
+    assert (later.status_code, later.headers["Retry-After"], later.json()["detail"]) == (429, "77", "later")
+
+
+def test_a_status_that_nobody_knows_is_passed_on(operated: str) -> None:
+    assert requests.get(f"{operated}/teapot", timeout=10).status_code == 799
+
+
+def test_a_hook_cannot_be_gone_round(operated: str) -> None:
+    """By an offer to upgrade, which Flask's routing takes for another route, or by a header whose name is spelled otherwise."""
+    tricks: tuple[dict[str, str], ...] = ({}, {"Connection": "Upgrade", "Upgrade": "websocket"}, {"X_Remote_User": "boss"})
+    answers = [requests.get(f"{operated}/datasets", headers=headers, timeout=40) for headers in tricks]
+    assert {answer.status_code for answer in answers} <= {400, 403}
+    assert requests.get(f"{operated}/datasets", headers={"X-Remote-User": "boss"}, timeout=40).status_code == 200
+
+
+def test_a_stream_of_the_operators_comes_bit_by_bit_and_holds_nobody_up(operated: str) -> None:
+    with requests.get(f"{operated}/slow-stream", stream=True, timeout=40) as stream:
+        lines = stream.iter_lines(chunk_size=1)
+        assert next(lines) == b"data: 0"
+        assert requests.get(f"{operated}/health/live", timeout=40).status_code == 200
+        assert [line for line in lines if line] == [b"data: 1", b"data: 2"]
+
+
+def test_an_upload_to_a_route_of_the_operators_is_bounded_too(operated: str) -> None:
+    assert requests.post(f"{operated}/upload", data=b"x" * 1000, timeout=40).json() == {"got": 1000}
+    assert requests.post(f"{operated}/upload", data=b"x" * 10_000_001, timeout=40).status_code == 413
+
+
+def test_a_route_of_ours_stays_ours(operated: str) -> None:
+    assert "models" in requests.get(f"{operated}/models", timeout=40).json()
+
+
+def test_a_preflight_asks_for_nothing_but_the_methods(operated: str) -> None:
+    key = {"Idempotency-Key": "asked before"}
+    assert requests.post(f"{operated}/predict", json=FLOWER, headers=key, timeout=40).status_code == 202
+    asks = {"Origin": FRIEND, "Access-Control-Request-Method": "POST", **key}
+    assert requests.options(f"{operated}/predict", headers=asks, timeout=40).status_code == 204
 
 
 def test_the_document_tells_of_our_routes_alone(operated: str) -> None:
