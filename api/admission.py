@@ -106,7 +106,7 @@ class Admission:
         host = _host(exchange.headers.get("host") or "")
         if self._insecure:
             _check_origin(exchange)
-        elif not is_loopback(self._own_host) or not exchange.is_near:
+        elif not is_loopback(self._own_host) or not exchange.is_near or _is_forwarded(exchange):
             raise _unauthorized("No key was made yet, and this is not served to this machine alone")
         elif "host" in exchange.headers and not is_loopback(host):
             detail = f"Without keys this is served to this machine alone, and not as {host[:100]}: {HOW}."
@@ -197,6 +197,13 @@ def _is_own(origin: str, host: str) -> bool:
     if not (separator and place and default) or (scheme == "https" and is_loopback(_host(host))):
         return False
     return place.removesuffix(default) == host.lower().removesuffix(default)
+
+
+def _is_forwarded(exchange: Exchange) -> bool:
+    """Whether a proxy on this machine says that the request came from another."""
+    addresses = ",".join(exchange.headers.get_all("x-forwarded-for")).split(",")
+    elsewhere = [address for address in addresses if address.strip() and not is_loopback(address.strip())]
+    return bool(elsewhere) or "forwarded" in exchange.headers
 
 
 def _host(address: str) -> str:

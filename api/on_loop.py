@@ -174,5 +174,5 @@ def _environ(request: Request, body: bytes) -> dict[str, Any]:
         if name == "CONTENT_TYPE":
             environ[name] = value
         elif "_" not in key and name not in OF_THE_CONNECTION:  # a name with "_" would pass for one with "-"
-            environ[f"HTTP_{name}"] = value.replace(",", ";") if name == "COOKIE" else value
+            environ[f"HTTP_{name}"] = value
     return environ

@@ -1,7 +1,7 @@
 """Errors as RFC 9457 problems: one table of what there is, one place where exceptions become answers."""
 
 import logging
-from http import HTTPStatus
+from http.client import responses
 
 import msgspec
 from msgspec import Struct
@@ -193,7 +193,7 @@ def _http_error(error: HTTPException) -> Answer:
     status = error.code or 500
     code = HTTP_CODES.get(status)
     if code is None:
-        problem = Problem("about:blank", HTTPStatus(status).phrase, status, error.description or "", exchange().path)
+        problem = Problem("about:blank", responses.get(status, ""), status, error.description or "", exchange().path)
         answer = _respond(problem)
         kept = [(name, value) for name, value in error.get_headers() if name != "Content-Type"]
         taken = {name for name, _ in kept}

@@ -21,7 +21,6 @@ FAILED = "mldeploy.body_failed"  # in the environment of a request: why its body
 def exchange_of(request: Request, service: Service, loop: asyncio.AbstractEventLoop) -> Exchange:
     pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in request.headers.items()]
     address = request.remote_addr or ""
-    is_forwarded = "X-Forwarded-For" in request.headers or "Forwarded" in request.headers
     return Exchange(
         service,
         request.method,
@@ -30,7 +29,7 @@ def exchange_of(request: Request, service: Service, loop: asyncio.AbstractEventL
         Headers(pairs),
         request.environ.get(GONE) or _never(loop),
         address,
-        is_near=(not address or is_loopback(address)) and not is_forwarded,  # a Unix socket has no address
+        is_near=not address or is_loopback(address),  # a Unix socket has no address
     )
 
 

@@ -103,6 +103,10 @@ def own(app: Flask) -> Flask:
 
         return flask.Response(parts(), mimetype="text/event-stream")
 
+    @pages.get("/cookies")
+    def cookies() -> dict[str, str]:
+        return dict(flask.request.cookies)
+
     @pages.get("/teapot")
     def teapot() -> tuple[str, int]:
         return "short and stout", 799

@@ -17,8 +17,10 @@ class Headers:
         return values[0].decode() if values and values[0].isascii() else None
 
     def items(self) -> list[tuple[str, str]]:
-        """Each name once, its values as one."""
-        return [(name, b",".join(values).decode("latin-1")) for name, values in self._values.items()]
+        """Each name once, its values as one (RFC 9110, section 5.3; cookies: RFC 9113, section 8.2.3)."""
+        return [
+            (name, (b"; " if name == "cookie" else b", ").join(values).decode("latin-1")) for name, values in self._values.items()
+        ]
 
     def get_all(self, name: str) -> list[str]:
         return [value.decode() for value in self._values.get(name, ()) if value.isascii()]

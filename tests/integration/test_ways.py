@@ -122,6 +122,7 @@ REQUESTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "another protocol's error": ("GET", "/v2/models/nobody", {}),
     "a prediction by MLflow": ("POST", "/invocations", {"json": {"dataframe_records": [FLOWER]}}),
     "a foreign page": ("GET", "/models", {"headers": {"Origin": "https://evil.example"}}),
+    "a proxy for this machine": ("GET", "/models", {"headers": {"X-Forwarded-For": "127.0.0.1"}}),
     "a foreign host": ("GET", "/models", {"headers": {"Host": "evil.example"}}),
 }
 
@@ -163,6 +164,13 @@ def test_a_job_is_read_waited_for_streamed_and_kept_from_being_canceled(ways: di
     ):
         answers = [said(requests.request(method, url + path + query, headers=headers, timeout=40)) for url in ways.values()]
         assert answers == [answers[0]] * len(answers)
+
+
+def test_a_proxy_does_not_bring_another_machine_in(ways: dict[str, str]) -> None:
+    """waitress keeps what proxies say from the application, unless it is told to trust them."""
+    headers = {"X-Forwarded-For": "192.0.2.1"}
+    asked = {way: requests.get(f"{url}/models", headers=headers, timeout=40) for way, url in ways.items() if way != "waitress"}
+    assert {answer.status_code for answer in asked.values()} == {401}
 
 
 def test_middleware_is_around_every_answer(ways: dict[str, str]) -> None:
@@ -234,6 +242,11 @@ def test_a_hook_cannot_be_gone_round(operated: str) -> None:
     answers = [requests.get(f"{operated}/datasets", headers=headers, timeout=40) for headers in tricks]
     assert {answer.status_code for answer in answers} <= {400, 403}
     assert requests.get(f"{operated}/datasets", headers={"X-Remote-User": "boss"}, timeout=40).status_code == 200
+
+
+def test_a_view_of_the_operators_gets_the_cookies_as_they_came(operated: str) -> None:
+    found = requests.get(f"{operated}/cookies", headers={"Cookie": 'a="1,2"; b=3'}, timeout=40)
+    assert found.json() == {"a": "1,2", "b": "3"}
 
 
 def test_a_stream_of_the_operators_comes_bit_by_bit_and_holds_nobody_up(operated: str) -> None:
