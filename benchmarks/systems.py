@@ -24,7 +24,8 @@ from mldeploy.stack.server_choice import choose_server
 from settings import Settings
 
 HERE = Path(__file__).parent
-ENVIRONMENTS = HERE.parent / ".bench"
+ROOT = HERE.parent
+ENVIRONMENTS = ROOT / ".bench"
 START = 120.0  # seconds
 
 Environment = dict[str, str]
@@ -150,10 +151,10 @@ def answers(url: str, **request: object) -> Callable[[], bool]:
 
 
 @contextmanager
-def mldeploy(folder: Path, **settings: object) -> Iterator[Running]:
-    chosen = Settings().replace(home=str(folder / "home"), port=free_port(), stall=3600, **settings)
-    command = [sys.executable, "-m", "mldeploy", "up"]
-    with started([command], chosen.port, folder, chosen.environment() | {"PYTHONPATH": str(HERE.parent)}) as running:
+def mldeploy(folder: Path, checkout: Path = ROOT, python: str = sys.executable, **settings: object) -> Iterator[Running]:
+    chosen = {"home": folder / "home", "port": free_port(), "stall": 3600, **settings}
+    environment = {f"MLDEPLOY_{name.upper()}": str(value) for name, value in chosen.items()} | {"PYTHONPATH": str(checkout)}
+    with started([[python, "-m", "mldeploy", "up"]], int(str(chosen["port"])), folder, environment) as running:
         until(answers(running.url + "/health/ready"), "mldeploy")
         until(lambda: all(Client(running.url).ready()["workers"].values()), "its workers")
         yield running

@@ -10,6 +10,7 @@ import re
 import time
 from functools import lru_cache
 
+STAMP_DIGITS = 12
 HASH_DIGITS = 8
 _FORM = re.compile(r"[0-9a-f]{40}")
 
@@ -28,6 +29,11 @@ def verifies(secret: bytes, job_id: str, caller: str = "") -> bool:
         return False
     stem, given = job_id[:-HASH_DIGITS], job_id[-HASH_DIGITS:]
     return hmac.compare_digest(given, _hash(secret, stem, caller))
+
+
+def age(job_id: str) -> float:
+    """Seconds since this id was made, by the clock of this machine."""
+    return time.time() - int(job_id[:STAMP_DIGITS], 16) / 1000
 
 
 def _hash(secret: bytes, stem: str, caller: str) -> str:

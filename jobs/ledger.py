@@ -1,13 +1,12 @@
 """The ledger: the only meeting point of those who submit jobs and those who do them, and the only truth about a job.
 
-Every change is one Lua script; see lua/ledger.lua for the keys.
+Every change is one Lua script; see lua/keys.lua for the keys.
 """
 
 import secrets
 import time
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from importlib import resources
 from typing import Any, NamedTuple, TypeVar, cast
 
 import redis
@@ -18,24 +17,17 @@ from jobs import identity, replies
 from jobs.condition import Observation, observation
 from jobs.connection import Breaker, connect
 from jobs.errors import EffectConflict, LedgerError, LedgerFull, LedgerUnavailable, NoRoom
-from jobs.job import LANES, WORKERS, Appetite, Claim, ClaimedJob, Effect, Job, Kind, Outcome, Record, Rest
+from jobs.job import WORKERS, Appetite, Claim, ClaimedJob, Effect, Job, Outcome, Record, Rest
 from jobs.memory import MemoryPlan
 from jobs.reading import WHATEVER, Reading
 from jobs.replies import Accepted, Rings
+from jobs.scripts import PARTS, source
 from settings import Settings
 
 T = TypeVar("T")
 Listed = tuple[int, str]  # place and id
 Call = tuple[str, list[Any]]  # a script and its arguments
 
-SCRIPTS = (
-    *("finish", "claim", "add", "read", "take_back", "sign_off", "cancel", "renew", "reconcile", "report", "retire"),
-    *("list", "stop", "deliver", "condition", "failed"),
-)
-
-SHARED = ("clock", "memory", "ledger")  # parts that come before each script
-
-MOST_DELIVERIES = 32  # in one claim
 DIED = b'{"type":"worker-died","detail":"The worker process died each time it worked on this job."}'
 LAPSED = b'{"type":"worker-died","detail":"The worker fell silent again and again while it had this job alone."}'
 TIMED_OUT = b'{"type":"time-limit","detail":"The job ran over its time limit."}'
@@ -78,7 +70,7 @@ class Ledger:
         self.redis = client or connect(settings)
         self.prefix = f"{settings.key_prefix}:2:"
         self._breaker = Breaker(settings.redis_connections, settings.redis_timeout)
-        self._scripts = {name: self.redis.register_script(_source(name, settings)) for name in SCRIPTS}
+        self._scripts = {name: self.redis.register_script(source(name, settings)) for name in PARTS}
         self._clock_offset: float | None = None
 
     # Those who submit and ask
@@ -402,7 +394,7 @@ class Ledger:
         try:
             return run()
         except redis.exceptions.NoScriptError:
-            for name in SCRIPTS:
+            for name in PARTS:
                 self.redis.script_load(self._scripts[name].script)
             return run()
 
@@ -436,17 +428,3 @@ def ledger_time(told: tuple[int, int], ahead: bytes | None) -> int:
 def _ended(outcomes: Sequence[bytes]) -> int:
     """Of the outcomes that the script tells: how many jobs have ended with this."""
     return sum(outcome in (b"finished", b"too-large") for outcome in outcomes)
-
-
-def _source(name: str, settings: Settings) -> str:
-    """A script with what all share before it."""
-    lanes = ", ".join(f"{kind} = {{{', '.join(map(repr, names))}}}" for kind, names in LANES.items())
-    most = ", ".join(f"{kind} = {_most_claimed(kind, settings)}" for kind in LANES)
-    folder = resources.files("jobs") / "lua"
-    head = f"local LANES, CLAIMED_AT_ONCE = {{{lanes}}}, {{{most}}}\n"
-    return head + "".join((folder / f"{part}.lua").read_text() for part in (*SHARED, name))
-
-
-def _most_claimed(kind: str, settings: Settings) -> int:
-    """Trainings are claimed one at a time."""
-    return {Kind.TRAIN: 1, Kind.WEBHOOK: MOST_DELIVERIES}.get(Kind(kind), settings.claim_jobs)

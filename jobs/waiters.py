@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from jobs import identity
 from jobs.async_ledger import AsyncLedger
 from jobs.connection import UNREACHABLE
 from jobs.errors import LedgerUnavailable
@@ -20,6 +21,8 @@ from jobs.together import Together
 
 log = logging.getLogger("mldeploy.waiters")
 
+YOUNG = 1.0  # seconds: a job that is no older …
+PATIENCE = 0.005  # … gets so many to end before Redis is asked for it
 PAUSE = 0.2  # seconds before a channel that was cut is made anew
 KEPT_FOR = 5.0  # seconds that a pushed record is kept …
 MOST_KEPT = 4_000_000  # … and bytes
@@ -48,10 +51,18 @@ class Waiters:
         self._listener: asyncio.Task[None] | None = None
 
     async def read(self, job_id: str) -> Record | None:
-        """Raises LedgerUnavailable."""
-        kept = self._kept.get(job_id)
-        if kept and time.monotonic() - kept[0] < self._kept_for:
-            return kept[1]
+        """As it is pushed if it ended lately, or ends within moments: a young job is likely to, and who polls for it need not
+        poll again. Raises LedgerUnavailable."""
+        if record := self._kept_of(job_id):
+            return record
+        if 0 <= identity.age(job_id) < YOUNG:
+            self._start_listening()
+            with self._told_of(job_id) as final:
+                timer = asyncio.get_running_loop().call_later(PATIENCE, _resolve, final, None)
+                record = await final
+                timer.cancel()
+            if record:
+                return record
         return await self._reads.ask(job_id)
 
     async def wait(self, job_id: str, seconds: float, gone: Gone | None = None) -> Record | None:
@@ -60,10 +71,10 @@ class Waiters:
         Raises LedgerUnavailable if it cannot be read at the beginning or the end of the wait.
         """
         with self.registered(job_id, seconds, gone) as final:
-            record = await self.read(job_id)
+            record = self._kept_of(job_id) or await self._reads.ask(job_id)
             if record is None or record.state.final or final is None:
                 return record
-            return await final or await self.read(job_id)
+            return await final or await self._reads.ask(job_id)
 
     @contextmanager
     def registered(self, job_id: str, seconds: float, gone: Gone | None = None) -> Iterator[Final | None]:
@@ -74,23 +85,34 @@ class Waiters:
             return
         loop = asyncio.get_running_loop()
         self._start_listening()
-        final: Final = loop.create_future()
-        if gone and seconds > UNWATCHED:
-            timer = loop.call_later(UNWATCHED, self._watch, final, gone, seconds - UNWATCHED)
-        else:
-            timer = loop.call_later(seconds, _resolve, final, None)
-        self._waiting.setdefault(job_id, set()).add(final)
         self.count += 1
+        with self._told_of(job_id) as final:
+            if gone and seconds > UNWATCHED:
+                timer = loop.call_later(UNWATCHED, self._watch, final, gone, seconds - UNWATCHED)
+            else:
+                timer = loop.call_later(seconds, _resolve, final, None)
+            try:
+                yield final
+            finally:
+                timer.cancel()
+                self.count -= 1
+
+    @contextmanager
+    def _told_of(self, job_id: str) -> Iterator[Final]:
+        final: Final = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(job_id, set()).add(final)
         try:
             yield final
         finally:
-            timer.cancel()
             _resolve(final, None)
-            self.count -= 1
             others = self._waiting[job_id]
             others.discard(final)
             if not others:
                 del self._waiting[job_id]
+
+    def _kept_of(self, job_id: str) -> Record | None:
+        kept = self._kept.get(job_id)
+        return kept[1] if kept and time.monotonic() - kept[0] < self._kept_for else None
 
     @property
     def is_full(self) -> bool:

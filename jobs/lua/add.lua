@@ -152,5 +152,5 @@ for at = 6, #ARGV, PER_JOB do outcomes[#outcomes + 1] = add(at) end
 for _, sets in ipairs({waiting, listed}) do
   for key, members in pairs(sets) do in_parts('ZADD', key, members) end
 end
-settle()
+save_counts()
 return {clock, outcomes, bells_to_ring(bell)}

@@ -1,6 +1,6 @@
 -- The head of every ledger script: its keys, and the ledger's clock.
 --
--- P is "<prefix>:2:", where 2 is the format of keys and records; ledger.lua lists the keys.
+-- P is "<prefix>:2:", where 2 is the format of keys and records; keys.lua lists the keys.
 --
 --   P clock  hash  ahead       ms by which the ledger's time is ahead of Redis's clock
 --                  reconciled  the ledger's time of the reconciler's last round

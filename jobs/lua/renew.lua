@@ -2,7 +2,7 @@
 -- Returns {jobs in these owners' hands, how long work has waited with nobody serving, in ms}.
 local lease, kind = tonumber(ARGV[1]), ARGV[2]
 local held = 0
-redis.call('ZREM', P .. 'finished', '')  -- the first write; see finalize in ledger.lua
+redis.call('ZREM', P .. 'finished', '')  -- the first write; see finalize in ends.lua
 keep_clock()
 if #ARGV > 2 then redis.call('HSET', P .. 'seen', kind, now) end
 for at = 3, #ARGV do

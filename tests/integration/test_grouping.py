@@ -212,6 +212,46 @@ def test_an_end_is_pushed_with_its_record_and_kept(settings: Settings) -> None:
     in_loop(wait())
 
 
+def test_a_poll_of_a_young_job_waits_a_moment_for_its_end(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.waiters.PATIENCE", 15.0)
+    ledger = Ledger(settings)
+    one = job(ledger)
+
+    async def poll() -> None:
+        waiters = Waiters(AsyncLedger(ledger), 10, 60)
+        await waiters.warm()
+        ledger.add([one])
+        answer = asyncio.create_task(waiters.read(one.id))
+        while not ledger.redis.pubsub_numsub(ledger.finals_channel)[0][1]:
+            await asyncio.sleep(0.01)
+        ledger.finish("w:1", succeeded(claim(ledger)))
+        ledger.redis.delete(f"{ledger.prefix}job:{one.id}")  # so it is not from there
+        record = await answer
+        assert record
+        assert record.state is State.SUCCEEDED
+        await waiters.close()
+
+    in_loop(poll())
+
+
+def test_a_poll_of_an_older_job_is_answered_at_once(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.waiters.PATIENCE", 60.0)
+    monkeypatch.setattr("jobs.waiters.YOUNG", 0.0)
+    ledger = Ledger(settings)
+    one = job(ledger)
+
+    async def poll() -> Record | None:
+        waiters = Waiters(AsyncLedger(ledger), 10, 60)
+        ledger.add([one])
+        record = await asyncio.wait_for(waiters.read(one.id), 15)
+        await waiters.close()
+        return record
+
+    record = in_loop(poll())
+    assert record
+    assert record.state is State.QUEUED
+
+
 def test_at_the_end_of_a_wait_the_job_is_read_once_more(settings: Settings) -> None:
     ledger = Ledger(settings)
     one = job(ledger)

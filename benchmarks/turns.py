@@ -1,0 +1,80 @@
+"""``python -m benchmarks.turns OTHER``: this checkout's service by turns with another one's, under the same load generator.
+
+OTHER is a checkout with a virtual environment of its own in ``.venv`` (``make install``). Both services run all the time; each
+turn measures one right after the other, now one first and now the other. A ratio is this one's jobs a second against the other's.
+"""
+
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import click
+
+from benchmarks import systems
+from benchmarks.measure import Measured, measure
+from benchmarks.models import ROWS, make_all
+from mldeploy.client import Client
+
+LOADS = (("Prefer: wait", "mldeploy-waited"), ("submit and poll", "mldeploy-polled"))
+CONNECTIONS = (32, 128)
+OURS, THEIRS = "this", "other"
+
+Pair = dict[str, Measured]
+
+
+@click.command()
+@click.argument("other", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--turns", default=6, show_default=True)
+@click.option("--seconds", default=4.0, show_default=True, help="of each measurement")
+@click.option("--only", type=click.Choice([what for what, _ in LOADS]), help="one kind of load")
+@click.option("--connections", multiple=True, type=int, default=CONNECTIONS, show_default=True)
+def main(other: Path, turns: int, seconds: float, only: str | None, connections: tuple[int, ...]) -> None:
+    """Measure, and print the ratio of each load with its turns."""
+    with ExitStack() as stack:
+        name = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        (name / OURS).mkdir()
+        (name / THEIRS).mkdir()
+        other = other.resolve()
+        ours = stack.enter_context(systems.mldeploy(name / OURS))
+        theirs = stack.enter_context(systems.mldeploy(name / THEIRS, other, str(other / ".venv" / "bin" / "python")))
+        labels = make_all(ours, name / OURS)["iris"].labels
+        Client(theirs.url).train(model="iris").wait(60)
+        unfinished = {
+            OURS: stack.enter_context(systems.no_training(ours)),
+            THEIRS: stack.enter_context(systems.no_training(theirs)),
+        }
+        for what, dialect in LOADS:
+            if only in (None, what):
+                for number in connections:
+                    load: dict[str, Any] = {"seconds": seconds, "rows": ROWS, "labels": labels}
+                    pairs = list[Pair]()
+                    for turn in range(turns):
+                        sides = [(OURS, ours), (THEIRS, theirs)]
+                        pair = Pair()
+                        for side, running in sides if turn % 2 == 0 else sides[::-1]:
+                            probe = unfinished[side] if dialect == "mldeploy-polled" else ""
+                            pair[side] = measure(running, side, what, dialect, number, **load, probe=probe)
+                        pairs.append(pair)
+                    print(told(what, number, pairs), flush=True)
+
+
+def told(what: str, connections: int, pairs: list[Pair]) -> str:
+    """Ratio of the medians, the ratio of each turn, and each process's seconds of CPU per 1,000 jobs."""
+
+    def rate(side: str) -> float:
+        return median(pair[side].report.jobs_per_second for pair in pairs)
+
+    each = ", ".join(f"{p[OURS].report.jobs_per_second / p[THEIRS].report.jobs_per_second:.2f}" for p in pairs)
+    lines = [f"{what}, {connections} connections: {rate(OURS) / rate(THEIRS):.2f} ({each})"]
+    for side in (OURS, THEIRS):
+        used = {name: median(p[side].cpu.get(name, 0.0) for p in pairs) for name in sorted(pairs[0][side].cpu)}
+        polls = median(p[side].report.polls_per_job for p in pairs)
+        cpu = ", ".join(f"{name} {seconds:.3f}" for name, seconds in used.items())
+        lines.append(f"  {side}: {rate(side):,.0f} jobs/s, {polls:.2f} polls a job; CPU s per 1,000 jobs: {cpu}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
