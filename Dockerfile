@@ -10,11 +10,12 @@ WORKDIR /opt/mldeploy
 COPY requirements.lock ./
 RUN python -m pip install --no-cache-dir --only-binary :all: --require-hashes -r requirements.lock
 
-COPY pyproject.toml README.md LICENSE logs.py settings.py tether.py ./
-COPY access access
+COPY pyproject.toml README.md LICENSE logs.py settings.py parent_death.py ./
+COPY auth auth
 COPY api api
 COPY jobs jobs
 COPY mldeploy mldeploy
+COPY modeler modeler
 COPY models models
 COPY webhooks webhooks
 COPY worker worker

@@ -6,10 +6,10 @@ from functools import partial
 
 from api.app import create_app
 from api.application import Application
-from api.http.limits import plan_limits
-from api.http.listener import bind, serve
-from api.http.processes import run_processes
-from api.server import Server
+from api.http.dispatch import Server
+from api.server.limits import plan_limits
+from api.server.listener import bind, serve
+from api.server.processes import run_processes
 from api.service import make_service
 from logs import log_to_stderr
 from settings import BadSettings, Settings, load

@@ -2,11 +2,12 @@
 
 import importlib
 
-from api import aliases, datasets, docs, health, infer, invocations, listing, models, predict, result, train, v2, webhook_secret
 from api.application import Application
+from api.protocols import infer, mlflow, open_inference
+from api.routes import aliases, datasets, docs, health, job, jobs, models, predict, train, webhook_secret
 from settings import BadSettings, Settings, load
 
-FEATURES = (predict, train, result, listing, models, aliases, datasets, webhook_secret, v2, infer, invocations, health)
+FEATURES = (predict, train, job, jobs, models, aliases, datasets, webhook_secret, open_inference, infer, mlflow, health)
 
 
 def create_app(settings: Settings | None = None) -> Application:

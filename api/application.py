@@ -1,7 +1,7 @@
 """The Flask application: any WSGI server runs it, with the hooks, error handlers, extensions and routes that it was given.
 
 Under a WSGI server the views run on an event loop in a thread of its own, made with the first request of each process. Our own
-server (api/server.py) lends its loop instead.
+server (api/http/dispatch.py) lends its loop instead.
 """
 
 import asyncio
@@ -18,15 +18,15 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed, NotFound
 from werkzeug.routing import RoutingException
 
-from api import problem
-from api.exchange import begin, end, exchange
-from api.flask_response import response_of
-from api.http.response import Answer, Stream
-from api.loop_thread import LoopThread, WaitingThread
-from api.operation import is_described
-from api.pipeline import Pipeline
+from api.http import problems
+from api.http.context import begin, end, exchange
+from api.http.flask_response import response_of
+from api.http.loop_thread import LoopThread, WaitingThread
+from api.http.operation import is_described
+from api.http.pipeline import Pipeline
+from api.http.wsgi_request import WsgiBody, exchange_of
+from api.server.response import Answer, Stream
 from api.service import make_service
-from api.wsgi_request import WsgiBody, exchange_of
 from settings import Settings
 
 CALLERS = 256  # requests at once
@@ -127,15 +127,15 @@ class Application(Flask):
             return super().handle_user_exception(error)
         if isinstance(error, HTTPException) and (error.code is None or error.response or isinstance(error, RoutingException)):
             return error
-        if problem.is_unforeseen(error):
+        if problems.is_unforeseen(error):
             signals.got_request_exception.send(self, _async_wrapper=self.ensure_sync, exception=error)
             server_error = InternalServerError(original_exception=error)
             handler = self._find_error_handler(server_error, flask.request.blueprints)
             if handler is not None:
-                problem.log_unforeseen(error)
+                problems.log_unforeseen(error)
                 answer: ResponseReturnValue = self.ensure_sync(handler)(server_error)
                 return answer
-        return self._respond(problem.answer(error))
+        return self._respond(problems.answer(error))
 
     def handle_exception(self, error: Exception) -> Response:
         """What went wrong in a hook after the view. A test of the operator's sees it raised."""

@@ -5,23 +5,23 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from access.keys import Keys
-from access.rates import Rates
+from api.alias_moves import Swaps
+from api.parquet_process import Unpacking
 from api.readiness import ReadinessCheck
-from api.swaps import Swaps
-from api.unpacking import Unpacking
+from auth.keys import Keys
+from auth.rates import Rates
 from jobs.async_ledger import AsyncLedger
-from jobs.bell import Bell, make_celery
 from jobs.committer import Committer
 from jobs.errors import LedgerError
 from jobs.ledger import Ledger
 from jobs.waiters import Waiters
+from jobs.wakeup import Bell, make_celery
 from models.datasets import Datasets
 from models.registry import Registry
 from models.rollout import Rollout
 from settings import Settings
-from webhooks.keyring import Secrets
 from webhooks.networks import Networks, parse_networks
+from webhooks.signing_secrets import Secrets
 
 MOST_WARMED = 100  # models
 

@@ -11,7 +11,7 @@ from statistics import median
 
 from msgspec import Struct
 
-from access.keys import Keys
+from auth.keys import Keys
 from benchmarks import systems
 from benchmarks.measure import Measured, measure
 from benchmarks.models import ROWS, Model, make_all

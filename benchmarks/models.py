@@ -16,7 +16,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from benchmarks.systems import Running
 from mldeploy.client import Client
-from models import artifact, dataset, table
+from modeler import artifact, dataset, table
 from models.card import from_json
 from models.packaged import packaged_csv
 

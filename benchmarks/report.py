@@ -13,7 +13,7 @@ import psutil
 from msgspec import Struct
 
 from benchmarks.measure import Measured
-from mldeploy.stack.server_choice import choose_server
+from mldeploy.local.server_choice import choose_server
 
 DOCS = Path(__file__).parent.parent / "docs"
 PACKAGES = ("scikit-learn", "celery", "flask", "uvloop", "httptools", "redis", "hiredis")

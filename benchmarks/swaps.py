@@ -20,7 +20,7 @@ from benchmarks.models import ROWS, TABLE
 from benchmarks.report import Ratio
 from benchmarks.systems import Running
 from mldeploy.client import Client
-from models import artifact
+from modeler import artifact
 
 CONNECTIONS = 32
 MOVES = 20

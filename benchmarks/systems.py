@@ -20,7 +20,7 @@ import requests
 
 from jobs.ledger import Ledger
 from mldeploy.client import Client
-from mldeploy.stack.server_choice import choose_server
+from mldeploy.local.server_choice import choose_server
 from settings import Settings
 
 HERE = Path(__file__).parent

@@ -7,16 +7,16 @@ from typing import Any
 
 from redis.exceptions import NoScriptError
 
-from jobs import replies
+from jobs import codec
 from jobs.channel import pushes
+from jobs.codec import Accepted, Rings
 from jobs.condition import Observation, observation
-from jobs.connection import Breaker
 from jobs.errors import LedgerError
 from jobs.job import Job, Record
 from jobs.ledger import Ledger, ledger_time
-from jobs.line import Line
-from jobs.reading import WHATEVER, Reading
-from jobs.replies import Accepted, Rings
+from jobs.pipelined_redis import Line
+from jobs.record_reader import WHATEVER, Reading
+from jobs.redis_connection import Breaker
 
 
 class AsyncLedger:
@@ -34,7 +34,7 @@ class AsyncLedger:
             await self._breaker.acall(self._ask_time)
         since = time.monotonic()
         reply = await self._run(*self._ledger.add_call(jobs))
-        if replies.is_late(reply) and time.monotonic() - since < self._ledger.settings.redis_timeout:
+        if codec.is_late(reply) and time.monotonic() - since < self._ledger.settings.redis_timeout:
             self._ledger.note_time(reply[0])  # not late: the clock was set meanwhile, and nothing was accepted
             reply = await self._run(*self._ledger.add_call(jobs))
         return self._ledger.added(reply)
@@ -53,7 +53,7 @@ class AsyncLedger:
     async def accepted_before(self, caller: str, key: str) -> tuple[str, str] | None:
         """The id of the job that was accepted under this (hashed) Idempotency-Key, and the fingerprint of its request."""
         name = self._ledger.key_of(caller, key)
-        return replies.known_key(await self._breaker.acall(lambda: self._line.ask("GET", name)))
+        return codec.known_key(await self._breaker.acall(lambda: self._line.ask("GET", name)))
 
     async def observe(self) -> Observation:
         """As Ledger.observe."""
@@ -63,7 +63,7 @@ class AsyncLedger:
         """Jobs as they become final, without a record if that is large. First an empty list: whatever ended before that was
         not heard. Raises as ``pushes``."""
         async for data in self.pushes(self._ledger.finals_channel):
-            yield [] if data is None else list(replies.pushed(data))
+            yield [] if data is None else list(codec.pushed(data))
 
     def pushes(self, name: str) -> AsyncIterator[bytes | None]:
         """As channel.pushes."""

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 
-from jobs.line import Line
+from jobs.pipelined_redis import Line
 
 SILENCE = 3.0  # seconds after which to ask whether anybody is there
 

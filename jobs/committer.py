@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Sequence
 
 from jobs.async_ledger import AsyncLedger
-from jobs.bell import Bell
+from jobs.batcher import Together
+from jobs.codec import Accepted
 from jobs.errors import LedgerError
 from jobs.job import Job
-from jobs.replies import Accepted
-from jobs.together import Together
+from jobs.wakeup import Bell
 
 MOST_JOBS = 32  # of more, the first are predicted while the next are committed
 MOST_BYTES = 1_000_000  # of payloads; a larger job commits alone

@@ -13,14 +13,14 @@ import redis
 from msgspec import Struct
 from redis.commands.core import Script
 
-from jobs import identity, replies
+from jobs import codec, ids
+from jobs.codec import Accepted, Rings
 from jobs.condition import Observation, observation
-from jobs.connection import Breaker, connect
 from jobs.errors import EffectConflict, LedgerError, LedgerFull, LedgerUnavailable, NoRoom
 from jobs.job import WORKERS, Appetite, Claim, ClaimedJob, Effect, Job, Outcome, Record, Rest
 from jobs.memory import MemoryPlan
-from jobs.reading import WHATEVER, Reading
-from jobs.replies import Accepted, Rings
+from jobs.record_reader import WHATEVER, Reading
+from jobs.redis_connection import Breaker, connect
 from jobs.scripts import PARTS, source
 from settings import Settings
 
@@ -90,10 +90,10 @@ class Ledger:
         return "secret" in self.__dict__
 
     def new_id(self, caller: str = "") -> str:
-        return identity.new_id(self.secret, caller)
+        return ids.new_id(self.secret, caller)
 
     def verifies(self, job_id: str, caller: str = "") -> bool:
-        return identity.verifies(self.secret, job_id, caller)
+        return ids.verifies(self.secret, job_id, caller)
 
     def add(self, jobs: Sequence[Job], patience: float | None = None) -> tuple[list[Accepted | LedgerError], Rings]:
         """Accept jobs; idempotent by id. Redis adds nothing once ``patience`` seconds have passed, by default those after
@@ -107,7 +107,7 @@ class Ledger:
         limits = self.settings
         head = [self._bell, limits.lane_jobs, limits.lane_rows, limits.lane_bytes or ""]
         not_after = self._redis_time() + (self._patience if patience is None else int(patience * 1000))
-        return "add", [not_after, *head, *(value for job in jobs for value in replies.as_arguments(job))]
+        return "add", [not_after, *head, *(value for job in jobs for value in codec.as_arguments(job))]
 
     def added(self, reply: Any) -> tuple[list[Accepted | LedgerError], Rings]:
         now, outcomes, rings = reply
@@ -116,7 +116,7 @@ class Ledger:
             raise LedgerUnavailable("Redis answered too late; nothing was accepted")
         if outcomes == b"full":
             raise LedgerFull(rings[0].decode())
-        return [replies.accepted(*outcome) for outcome in outcomes], replies.rings(rings)
+        return [codec.accepted(*outcome) for outcome in outcomes], codec.rings(rings)
 
     def get(self, job_id: str, room: int = WHATEVER) -> Record | None:
         return self.get_many([job_id], room)[0]
@@ -136,7 +136,7 @@ class Ledger:
         """Cancels a job at once if it is queued, and has a running one stopped. Returns ``canceled``, ``canceling``, ``missing``
         or the final state it has."""
         state, rings = self._run("cancel", [job_id, self._bell])
-        return state.decode(), replies.rings(rings)
+        return state.decode(), codec.rings(rings)
 
     def listed(
         self, caller: str, below: int | None, most: int, look_at: int, filters: Sequence[str]
@@ -145,7 +145,7 @@ class Ledger:
         and label, each empty for any. ``below``: the place to begin under. Also the place to go on under; None at the end."""
         begin = "+inf" if below is None else below
         found, end = self._run("list", [caller, begin, most, look_at, *filters])
-        return replies.listed(found), int(end) if end else None
+        return codec.listed(found), int(end) if end else None
 
     # Those who work
 
@@ -163,7 +163,7 @@ class Ledger:
         if status == b"no-room":
             needed = sum(len(effect.value) for effect in effects) + sum(len(outcome.body) for outcome in outcomes)
             raise NoRoom(f"Redis has no room for the {needed:,} bytes of its result and of what is to be published")
-        return _ended(ended), replies.rings(rings)
+        return _ended(ended), codec.rings(rings)
 
     def finish_and_claim(
         self, owner: str, outcomes: Sequence[Outcome], token: str, appetite: Appetite
@@ -171,7 +171,7 @@ class Ledger:
         """``finish`` and then ``claim`` in one round trip, and so one sync to disk."""
         calls = [self._finish_call(owner, outcomes, ()), self._claim_call(owner, token, appetite, "")]
         (_, ended, rings), claimed = self._run_all(calls)
-        return _ended(ended), replies.rings(rings), self._claimed(claimed)
+        return _ended(ended), codec.rings(rings), self._claimed(claimed)
 
     def await_wake(self, owner: str, seconds: float) -> bool:
         """Whether the lingering owner was woken within so many seconds, which must be fewer than ``redis_timeout``."""
@@ -179,7 +179,7 @@ class Ledger:
 
     def sign_off(self, kind: str, owner: str, again: bool = False) -> Rings:
         """``again``: knock for this kind even if nothing waits."""
-        return replies.rings(self._run("sign_off", [kind, owner, self._bell, int(again)]))
+        return codec.rings(self._run("sign_off", [kind, owner, self._bell, int(again)]))
 
     def knock(self, kind: str) -> Rings:
         """One knock for this kind, whether or not anything waits."""
@@ -219,7 +219,7 @@ class Ledger:
         """End the jobs of these owners that are to be canceled. Returns the owners, who claim nothing more: their processes
         are to be ended."""
         stopped, rings = self._run("stop", [kind, self._bell, *owners])
-        return [owner.decode() for owner in stopped], replies.rings(rings)
+        return [owner.decode() for owner in stopped], codec.rings(rings)
 
     def deliver(self, owner: str, delivery: ClaimedJob, attempt: bytes, again_in: float | None, payload: bytes) -> Rings:
         """How telling a job's end went (JSON; empty if it was not tried), and after how many seconds to try again, with this
@@ -227,7 +227,7 @@ class Ledger:
         again = "" if again_in is None else int(again_in * 1000)
         most = self.settings.lane_bytes or ""
         _, rings = self._run("deliver", [owner, delivery.id, delivery.fence, attempt, again, payload, most, self._bell])
-        return replies.rings(rings)
+        return codec.rings(rings)
 
     # Those who look after it
 
@@ -243,7 +243,7 @@ class Ledger:
         head = [self._lease, int(outage * 1000), self._bell, int(s.keep * 1000), s.keep_bytes or "", s.max_lapses, LAPSED]
         seen = [look.used, look.plan.room, look.plan.largest, look.full] if look else ["", "", "", ""]
         now, dead, ended, more, rings = self._run("reconcile", [*head, "" if expected is None else expected, *seen])
-        return Reconciled(now, dead, ended, bool(more), replies.rings(rings))
+        return Reconciled(now, dead, ended, bool(more), codec.rings(rings))
 
     def live_owners(self, kind: str) -> list[str]:
         since = self._ask_time()
@@ -353,7 +353,7 @@ class Ledger:
         self.note_time(now)
         if count < 0:
             raise LedgerUnavailable("Redis answered too late; nothing was taken back")
-        return replies.rings(rings)
+        return codec.rings(rings)
 
     def _claim_call(self, owner: str, token: str, appetite: Appetite, bell: str) -> Call:
         limits, a = self.settings, appetite
@@ -366,7 +366,7 @@ class Ledger:
         self.note_time(now)
         if group == b"late":
             raise LedgerUnavailable("Redis answered too late; nothing was claimed")
-        return Rest(rest / 1000) if rest else replies.claim(group, jobs)
+        return Rest(rest / 1000) if rest else codec.claim(group, jobs)
 
     def _finish_call(self, owner: str, outcomes: Sequence[Outcome], effects: Sequence[Effect]) -> Call:
         changes = [value for e in effects for value in (e.key, e.field, e.expected, e.value, int(e.stamped))]

@@ -9,16 +9,16 @@ import signal
 import sys
 import time
 
-from jobs.bell import Bell, make_celery
 from jobs.broker_watch import BrokerWatch
 from jobs.condition import BROKER, RECONCILER_SILENT
-from jobs.connection import UNREACHABLE, check_server
 from jobs.disk import DiskWatch
 from jobs.errors import LedgerFull, LedgerUnavailable, UnsafeRedis
 from jobs.failure_log import FailureLog
 from jobs.ledger import Ledger, MemoryLook
 from jobs.memory import plan_memory, share_out
-from jobs.stopping import Stop
+from jobs.redis_connection import UNREACHABLE, check_server
+from jobs.shutdown import Stop
+from jobs.wakeup import Bell, make_celery
 from logs import log_to_stderr
 from settings import Settings, load
 

@@ -12,12 +12,12 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from jobs import identity
+from jobs import ids
 from jobs.async_ledger import AsyncLedger
-from jobs.connection import UNREACHABLE
+from jobs.batcher import Together
 from jobs.errors import LedgerUnavailable
 from jobs.job import Record
-from jobs.together import Together
+from jobs.redis_connection import UNREACHABLE
 
 log = logging.getLogger("mldeploy.waiters")
 
@@ -55,7 +55,7 @@ class Waiters:
         poll again. Raises LedgerUnavailable."""
         if record := self._kept_of(job_id):
             return record
-        if 0 <= identity.age(job_id) < YOUNG:
+        if 0 <= ids.age(job_id) < YOUNG:
             self._start_listening()
             with self._told_of(job_id) as final:
                 timer = asyncio.get_running_loop().call_later(PATIENCE, _resolve, final, None)

@@ -1,5 +1,1 @@
-"""What a model is and how it is made.
-
-Light, read by the API: schema, card, options, registry. Heavy, with scikit-learn and pandas: artifact, dataset,
-estimators, train, predictor.
-"""
+"""What a model is: its schema, its card, which versions there are, and where their files are. Light enough for the API."""

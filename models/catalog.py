@@ -8,7 +8,7 @@ from importlib import resources
 import msgspec
 from msgspec import Struct
 
-from models.faults import Fault, InvalidInput, listed
+from models.input_errors import Fault, InvalidInput, listed
 from models.options import AUTO, TrainOptions
 from models.schema import Task
 

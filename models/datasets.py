@@ -9,7 +9,7 @@ import msgspec
 import redis
 from msgspec import Struct
 
-from models.changes import Change, Changes, Guard
+from models.compare_and_set import Change, Changes, Guard
 from models.feature import FeatureType
 
 

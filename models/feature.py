@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from models.faults import kind_of
+from models.input_errors import kind_of
 
 LONGEST_NAME = 200  # characters of a column, a category or a class
 UNKNOWN = -1.0  # the code of a category that the model does not know

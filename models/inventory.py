@@ -12,11 +12,11 @@ from typing import NamedTuple
 import msgspec
 import redis
 
-from models import folders
-from models.changes import Guard
-from models.folders import Folder
+from models import version_folders
+from models.compare_and_set import Guard
 from models.registry import Model, Registry
 from models.store import Store
+from models.version_folders import Folder
 
 ROWS = "_"  # what begins so is no model
 
@@ -81,7 +81,7 @@ class Inventory:
         return [name for name in self._store.names("") if not name.startswith((ROWS, "."))]
 
     def contents(self, name: str) -> Contents:
-        found = folders.parse(self._store.names(name))
+        found = version_folders.parse(self._store.names(name))
         known = self._made(name) | _registered(self._registry.model(name))
         return Contents(found, [folder for folder in found if folder.name not in known])
 
@@ -106,14 +106,14 @@ class Inventory:
         for folder in contents.folders:  # never a later attempt's: this one may be stale itself
             if folder.name in made and folder.version == version and folder.attempt < attempt:
                 self._remove(name, folder)
-        begun = folders.new_name(version, attempt)
+        begun = version_folders.new_name(version, attempt)
         self._guard(lambda: self._begin(keys=[self._folders(name)], args=[begun]))
         return f"{name}/{begun}"
 
     def leftovers(self, name: str) -> list[Folder]:
         """What this registry made and has not registered."""
         made = self._made(name) - _registered(self._registry.model(name))
-        return [folder for folder in folders.parse(self._store.names(name)) if folder.name in made]
+        return [folder for folder in version_folders.parse(self._store.names(name)) if folder.name in made]
 
     def remove(self, folder: str) -> None:
         """One of ours, or one that the operator wants gone."""

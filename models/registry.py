@@ -13,10 +13,10 @@ import msgspec
 import redis
 from msgspec import Struct
 
-from models import moves
+from models import alias_history
+from models.alias_history import Move
 from models.card import CHAMPION, Card, from_json
-from models.changes import Change, Changes, Guard
-from models.moves import Move
+from models.compare_and_set import Change, Changes, Guard
 
 MOST_REMEMBERED = 2000
 
@@ -179,7 +179,7 @@ class Registry:
             int(key[5:]): msgspec.json.decode(value, type=list[str]) for key, value in text.items() if key.startswith("note:")
         }
         adopted = frozenset(int(key[8:]) for key in text if key.startswith("adopted:"))
-        return Model(name, aliases, dict(sorted(cards.items())), moves.read(text.get("moves", b"")), notes, adopted)
+        return Model(name, aliases, dict(sorted(cards.items())), alias_history.read(text.get("moves", b"")), notes, adopted)
 
     def unadopted(self) -> dict[str, int]:
         """How many finished versions of which model are in the store and not known here, as the workers that train last saw it:
@@ -267,7 +267,7 @@ class Registry:
         """Move champion back to ``target``, if that still is where a rollback goes. Raises UnknownModel or
         NothingToRollBackTo."""
         model = self.known(name)
-        if moves.before(model.moves, list(model.cards)) != target:
+        if alias_history.before(model.moves, list(model.cards)) != target:
             return False
         kept = Change(f"model:{name}", f"kept:{target}", "1", "1")
         champion = model.aliases.get(CHAMPION)
@@ -323,7 +323,7 @@ class Registry:
     ) -> list[Change]:
         key = f"model:{name}"
         log = (self._guard(lambda: self._redis.hget(self._key(name), "moves")) or b"").decode()
-        logged = moves.with_move(log, alias, from_, to, who, why, rollback)
+        logged = alias_history.with_move(log, alias, from_, to, who, why, rollback)
         return [
             Change(key, f"alias:{alias}", str(from_ or ""), str(to or "")),
             Change(key, "moves", log, logged, stamped=True),

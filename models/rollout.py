@@ -13,7 +13,7 @@ from typing import Protocol
 import redis
 
 from models.card import Card, from_json
-from models.changes import Guard
+from models.compare_and_set import Guard
 
 TICK = 0.02
 ANNOUNCED = 120  # seconds; if whoever announced it dies

@@ -6,8 +6,8 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from models.checker import Checker, Row
 from models.feature import Feature, Value
+from models.validation import Checker, Row
 
 Task = Literal["classification", "regression"]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import requests
 
-from access.keys import Keys
+from auth.keys import Keys
 from jobs.ledger import Ledger
 
 TIMEOUT = 40.0  # seconds

@@ -20,7 +20,7 @@ from redis.retry import Retry
 
 from mldeploy.demo.page import Page
 from mldeploy.demo.story import FLOWER, tell_story
-from models.artifact import Shelf, open_shelf
+from modeler.artifact import Shelf, open_shelf
 from settings import Settings
 from tests.processes import ROOT, free_port
 

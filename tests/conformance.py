@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import requests
 
-from access.keys import Keys
+from auth.keys import Keys
 from mldeploy.client import Client
 from tests.processes import ROOT
 from tests.service import Service

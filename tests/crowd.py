@@ -9,11 +9,11 @@ from typing import Any
 
 import requests
 
-from models import artifact
+from modeler import artifact
+from modeler.table import read
 from models.packaged import packaged_csv
 from models.registry import Registry
 from models.signing import signing_key
-from models.table import read
 from tests.processes import Pieces
 
 CONNECTIONS = 32

@@ -12,8 +12,8 @@ from celery import signals
 
 from jobs.job import Kind
 from settings import load
-from worker.running import work
-from worker.trades import trade_of
+from worker.handlers.roles import trade_of
+from worker.run import work
 
 
 def go_deaf_with(file: Path, consumer: Any) -> None:

@@ -8,14 +8,14 @@ from contextlib import contextmanager
 import msgspec
 import uvloop
 
-from api.http.body import BodyCut, BodyTooLarge, SlowBody
-from api.http.connection import Connection
-from api.http.connections import Connections
-from api.http.deadlines import Deadlines
-from api.http.limits import Limits
-from api.http.request import BadRequest, Request
-from api.http.response import Answer, Stream
-from api.http.room import NoRoom, Room
+from api.server.body import BodyCut, BodyTooLarge, SlowBody
+from api.server.connection import Connection
+from api.server.connections import Connections
+from api.server.limits import Limits
+from api.server.memory_budget import NoRoom, Room
+from api.server.request import BadRequest, Request
+from api.server.response import Answer, Stream
+from api.server.timeouts import Deadlines
 
 MAX_BODY = 100_000
 LIMITS = Limits(connections=1000, per_address=1000, header_timeout=10.0, idle_timeout=10.0, body_pace=1000, grace=10.0)

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
 from jobs.ledger import Ledger
-from models import artifact
-from models.artifact import open_shelf
+from modeler import artifact
+from modeler.artifact import open_shelf
 from models.card import Card, Data, Metrics
 from models.feature import Feature
 from models.registry import Registry

@@ -13,12 +13,12 @@ from pathlib import Path
 import psutil
 import redis
 
-import tether
-from jobs.connection import connect
+import parent_death
 from jobs.job import Kind
 from jobs.ledger import Ledger
-from mldeploy.stack import redis_server
-from mldeploy.stack.server_choice import choose_server
+from jobs.redis_connection import connect
+from mldeploy.local import redis_server
+from mldeploy.local.server_choice import choose_server
 from settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -54,7 +54,7 @@ class Running:
     ) -> None:
         self.name = name
         self.log = log / f"{name}.log"
-        tied = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), *command]
+        tied = [sys.executable, "-I", "-S", parent_death.__file__, str(os.getpid()), *command]
         with self.log.open("ab") as out:
             self.popen = subprocess.Popen(
                 tied,

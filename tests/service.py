@@ -9,7 +9,7 @@ from typing import IO, Any
 
 import psutil
 
-import tether
+import parent_death
 from jobs.ledger import Ledger
 from settings import Settings
 from tests.processes import ROOT, free_port
@@ -30,7 +30,7 @@ class Service:
         self.home = home
         self.settings = Settings(home=str(home), port=port or free_port(), lease=5.0).replace(**settings)
         self.url = f"http://127.0.0.1:{self.settings.port}"
-        tied = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), sys.executable, "-m", "mldeploy", "up"]
+        tied = [sys.executable, "-I", "-S", parent_death.__file__, str(os.getpid()), sys.executable, "-m", "mldeploy", "up"]
         here = self.settings.environment() | {"PYTHONPATH": str(ROOT)}  # where the model of tests/poison.py is from
         self.popen = subprocess.Popen(tied, env=here, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         assert self.popen.stdout is not None
@@ -58,7 +58,7 @@ class Service:
             except psutil.NoSuchProcess:  # or a zombie
                 continue
             for name, mark in MARKS.items():
-                if mark in line and "tether.py" not in line:
+                if mark in line and "parent_death.py" not in line:
                     found[name] = child
         return found
 

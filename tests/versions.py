@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from mldeploy.client import Client
-from models import artifact
-from models.artifact import Shelf
+from modeler import artifact
+from modeler.artifact import Shelf
 from tests.crowd import key_of
 from tests.processes import Pieces
 

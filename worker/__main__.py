@@ -8,8 +8,8 @@ from jobs.job import Kind
 from models.signing import NoKey
 from models.store import BadStore
 from settings import load
-from worker.running import work
-from worker.trades import trade_of
+from worker.handlers.roles import trade_of
+from worker.run import work
 
 
 def main() -> None:

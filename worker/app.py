@@ -10,14 +10,14 @@ from celery import Celery, signals
 from celery.worker.request import Request
 from threadpoolctl import threadpool_limits
 
-from jobs.bell import TASK, Bell, make_celery
 from jobs.job import Kind
 from jobs.ledger import Ledger
+from jobs.wakeup import TASK, Bell, make_celery
+from parent_death import make_expendable, tie_to_parent
 from settings import Settings
-from tether import make_expendable, tie_to_parent
-from worker.keeper import Keeper, new_node, owner_of
 from worker.local_wakeups import LOST, LocalWakeups
 from worker.process import Doer, Process
+from worker.supervisor import Keeper, new_node, owner_of
 
 DELIVERY = 60.0  # seconds; each of a claim is bounded by itself
 START = 120.0  # seconds that a new process gets; it asks each loaded model once

@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import json
 
 from jobs.job import Kind
-from worker.failure import Failure
+from worker.failure_messages import Failure
 from worker.memory import Memory
 
 KILL_WINDOW = 5.0  # seconds from the kernel's killing a process until it is found dead

@@ -8,11 +8,11 @@ from contextlib import suppress
 from jobs.errors import LedgerError
 from jobs.job import Kind
 from jobs.ledger import Ledger
+from modeler.predictor import Loaded
 from models.card import Card
-from models.predictor import Loaded
 from models.registry import Registry
-from worker.failure import describe
-from worker.limits import TimeLimit, time_limit
+from worker.failure_messages import describe
+from worker.time_limit import TimeLimit, time_limit
 
 log = logging.getLogger("mldeploy.worker")
 

@@ -12,7 +12,7 @@ from celery.worker.request import create_request_cls
 from kombu.message import Message
 from kombu.serialization import dumps
 
-from jobs.bell import TASK
+from jobs.wakeup import TASK
 
 LOST = 0.5  # seconds until Celery gives up on what a process that died was doing, and its place is free
 MARGIN = 0.25  # seconds between Celery's look at its processes and ours

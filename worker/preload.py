@@ -12,12 +12,12 @@ import msgspec
 from jobs.errors import LedgerError
 from jobs.job import Kind
 from jobs.ledger import Ledger
+from modeler.predictor import Loaded
 from models.card import Card
-from models.predictor import Loaded
 from models.registry import Registry
+from parent_death import EXPENDABLE_SHARE, make_expendable, tie_to_parent
 from settings import Settings
-from tether import EXPENDABLE_SHARE, make_expendable, tie_to_parent
-from worker.failure import describe
+from worker.failure_messages import describe
 from worker.load_reports import HOLDS, Crashes
 
 log = logging.getLogger("mldeploy.worker")

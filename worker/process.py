@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
-from jobs.bell import Bell
+from jobs.codec import Rings
 from jobs.errors import LedgerFull, LedgerUnavailable
 from jobs.job import Appetite, Claim, Effect, Outcome, Rest, State
 from jobs.ledger import Ledger
-from jobs.replies import Rings
-from worker.limits import TimeLimit
+from jobs.wakeup import Bell
+from worker.time_limit import TimeLimit
 
 T = TypeVar("T")
 

@@ -4,10 +4,10 @@ import time
 
 from msgspec import json
 
-from jobs.answer import Step
 from jobs.errors import LedgerError
 from jobs.job import ClaimedJob
 from jobs.ledger import Ledger
+from jobs.resource import Step
 
 EVERY = 0.5  # seconds
 

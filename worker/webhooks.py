@@ -3,16 +3,16 @@
 import argparse
 import sys
 
-from jobs.bell import Bell
 from jobs.errors import UnsafeRedis
 from jobs.job import Kind
 from jobs.ledger import Ledger
+from jobs.wakeup import Bell
 from settings import BadSettings, Settings, load
-from webhooks.keyring import Secrets
 from webhooks.networks import parse_networks
-from worker.delivering import Delivering
+from webhooks.signing_secrets import Secrets
+from worker.handlers.webhook import Delivering
 from worker.process import patiently
-from worker.running import work
+from worker.run import work
 
 
 class Tell:

@@ -1,1 +1,1 @@
-"""HTTP/1.1 for the API: connections, their bounds and time-outs, requests and answers as bytes."""
+"""What happens to every request: routing, authentication, its body, its response, and problems."""

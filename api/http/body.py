@@ -1,121 +1,158 @@
-"""The body of a request, as it arrives."""
+"""What a request brings: its body and its query, each checked and bounded."""
 
-import asyncio
+import re
 from collections.abc import Callable
+from difflib import get_close_matches
+from enum import EnumType
+from functools import lru_cache
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from urllib.parse import parse_qsl
 
-from api.http.room import NoRoom, Room
+import msgspec
+from werkzeug.http import parse_options_header
+
+from api.http.context import exchange
+from api.http.problems import Refusal
+from models.input_errors import Fault, InvalidInput, MalformedInput
+from models.validation import fault_of, refuse_duplicates
+
+SPELLINGS = 100  # of a header, or queries, that are remembered …
+MOST_OPTIONS = 100_000  # bytes
+LONGEST = 300  # … unless they are longer
+
+T = TypeVar("T", bound=msgspec.Struct)
+U = TypeVar("U", bound=msgspec.Struct)
+P = TypeVar("P")
 
 
-class BodyTooLarge(Exception):
-    """It has more bytes than are taken."""
+def remembered(read: Callable[[str], P]) -> Callable[[str], P]:
+    """Clients say the same again and again."""
+    known = lru_cache(SPELLINGS)(read)
+    return lambda text: known(text) if len(text) <= LONGEST else read(text)
 
 
-class SlowBody(Exception):
-    """It comes more slowly than is waited for."""
+def mimetype() -> str:
+    return _mimetype(exchange().headers.get("content-type") or "")
 
 
-class BodyCut(Exception):
-    """The connection ended, or what came was no HTTP, in the middle of it."""
+@remembered
+def _mimetype(content_type: str) -> str:
+    return parse_options_header(content_type)[0].lower()
 
 
-class Body:
-    """``begin`` is called when somebody wants what has not arrived yet. ``unread``: bytes that nobody has asked for."""
+def is_json() -> bool:
+    """No content type counts as JSON: so do the requests of many a tutorial."""
+    kind = mimetype()
+    return kind in ("", "application/json") or kind.endswith("+json")
 
-    __slots__ = (
-        "_begin",
-        "_caller",
-        "_data",
-        "_failure",
-        "_most",
-        "_room",
-        "_taken",
-        "_wanted",
-        "complete",
-        "declared",
-        "received",
-    )
 
-    def __init__(self, declared: int | None, begin: Callable[["Body"], None]) -> None:
-        self.declared = declared
-        self.received = 0
-        self.complete = False
-        self._begin = begin
-        self._data: bytes | bytearray = b""
-        self._failure: Exception | None = None
-        self._wanted: asyncio.Future[None] | None = None
-        self._room: Room | None = None
-        self._caller = ""
-        self._most = 0
-        self._taken = 0
+def json_body(also: str = "") -> bytes:
+    """Raises Refusal for another content type, whose text says what is taken ``also``."""
+    body = exchange().body
+    if body and not is_json():
+        taken = f"JSON with 'Content-Type: application/json'{also}"
+        raise Refusal("unsupported-media-type", f"send {taken}, not {mimetype()[:80]}")
+    return body
 
-    @property
-    def ended(self) -> bool:
-        return self.complete or self._failure is not None
 
-    @property
-    def unread(self) -> int:
-        return 0 if self._room else self.received
+def decode(body: bytes, type_: type[T]) -> T:
+    """A small JSON object of a known form. Raises MalformedInput, InvalidInput, or Refusal if it is not small."""
+    if len(body) > MOST_OPTIONS:
+        raise Refusal("body-too-large", f"options have at most {MOST_OPTIONS:,} bytes")
+    decoded = read_json(body, type_, lambda error: _fault(error, type_))
+    refuse_duplicates(body)
+    return decoded
 
-    async def read(self, room: Room, caller: str, most: int) -> bytes:
-        """All of it, once. It takes room until ``release``. Raises BodyTooLarge, NoRoom, SlowBody, BodyCut."""
-        self._room, self._caller, self._most = room, caller, most
-        if self.declared is not None and self.declared > most:
-            self.fail(BodyTooLarge())
-        self._count(len(self._data))
-        if not self.complete and not self._failure:
-            self._wanted = asyncio.get_running_loop().create_future()
-            self._begin(self)
-            await self._wanted
-        if self._failure:
-            raise self._failure
-        data, self._data = self._data, b""
-        return bytes(data)
 
-    def release(self) -> None:
-        """The bytes are no longer counted, and what comes after is dropped."""
-        if self._room and self._taken:
-            self._room.give(self._caller, self._taken)
-        self._taken, self._data = 0, b""
-        self._failure = self._failure or BodyCut()
+def read_json(body: bytes | msgspec.Raw, type_: type[P], fault: Callable[[msgspec.ValidationError], Fault] = fault_of) -> P:
+    """JSON of a known form, in which a name may be given twice. Raises MalformedInput or InvalidInput."""
+    try:
+        return msgspec.json.decode(body, type=type_)
+    except msgspec.ValidationError as error:
+        raise InvalidInput([fault(error)]) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MalformedInput(str(error)) from None
+    except RecursionError:
+        raise MalformedInput("nested too deeply") from None
 
-    def feed(self, data: bytes) -> None:
-        self.received += len(data)
-        if self._failure:
-            return
-        if not self._data:
-            self._data = data
-        elif isinstance(self._data, bytearray):
-            self._data += data
-        else:
-            self._data = bytearray(self._data) + data
-        if self._room:
-            self._count(len(data))
 
-    def end(self) -> None:
-        self.complete = True
-        self._wake()
+def query_of(type_: type[T]) -> Callable[[], T]:
+    """A reader of query strings of one form. Raises InvalidInput, also for a parameter that there is not."""
 
-    def fail(self, error: Exception) -> None:
-        """Unless all of it is there."""
-        if not self.complete and self._failure is None:
-            self._failure, self._data = error, b""
-            self._wake()
+    @remembered
+    def read_query(text: str) -> T:
+        return from_texts(_given(text), type_)
 
-    def _count(self, size: int) -> None:
-        if self.received > self._most:
-            self._end_with(BodyTooLarge())
-            return
-        assert self._room is not None
-        try:
-            self._room.take(self._caller, size)
-            self._taken += size
-        except NoRoom as error:
-            self._end_with(error)
+    return lambda: read_query(exchange().query)
 
-    def _end_with(self, error: Exception) -> None:
-        self._failure, self._data = self._failure or error, b""
-        self._wake()
 
-    def _wake(self) -> None:
-        if self._wanted and not self._wanted.done():
-            self._wanted.set_result(None)
+def queries_of(first: type[T], also: type[U]) -> Callable[[], tuple[T, U]]:
+    """The same of two forms at once. Raises InvalidInput."""
+
+    @remembered
+    def read_query(text: str) -> tuple[T, U]:
+        given = _given(text)
+        beside = {name: given.pop(name) for name in also.__struct_fields__ if name in given}
+        return from_texts(given, first), from_texts(beside, also)
+
+    return lambda: read_query(exchange().query)
+
+
+def _given(query: str) -> dict[str, str]:
+    """The first of several counts. One without a value is none that was left out: its variable was not set, most likely."""
+    return dict(reversed(parse_qsl(query, keep_blank_values=True)))
+
+
+def from_texts(given: dict[str, str], type_: type[T]) -> T:
+    """Texts as one form; a field that is no single value comes as JSON. Raises InvalidInput."""
+    try:
+        objects = _objects(type_)
+        values = {name: _from_json(name, text) if name in objects else text for name, text in given.items()}
+        found = msgspec.convert(values, type_, strict=False)
+    except msgspec.ValidationError as error:
+        raise InvalidInput([_fault(error, type_)]) from None
+    for name in given:
+        if getattr(found, name) is None:  # what the text "null" is to msgspec
+            raise InvalidInput([Fault(f"/{name}", f"expected {_taken(get_type_hints(type_, include_extras=True)[name])}")])
+    return found
+
+
+@lru_cache
+def _objects(type_: type[msgspec.Struct]) -> set[str]:
+    """The fields that are no single value."""
+    return {field.name for field in msgspec.structs.fields(type_) if field.default_factory is dict}
+
+
+def _from_json(name: str, text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidInput([Fault(f"/{name[:80]}", f"this is no JSON: {error}")]) from None
+
+
+def _fault(error: msgspec.ValidationError, type_: type[msgspec.Struct]) -> Fault:
+    """With what is taken, in words for a person."""
+    detail, _, path = str(error).partition(" - at `$")
+    names, field = list(type_.__struct_fields__), re.split(r"[.\[`]", path.removeprefix("."))[0]
+    if field in names:
+        taken = _taken(get_type_hints(type_, include_extras=True)[field])
+        return Fault(f"/{field}", f"expected {taken}" if taken else detail[:1].lower() + detail[1:])
+    unknown = re.search(r"unknown field `(.+)`", detail)
+    if unknown:
+        close = get_close_matches(unknown[1][:80], names, n=1)
+        meant = f" (did you mean {close[0]}?)" if close else ""
+        return Fault("", f"there is no option {unknown[1][:80]}{meant}; there are: {', '.join(names)}")
+    return Fault("", detail[:1].lower() + detail[1:])
+
+
+def _taken(hint: Any) -> str:
+    """What a field takes, from its own definition; empty if that tells nothing."""
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(map(str, get_args(hint)))
+    if isinstance(hint, EnumType):
+        return "one of " + ", ".join(hint)
+    if hint is bool:
+        return "true or false"
+    notes = [note for note in getattr(hint, "__metadata__", ()) if isinstance(note, msgspec.Meta)]
+    described = [note.description for note in notes if note.description]
+    return described[0] if described else next(filter(None, map(_taken, get_args(hint))), "")

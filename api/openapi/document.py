@@ -6,11 +6,11 @@ from typing import Any
 
 from flask import Flask
 
+from api.http.operation import is_described, operation_of
+from api.http.problems import PROBLEMS, Problem
 from api.openapi import headers
-from api.openapi.forms import MEASUREMENTS, SCHEMAS, Json
 from api.openapi.operations import Operations
-from api.operation import is_described, operation_of
-from api.problem import PROBLEMS, Problem
+from api.openapi.schemas import MEASUREMENTS, SCHEMAS, Json
 from api.version import version
 from jobs.failures import TITLES, TYPE
 from models.schema import Schema

@@ -9,10 +9,10 @@ import msgspec
 from msgspec import Struct
 from werkzeug.routing import Rule
 
+from api.http.operation import Media, Operation
 from api.openapi import headers
-from api.openapi.faults import Faults, codes_of
-from api.openapi.forms import Forms, Json, plain
-from api.operation import Media, Operation
+from api.openapi.problem_responses import Faults, codes_of
+from api.openapi.schemas import Forms, Json, plain
 
 TAGS = {
     "predict": "predictions",

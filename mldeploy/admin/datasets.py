@@ -9,9 +9,9 @@ import click
 
 from mldeploy.admin.operator import FILE, CannotOperate, Operator, ask, home_option, operating, read_table, yes_option
 from mldeploy.closed_pipe import PipedGroup
-from models import rows, table
+from modeler import dataset_parts, table
+from modeler.cleanup import all_of, remove_parts
 from models.datasets import DatasetRecord
-from models.removal import all_of, remove_parts
 
 
 @click.group(cls=PipedGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -32,11 +32,11 @@ def delete_data(name: str, file: Path | None, yes: bool, home: str | None) -> No
         record = here.datasets.get(name)
         gone = read_table(file, record.types) if file else None
         affected = _affected(here, record, gone)
-        left = rows.without(record, here.shelf.store, gone) if gone else None
+        left = dataset_parts.without(record, here.shelf.store, gone) if gone else None
         count = record.rows - (left.rows if left else 0)
         if count and not (here.datasets.apply(found, left) if left else here.datasets.forget(found)):
             raise CannotOperate(f"{name} changed meanwhile: try again")
-        noted = _note_and_remove(here, name, affected, f"{rows.timestamp()}: rows of the data set {name} were deleted")
+        noted = _note_and_remove(here, name, affected, f"{dataset_parts.timestamp()}: rows of the data set {name} were deleted")
         if not count and not affected:
             raise CannotOperate(f"none of these rows is in {name}")
         click.echo(f"deleted {count} rows of {name}; {noted} versions were trained on rows that are gone, and say so")
@@ -46,7 +46,7 @@ def _affected(here: Operator, record: DatasetRecord, gone: table.Table | None) -
     """The parts that hold rows which are to go: of the data set, and of versions that were trained on what it was."""
     cards = [card for model in all_of(here.registry) for card in model.cards.values() if card.data.dataset == record.name]
     parts = {part.sha256 for part in record.parts} | {part for card in cards for part in card.data.parts}
-    return {part for part in parts if gone is None or rows.holds(here.shelf.store, part, gone)}
+    return {part for part in parts if gone is None or dataset_parts.holds(here.shelf.store, part, gone)}
 
 
 def _note_and_remove(here: Operator, name: str, parts: set[str], note: str) -> int:

@@ -12,14 +12,14 @@ from jobs.condition import NOT_ADOPTED
 from mldeploy.account import account
 from mldeploy.admin.operator import FILE, CannotOperate, Operator, ask, home_option, operating, read_table, why_option, yes_option
 from mldeploy.closed_pipe import PipedGroup
-from models import artifact
-from models.adoption import Verdict, adopt, examine, restore_dataset
-from models.bringing import bring_in, export
+from modeler import artifact
+from modeler.adopt import Verdict, adopt, examine, restore_dataset
+from modeler.cleanup import remove_version
+from modeler.import_model import bring_in, export
+from modeler.refit import refit, save
 from models.card import CHAMPION, Card
 from models.options import ModelName
-from models.refit import refit, save
 from models.registry import UnknownVersion
-from models.removal import remove_version
 from models.rollout import CannotServe
 
 

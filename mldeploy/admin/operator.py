@@ -9,25 +9,25 @@ from typing import Any
 import click
 import redis
 
-from jobs.bell import Bell, make_celery
-from jobs.crew import Crew
 from jobs.errors import LedgerError
 from jobs.job import Kind
 from jobs.ledger import Ledger
+from jobs.live_workers import Crew
+from jobs.wakeup import Bell, make_celery
 from mldeploy.account import account
-from models import table
-from models.artifact import CorruptArtifact, open_shelf
-from models.bringing import CannotBringIn
+from modeler import table
+from modeler.artifact import CorruptArtifact, open_shelf
+from modeler.dataset_parts import LostRows
+from modeler.import_model import CannotBringIn
+from modeler.refit import CannotRefit
+from modeler.table import BadTrainingData
 from models.card import Card
 from models.datasets import Datasets, UnknownDataset
 from models.inventory import Inventory, NumberTaken
-from models.refit import CannotRefit
 from models.registry import MovedMeanwhile, Registry, TooManyModels, UnknownModel, UnknownVersion
 from models.rollout import CannotServe, Rollout
-from models.rows import LostRows
 from models.signing import NoKey, signing_key
 from models.store import BadStore, Misplaced
-from models.table import BadTrainingData
 from settings import BadSettings, Settings, load
 
 home_option = click.option("--home", type=click.Path(file_okay=False), help="Of the service.  [default: ~/.mldeploy]")

@@ -8,7 +8,7 @@ from mldeploy.cli.keys import keys
 from mldeploy.cli.models import models
 from mldeploy.cli.service import demo, up
 from mldeploy.cli.status import status
-from mldeploy.cli.submitting import predict, train
+from mldeploy.cli.submit import predict, train
 from mldeploy.cli.webhooks import webhook_secret
 from mldeploy.closed_pipe import PipedGroup
 

@@ -7,7 +7,7 @@ import click
 
 from mldeploy.cli.groups import Named, on_the_server
 from mldeploy.cli.options import submission_options, timeout_option, wait_option, with_client
-from mldeploy.cli.telling import show, tell
+from mldeploy.cli.output import show, tell
 from mldeploy.client import Client
 
 

@@ -5,10 +5,10 @@ import time
 
 import click
 
-from mldeploy.cli.listing import tell_jobs
+from mldeploy.cli.connection import current_place
+from mldeploy.cli.job_table import tell_jobs
 from mldeploy.cli.options import timeout_option, wait_option, with_client
-from mldeploy.cli.place import current_place
-from mldeploy.cli.telling import follow, show, tell, waited
+from mldeploy.cli.output import follow, show, tell, waited
 from mldeploy.client import Client, Job, Problem
 
 STATES = ["queued", "running", "succeeded", "failed", "canceled", "expired"]

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from access.keys import SCOPES, BadKey, Key, Keys, NameTaken, TooManyKeys, UnknownKey, check_name, check_scopes, parse_rate
+from auth.keys import SCOPES, BadKey, Key, Keys, NameTaken, TooManyKeys, UnknownKey, check_name, check_scopes, parse_rate
 from jobs.errors import LedgerFull, LedgerUnavailable
 from jobs.ledger import Ledger
-from mldeploy.cli.telling import tell, told
+from mldeploy.cli.output import tell, told
 from settings import Settings, load
 
 home_option = click.option("--home", type=click.Path(file_okay=False), help="Of the service.  [default: ~/.mldeploy]")

@@ -5,7 +5,7 @@ import click
 from mldeploy.account import account
 from mldeploy.cli.groups import Named, on_the_server
 from mldeploy.cli.options import with_client
-from mldeploy.cli.telling import tell
+from mldeploy.cli.output import tell
 from mldeploy.client import Client
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from mldeploy.cli.place import RETRY_CALL_FOR, Place, current_place
-from mldeploy.cli.telling import told
+from mldeploy.cli.connection import RETRY_CALL_FOR, Place, current_place
+from mldeploy.cli.output import told
 from mldeploy.client.job import RETRY_FOR
 from mldeploy.waiting import notices
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from mldeploy.cli.telling import told
-from mldeploy.stack.announcer import Announcer
-from mldeploy.stack.up import Up
+from mldeploy.cli.output import told
+from mldeploy.local.announcer import Announcer
+from mldeploy.local.up import Up
 from settings import Settings, load
 
 

@@ -5,7 +5,7 @@ import sys
 import click
 
 from mldeploy.cli.options import with_client
-from mldeploy.cli.telling import tell
+from mldeploy.cli.output import tell
 from mldeploy.client import Client
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from mldeploy.client.bodies import Rows, Table, given, measurements, table_body
-from mldeploy.client.calls import Calls, never, refused
 from mldeploy.client.job import Job
+from mldeploy.client.payload import Rows, Table, given, measurements, table_body
 from mldeploy.client.problems import Unavailable
+from mldeploy.client.transport import Calls, never, refused
 
 URL = "http://127.0.0.1:5000"
 LONGEST_SWAP = 60.0  # seconds that workers may take to load a version

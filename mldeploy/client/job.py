@@ -7,10 +7,10 @@ from typing import Any
 
 import requests
 
-from mldeploy.client.calls import Calls, never, passing
 from mldeploy.client.events import Event, EventReader, chunks_of
 from mldeploy.client.outage import Outage
 from mldeploy.client.problems import Problem
+from mldeploy.client.transport import Calls, never, passing
 
 LONGEST_POLL = 20.0  # seconds that one request is held
 RETRY_FOR = 60.0  # seconds that the service may be away in a row while a job is waited for

@@ -9,7 +9,7 @@ from mldeploy.demo.conversation import DemoFailed
 from mldeploy.demo.page import page_on_standard_output
 from mldeploy.demo.service import running_service
 from mldeploy.demo.story import FLOWER, tell_story
-from models.artifact import open_shelf
+from modeler.artifact import open_shelf
 from models.signing import signing_key
 from settings import Settings, load
 

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from mldeploy.client.calls import HERE
+from mldeploy.client.transport import HERE
 from mldeploy.demo.page import Page
 
 JOB_TIMEOUT = 60  # seconds

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO
 
-import tether
+import parent_death
 from mldeploy.demo.conversation import DemoFailed
 from mldeploy.demo.page import Page
 from settings import Settings
@@ -47,7 +47,7 @@ class Service:
 @contextmanager
 def running_service(settings: Settings, page: Page) -> Iterator[Service]:
     """Until the block ends, which Ctrl-C does too. Raises DemoFailed."""
-    command = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), sys.executable, "-P", "-m", "mldeploy", "up"]
+    command = [sys.executable, "-I", "-S", parent_death.__file__, str(os.getpid()), sys.executable, "-P", "-m", "mldeploy", "up"]
     process = subprocess.Popen(command, env=settings.environment(), stdout=subprocess.PIPE)
     try:
         yield Service(process, page)

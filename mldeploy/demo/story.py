@@ -8,8 +8,8 @@ import msgspec
 
 from mldeploy.demo.conversation import Conversation, DemoFailed
 from mldeploy.demo.page import Page
-from models import artifact, dataset, table
-from models.artifact import Shelf
+from modeler import artifact, dataset, table
+from modeler.artifact import Shelf
 from models.card import Card
 from models.packaged import packaged_csv
 

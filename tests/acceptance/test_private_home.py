@@ -154,7 +154,7 @@ def test_a_home_that_cannot_be_closed_is_named(tmp_path: Path) -> None:
 import os, sys
 sys.path[:0] = {sys.path!r}
 from pathlib import Path
-from mldeploy.stack.home import make_home
+from mldeploy.local.home import make_home
 home = os.open({str(home)!r}, os.O_RDONLY)
 os.fchdir(home)
 os.setuid(65534)

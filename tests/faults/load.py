@@ -10,7 +10,7 @@ from typing import Any
 
 import requests
 
-from jobs import replies
+from jobs import codec
 from tests.poison import expected, row
 from tests.processes import Pieces
 
@@ -145,7 +145,7 @@ class Announcements:
     def drain(self) -> Counter[str]:
         while (message := self._channel.get_message(timeout=0.2)) is not None:
             if message["type"] == "message":
-                self.counts.update(job_id for job_id, _ in replies.pushed(message["data"]))
+                self.counts.update(job_id for job_id, _ in codec.pushed(message["data"]))
         return self.counts
 
     def close(self) -> None:

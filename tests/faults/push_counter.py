@@ -6,9 +6,9 @@ from collections import Counter
 
 import redis
 
-from jobs import replies
-from jobs.connection import UNREACHABLE
+from jobs import codec
 from jobs.ledger import Ledger
+from jobs.redis_connection import UNREACHABLE
 
 POLL = 0.1  # seconds
 PAUSE = 0.2  # seconds before the channel is made anew
@@ -59,7 +59,7 @@ class PushCounter:
         while not self._over.is_set():
             message = channel.get_message(timeout=POLL)
             if message:
-                for job_id, record in replies.pushed(message["data"]):
+                for job_id, record in codec.pushed(message["data"]):
                     self.counts[job_id] += 1
                     self.ended_at.setdefault(job_id, time.monotonic())
                     self.states[str(record.state) if record else "unknown"] += 1

@@ -3,8 +3,8 @@
 import time
 from collections import Counter
 
-from jobs.bell import Bell, make_celery
 from jobs.job import Kind
+from jobs.wakeup import Bell, make_celery
 from tests.faults.load import Load, executed, settle
 from tests.faults.network import Network
 from tests.faults.push_counter import PushCounter

@@ -16,8 +16,8 @@ import pytest
 
 from jobs.job import Kind
 from mldeploy.client import Client, Job, JobFailed
-from models import artifact
-from models.artifact import CARD
+from modeler import artifact
+from modeler.artifact import CARD
 from models.card import from_json
 from models.packaged import packaged_csv
 from tests.crowd import Crowd, estimator_of, questions_of

@@ -13,8 +13,8 @@ import pytest
 import sklearn
 
 from mldeploy.client import Client, JobFailed
-from models import artifact
-from models.artifact import MANIFEST, MODEL, CorruptArtifact, Manifest, Shelf
+from modeler import artifact
+from modeler.artifact import MANIFEST, MODEL, CorruptArtifact, Manifest, Shelf
 from models.card import Card, Data, Metrics
 from models.feature import Feature
 from models.registry import Registry

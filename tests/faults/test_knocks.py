@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
-from jobs.bell import Bell, make_celery
 from jobs.job import Kind
+from jobs.wakeup import Bell, make_celery
 from settings import Settings
 from tests.faults.load import SLOWEST_REFUSAL, Announcements, Load, executed, settle
 from tests.processes import Pieces, until

@@ -11,8 +11,8 @@ from typing import cast
 
 import pytest
 
-from jobs.connection import UNREACHABLE
 from jobs.ledger import Ledger
+from jobs.redis_connection import UNREACHABLE
 from mldeploy.client import Client
 from tests.faults import fault_rotation
 from tests.faults.fault_rotation import FaultRotation

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from mldeploy.client import Client
-from mldeploy.stack.announcer import MAX_WAITING_LINES
+from mldeploy.local.announcer import MAX_WAITING_LINES
 from tests.control_groups import control_group
 from tests.processes import ROOT, free_port, until
 from tests.service import MARKS, Service
@@ -179,7 +179,7 @@ def test_it_outlives_its_terminal_and_says_on_standard_error_what_standard_outpu
 def test_a_pipe_that_nobody_reads_holds_nobody_up() -> None:
     code = f"""
 import sys
-from mldeploy.stack.announcer import Announcer
+from mldeploy.local.announcer import Announcer
 with Announcer() as announcer:
     for _ in range({2 * MAX_WAITING_LINES}):
         announcer.say("x" * 200)

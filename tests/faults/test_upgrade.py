@@ -16,7 +16,7 @@ import sklearn
 
 from jobs.job import Kind
 from mldeploy.client import Client, Job
-from models.artifact import MODEL
+from modeler.artifact import MODEL
 from tests.crowd import flowers
 from tests.processes import ROOT, Pieces, Running, until
 from tests.versions import store_of

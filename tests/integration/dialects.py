@@ -8,7 +8,7 @@ import pandas as pd
 import requests
 
 from mldeploy.client import Client
-from models import dataset, table
+from modeler import dataset, table
 from models.packaged import packaged_csv
 from tests.processes import Pieces
 from tests.service import Service

@@ -4,11 +4,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from jobs.codec import Accepted
 from jobs.errors import LedgerError
 from jobs.job import Appetite, Claim, Job, Kind, Outcome, Record, Rest, State, Terms
 from jobs.ledger import Ledger, MemoryLook
 from jobs.memory import plan_memory
-from jobs.replies import Accepted
 
 LANE = "predict.small"
 

@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from jobs import replies
+from jobs import codec
+from jobs.codec import Accepted
 from jobs.errors import EffectConflict, LedgerUnavailable
 from jobs.job import WORKERS, Appetite, Claim, ClaimedJob, Effect, Job, Kind, Outcome, Record, State
 from jobs.ledger import Ledger
-from jobs.replies import Accepted
 from tests.integration.ledger_model import ENDED, Known, Model, kind_of
 from tests.integration.ledger_view import View, Watched, agree, nothing_is_left
 
@@ -40,7 +40,7 @@ class Pushes:
             if message and message["channel"].decode() == OVER:
                 return told
             if message and message["channel"].decode() == channel:
-                told += replies.pushed(message["data"])
+                told += codec.pushed(message["data"])
 
     def close(self) -> None:
         self._channel.close()

@@ -7,9 +7,9 @@ from typing import Any, cast
 import msgspec
 import redis
 
-from jobs.connection import connect
 from jobs.job import LANES, Kind
 from jobs.ledger import Ledger
+from jobs.redis_connection import connect
 from settings import Settings
 from tests.integration.ledger_model import Known, Model, kind_of
 

@@ -9,9 +9,9 @@ import msgspec
 import pytest
 import requests
 
-from access.keys import Keys
 from api.app import create_app
-from api.operation import operation_of
+from api.http.operation import operation_of
+from auth.keys import Keys
 from settings import Settings
 from tests.callers import Caller, caller_with, code, keys_of
 from tests.processes import Pieces, Running, until

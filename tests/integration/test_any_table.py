@@ -25,7 +25,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from mldeploy.client import Client, Problem
-from models import split, table
+from modeler import split, table
 from tests.service import Service
 
 EXACTLY = 1e-9

@@ -12,8 +12,8 @@ import pytest
 import requests
 
 from mldeploy.client import Client
-from models import artifact, dataset, table
-from models.artifact import open_shelf
+from modeler import artifact, dataset, table
+from modeler.artifact import open_shelf
 from models.card import from_json
 from models.packaged import packaged_csv
 from models.signing import signing_key

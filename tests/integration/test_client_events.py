@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from jobs.job import Kind
-from mldeploy.client import Client, Event, Problem, calls
+from mldeploy.client import Client, Event, Problem, transport
 from tests.poison import expected, row
 from tests.processes import Pieces, until
 from tests.proxy import Proxy
@@ -63,7 +63,7 @@ def test_a_stream_that_is_cut_goes_on_where_it_was(queue: Pieces) -> None:
 
 
 def test_a_stream_that_falls_silent_is_opened_again(queue: Pieces, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calls, "SILENCE", 0.5)  # shorter than a heart beats
+    monkeypatch.setattr(transport, "SILENCE", 0.5)  # shorter than a heart beats
     with ThreadPoolExecutor(1) as aside, Proxy(queue.settings.port) as proxy:
         job = Client(proxy.url).predict(row(5), model="poison")
         seen = aside.submit(list, job.events())

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from access.rates import Rates
+from auth.rates import Rates
 from jobs.errors import LedgerUnavailable
 from jobs.job import Appetite, Claim, Kind, State
 from jobs.ledger import Ledger

@@ -7,7 +7,7 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from api.http.connections import MOMENT
+from api.server.connections import MOMENT
 from settings import Settings
 from tests.callers import Caller
 from tests.poison import row, without_workers

@@ -8,20 +8,20 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 
-from jobs.bell import Bell, make_celery
 from jobs.job import Effect, Job, Kind, More, Outcome, State, Terms
 from jobs.ledger import Ledger
+from jobs.wakeup import Bell, make_celery
 from settings import Settings
 from tests.integration.jobs import add, claim, reconcile
 from tests.integration.test_webhook_sending import HERE, receiver_that, say_nothing
 from tests.processes import until
 from tests.receiver import Receiver
-from webhooks.keyring import Secrets
+from webhooks.host_backoff import FIRST, LONGEST, Silence
 from webhooks.networks import Networks
-from webhooks.schedule import DELAYS
-from webhooks.silence import FIRST, LONGEST, Silence
-from worker.delivering import Delivering
-from worker.message import MOST_BYTES
+from webhooks.retry_schedule import DELAYS
+from webhooks.signing_secrets import Secrets
+from worker.handlers.webhook import Delivering
+from worker.handlers.webhook_message import MOST_BYTES
 
 CALLER = "k1"
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import requests
 
-from access.keys import Keys
+from auth.keys import Keys
 from jobs.job import State
 from settings import Settings
 from tests.callers import Caller, caller_with, code, keys_of

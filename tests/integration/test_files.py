@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from api.unpacking import MOST_WAITING, TooManyFiles, Unpacking
+from api.parquet_process import MOST_WAITING, TooManyFiles, Unpacking
 from mldeploy.client import Client
-from models import table
+from modeler import table
 from tests.integration.dialects import FLOWERS, SOME, SOME_PETS, post, predicted, problem, records, train_models
 from tests.service import Service
 
@@ -111,7 +111,7 @@ def test_parquet_as_other_writers_encode_texts_and_on_a_machine_of_many_cores(
     assert table.read(encoded, "parquet").frame.shape == PETS.shape
     monkeypatch.setenv("OMP_NUM_THREADS", "64")  # what Arrow takes for the number of cores
     wide = pd.DataFrame(np.random.default_rng(5).random((1000, 30)), columns=[str(n) for n in range(30)])
-    command = [sys.executable, "-P", "-m", "models.parquet", "10000"]
+    command = [sys.executable, "-P", "-m", "modeler.parquet_reader", "10000"]
     told = subprocess.run(command, input=parquet(wide), capture_output=True, timeout=60, check=True).stdout
     assert {name: json.loads(told)["columns"][name] for name in ("0", "29")} == {
         "0": wide["0"].to_list(),

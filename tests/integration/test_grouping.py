@@ -13,13 +13,13 @@ import pytest
 import requests
 
 from jobs.async_ledger import AsyncLedger
-from jobs.bell import Bell, make_celery
+from jobs.batcher import Together
 from jobs.committer import Committer
 from jobs.errors import LaneFull, LedgerUnavailable
 from jobs.job import Record, State
 from jobs.ledger import Ledger
-from jobs.together import Together
 from jobs.waiters import Waiters
+from jobs.wakeup import Bell, make_celery
 from mldeploy.client import Client
 from settings import Settings
 from tests.integration.jobs import claim, job, succeeded

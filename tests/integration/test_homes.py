@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mldeploy.stack.server_choice import choose_server
+from mldeploy.local.server_choice import choose_server
 from settings import Settings
 from tests.processes import ROOT, Pieces
 

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
-from access.keys import MOST_KEYS, BadKey, Key, Keys, NameTaken, TooManyKeys, UnknownKey
+from auth.keys import MOST_KEYS, BadKey, Key, Keys, NameTaken, TooManyKeys, UnknownKey
 from jobs.ledger import Ledger
 from mldeploy.cli import main
 from settings import Settings

@@ -5,10 +5,10 @@ import time
 import pytest
 from msgspec.structs import replace
 
+from jobs.codec import Accepted
 from jobs.errors import AfterFailed, EffectConflict, LaneFull, LedgerFull, LedgerUnavailable, Moved
 from jobs.job import Appetite, Claim, Effect, Expectation, Kind, Outcome, Rest, State
 from jobs.ledger import Ledger
-from jobs.replies import Accepted
 from settings import Settings
 from tests.integration.jobs import LANE, accept_nothing, add, added, claim, expire_lease, ids, job, reconcile, state, succeeded
 from tests.processes import until

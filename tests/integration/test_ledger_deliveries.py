@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
+from jobs.codec import Accepted
 from jobs.errors import LaneFull
 from jobs.job import Appetite, Claim, Job, Kind, Outcome, State, Terms
 from jobs.ledger import Ledger
-from jobs.replies import Accepted
 from settings import Settings
 from tests.faults.load import Announcements
 from tests.integration.jobs import LANE, accepted, claim, expire_lease, ids, reconcile, record_of, succeeded

@@ -2,11 +2,11 @@
 
 from msgspec.structs import replace
 
+from jobs.codec import Accepted
 from jobs.errors import LaneFull
 from jobs.job import Kind, More, State
 from jobs.ledger import Ledger
-from jobs.reading import WHATEVER
-from jobs.replies import Accepted
+from jobs.record_reader import WHATEVER
 from settings import Settings
 from tests.integration.jobs import LANE, accepted, add, added, claim, job, outcome_of, reconcile, record_of, succeeded
 from tests.processes import until

@@ -3,11 +3,11 @@
 import pytest
 from msgspec.structs import replace
 
+from jobs.codec import Accepted
 from jobs.errors import JobTooLarge, LedgerFull, NoRoom, UnsafeRedis
 from jobs.job import Effect, Job, Kind, Outcome, State
 from jobs.ledger import Ledger, MemoryLook
 from jobs.memory import MemoryPlan, plan_memory
-from jobs.replies import Accepted
 from settings import Settings
 from tests.integration.jobs import added, claim, job, on_terms, outcome_of, record_of, state, succeeded
 from tests.processes import until

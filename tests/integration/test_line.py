@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from jobs import channel
-from jobs.line import Line
+from jobs.pipelined_redis import Line
 from settings import Settings
 from tests.processes import Running, free_port, server_path, until
 

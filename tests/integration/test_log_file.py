@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mldeploy.stack.log_file import LogFile
+from mldeploy.local.log_file import LogFile
 
 LINE = re.compile(rb"line (\d{8})\n")
 WRITER = (

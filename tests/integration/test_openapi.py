@@ -11,10 +11,10 @@ import requests
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from api.app import create_app
-from api.listing import JobsQuery
+from api.http.problems import PROBLEMS
 from api.openapi.document import OF_FLASK, template
 from api.openapi.operations import SCHEMES
-from api.problem import PROBLEMS
+from api.routes.jobs import JobsQuery
 from jobs.failures import TYPE
 from mldeploy.client import Client
 from models.packaged import packaged_schema

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
-from mldeploy.client import Client, Job, ServiceAway, calls
+from mldeploy.client import Client, Job, ServiceAway, transport
 from tests.commands import mldeploy
 from tests.poison import expected, row
 from tests.processes import ROOT, Pieces, Running, free_port, until
@@ -110,7 +110,7 @@ def test_an_open_stream_ends_when_the_queue_has_been_away_for_too_long(queue: Pi
 @either_way
 def test_a_frozen_service_is_away(queue: Pieces, wait: Wait, monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes connections and answers nothing."""
-    monkeypatch.setattr(calls, "SILENCE", 1.0)
+    monkeypatch.setattr(transport, "SILENCE", 1.0)
     job = Client(queue.url, timeout=0.5).predict(row(7), model="poison")
     api_of(queue).signal_all(signal.SIGSTOP)
     try:

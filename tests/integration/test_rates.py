@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from access.rates import STALE, Rates, RatesUnavailable, Share, Store, Verdict
+from auth.rates import STALE, Rates, RatesUnavailable, Share, Store, Verdict
 from jobs.ledger import Ledger
 from settings import Settings
 from tests.processes import Pieces, Running

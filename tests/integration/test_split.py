@@ -14,8 +14,8 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.pipeline import Pipeline
 
 from mldeploy.client import Client, Problem
-from models import artifact
-from models.artifact import open_shelf
+from modeler import artifact
+from modeler.artifact import open_shelf
 from models.card import from_json
 from models.signing import signing_key
 from tests.service import Service

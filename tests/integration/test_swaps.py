@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mldeploy.client import Client, Problem
-from models import artifact
+from modeler import artifact
 from settings import Settings
 from tests.crowd import Answered, Crowd, Question, questions_of
 from tests.processes import Pieces, until

@@ -6,11 +6,11 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
-from jobs import replies
+from jobs import codec
+from jobs.codec import Accepted
 from jobs.errors import AfterFailed, KeyReused, LaneFull, LedgerUnavailable
 from jobs.job import Appetite, Effect, Expectation, Job, Kind, State
 from jobs.ledger import Ledger
-from jobs.replies import Accepted
 from settings import Settings
 from tests.faults.load import Announcements
 from tests.integration.jobs import (
@@ -238,11 +238,11 @@ def test_a_repeat_is_known_even_where_nothing_more_is_taken(settings: Settings) 
 def test_a_key_is_kept_as_long_as_the_record(settings: Settings) -> None:
     ledger = Ledger(settings.replace(keep=0.001))
     one = accepted(ledger, caller="anna", key="k", fingerprint="f")
-    assert replies.known_key(ledger.redis.get(ledger.key_of("anna", "k"))) == (one.id, "f")  # type: ignore[arg-type]
+    assert codec.known_key(ledger.redis.get(ledger.key_of("anna", "k"))) == (one.id, "f")  # type: ignore[arg-type]
     ledger.cancel(one.id)
     until(lambda: reconcile(ledger)[1], 5, "it is forgotten")
     other = accepted(ledger, caller="anna", key="k", fingerprint="g")
-    assert replies.known_key(ledger.redis.get(ledger.key_of("anna", "k"))) == (other.id, "g")  # type: ignore[arg-type]
+    assert codec.known_key(ledger.redis.get(ledger.key_of("anna", "k"))) == (other.id, "g")  # type: ignore[arg-type]
 
 
 def test_thousands_that_expire_together_do_not_hold_up_the_next_one(ledger: Ledger) -> None:

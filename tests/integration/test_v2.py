@@ -8,8 +8,8 @@ import pytest
 import requests
 
 from mldeploy.client import Client
-from models import artifact
-from models.artifact import open_shelf
+from modeler import artifact
+from modeler.artifact import open_shelf
 from models.card import from_json
 from models.signing import signing_key
 from tests.integration.dialects import (

@@ -17,11 +17,11 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from jobs.ledger import Ledger
 from tests.processes import free_port
 from tests.receiver import Receiver, make_certificate
-from webhooks.address import Refused, Unresolvable, resolve
-from webhooks.keyring import OLD_SIGNS_FOR, Secrets
 from webhooks.networks import Networks, parse_networks
-from webhooks.sending import Reply, send
+from webhooks.resolver import Refused, Unresolvable, resolve
+from webhooks.sender import Reply, send
 from webhooks.signature import new_secret, sign
+from webhooks.signing_secrets import OLD_SIGNS_FOR, Secrets
 from webhooks.url import Target, check_url
 
 HERE = parse_networks("127.0.0.1")

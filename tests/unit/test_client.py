@@ -5,10 +5,10 @@ import json
 import pytest
 import requests
 
-from mldeploy.client.calls import LONGEST_PAUSE, Calls, _pause, passing, refused
 from mldeploy.client.events import Event, EventReader
 from mldeploy.client.outage import Outage
 from mldeploy.client.problems import Problem, Unavailable
+from mldeploy.client.transport import LONGEST_PAUSE, Calls, _pause, passing, refused
 from tests.processes import free_port
 
 OUTAGE = Outage("http://127.0.0.1:5000", retry_for=60.0)

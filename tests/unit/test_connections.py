@@ -4,7 +4,7 @@ import asyncio
 
 from msgspec.structs import replace
 
-from api.http.connections import Connections, Peer, Phase
+from api.server.connections import Connections, Peer, Phase
 from tests.echo_server import LIMITS
 
 

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from models import dataset, split, table
-from models.dataset import Dataset
-from models.doubts import doubts
+from modeler import dataset, split, table
+from modeler.data_warnings import doubts
+from modeler.dataset import Dataset
+from modeler.table import BadTrainingData
 from models.packaged import packaged_csv, packaged_schema
-from models.table import BadTrainingData
 
 IRIS = packaged_csv("iris") or b""
 

@@ -7,12 +7,12 @@ import msgspec
 import pytest
 from pandas._libs.parsers import STR_NA_VALUES  # type: ignore[import-not-found]
 
-from api.dialects import error_members
-from api.problem import Refusal
-from api.rows import MISSING, from_columns, from_csv, from_lists
-from api.tensors import Tensor, outputs_of, rows_of
-from models.faults import Fault, InvalidInput, TooManyRows
+from api.http.problems import Refusal
+from api.http.protocol_errors import error_members
+from api.inputs.tabular import MISSING, from_columns, from_csv, from_lists
+from api.protocols.tensors import Tensor, outputs_of, rows_of
 from models.feature import Feature
+from models.input_errors import Fault, InvalidInput, TooManyRows
 from models.packaged import packaged_schema
 from models.results import Prediction
 from models.schema import Schema

@@ -1,7 +1,7 @@
 import pytest
 
-from access.keys import SCOPES, BadKey, Key, Ring, check_name, check_scopes, parse_rate
-from access.rates import Verdict, headers
+from auth.keys import SCOPES, BadKey, Key, Ring, check_name, check_scopes, parse_rate
+from auth.rates import Verdict, headers
 from mldeploy.cli.keys import table
 
 SECRET = "s" * 43

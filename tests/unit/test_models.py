@@ -11,17 +11,18 @@ import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestClassifier
 
-from models import artifact, dataset, estimators, gate, judge, table, train
-from models.artifact import CorruptArtifact, Shelf, UnloadableHere
+from modeler import artifact, dataset, estimators, evaluate, table, train
+from modeler.artifact import CorruptArtifact, Shelf, UnloadableHere
+from modeler.dataset import Dataset
+from modeler.predictor import Loaded, NotFinite, Predictor, load
+from modeler.table import BadTrainingData
+from models import gate
 from models.card import Card, Interval, Metrics
 from models.catalog import catalog
-from models.dataset import Dataset
 from models.gate import Rival
 from models.options import TrainOptions
 from models.packaged import packaged_csv
-from models.predictor import Loaded, NotFinite, Predictor, load
 from models.store import FolderStore
-from models.table import BadTrainingData
 
 IRIS = dataset.make(table.read(packaged_csv("iris") or b"", "csv"))
 KEY = b"a key"
@@ -272,13 +273,13 @@ def test_a_retraining_keeps_the_champions_estimator_and_parameters(tmp_path: Pat
 def test_intervals_hold_their_metric_and_its_improvement(tmp_path: Path) -> None:
     made = fitted()
     for metric in ("accuracy", "f1_macro", "balanced_accuracy"):
-        found = judge.metrics(made.judged, metric)
+        found = evaluate.metrics(made.judged, metric)
         assert found.interval is not None
         assert found.interval.low <= (found.value(metric) or 0) <= found.interval.high
-    better = judge.improvement("accuracy", made.judged, made.baseline, 0.9)
+    better = evaluate.improvement("accuracy", made.judged, made.baseline, 0.9)
     assert better is not None
     assert 0 < better.low < better.high
-    worse = judge.improvement("accuracy", made.baseline, made.judged, 0.9)
+    worse = evaluate.improvement("accuracy", made.baseline, made.judged, 0.9)
     assert worse is not None
     assert worse.low == -better.high
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from models.moves import Move, NothingToRollBackTo, before, line, read, with_move
+from models.alias_history import Move, NothingToRollBackTo, before, line, read, with_move
 
 
 def log(*moves: tuple[int, bool] | int) -> list[Move]:

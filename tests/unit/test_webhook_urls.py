@@ -5,7 +5,7 @@ from ipaddress import ip_address
 import pytest
 
 from webhooks.networks import Networks, parse_networks
-from webhooks.schedule import DELAYS, next_delay
+from webhooks.retry_schedule import DELAYS, next_delay
 from webhooks.url import LONGEST, BadWebhook, Target, check_url
 
 PUBLIC_ONLY = Networks()

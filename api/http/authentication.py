@@ -1,0 +1,213 @@
+"""Who may come in: with a key as soon as one was ever made, and from this machine alone before that.
+
+The keys are remembered, and forgotten the moment that the channel tells of a change, or is cut.
+"""
+
+import asyncio
+import base64
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from api.http.context import Exchange
+from api.http.operation import Access
+from api.http.problems import RateLimited, Refusal
+from auth.keys import Key, Keys, Ring, is_token
+from auth.loopback import is_loopback
+from auth.rates import Rates, headers
+from jobs.async_ledger import AsyncLedger
+from jobs.batcher import Together
+from jobs.errors import LedgerUnavailable
+from jobs.redis_connection import UNREACHABLE
+from settings import Settings
+
+log = logging.getLogger("mldeploy.api")
+
+PAUSE = 0.2  # seconds before a channel that was cut is made anew
+LINGER = 0.02  # seconds between looks for unknown keys, if there are many
+MOST_UNKNOWN = 1000  # in one look
+CHALLENGE = ("WWW-Authenticate", 'Bearer realm="mldeploy", Basic realm="mldeploy", charset="UTF-8"')
+HOW = "send it as 'Authorization: Bearer mld_…'; on the server `mldeploy keys create` makes one"
+
+
+class Admission:
+    """To be used on one event loop."""
+
+    def __init__(self, settings: Settings, keys: Keys, rates: Rates, ledger: AsyncLedger, threads: ThreadPoolExecutor) -> None:
+        self._keys = keys
+        self._rates = rates
+        self._ledger = ledger
+        self._threads = threads
+        self._own_host = settings.host
+        self._insecure = settings.insecure
+        self._anew = Together(self._read_anew, MOST_UNKNOWN, MOST_UNKNOWN, LINGER)
+        self._ring: Ring | None = None  # only while the channel is heard
+        self._last: Ring | None = None
+        self._loading: asyncio.Task[Ring] | None = None
+        self._heard = False
+        self._listener: asyncio.Task[None] | None = None
+        self._refreshing: asyncio.Task[None] | None = None
+
+    async def enter(self, exchange: Exchange, access: Access) -> None:
+        """Sets the exchange's key. Raises Refusal or LedgerUnavailable."""
+        if access == "open":
+            return
+        ring = self._ring or await self._known(access == "public")
+        if ring is None:
+            return
+        if not ring.closed:
+            self._check_is_local(exchange)
+            return
+        exchange.key = await self._key(ring, exchange)
+        if access != "any" and access != "public" and not exchange.key.may(access):  # noqa: PLR1714 - narrows the type
+            raise Refusal("forbidden", f"The key {exchange.key.name} has not the scope {access}, which this takes.")
+
+    async def spend(self, exchange: Exchange) -> None:
+        """One request of the key's rate. Raises RateLimited or RatesUnavailable."""
+        key = exchange.key
+        if key and key.rate:
+            verdict = await self._rates.take(key.id, key.rate)
+            exchange.notes = headers(verdict)
+            if not verdict.allowed:
+                detail = f"{verdict.quota} requests in {verdict.window} s may be made with this key."
+                raise RateLimited(detail, verdict.retry_after)
+
+    def is_valid(self, exchange: Exchange) -> bool:
+        """Whether the key it came with is one as far as is known now."""
+        ring = self._ring or self._last
+        return exchange.key is None or ring is None or ring.has(exchange.key)
+
+    def check_is_valid(self, exchange: Exchange) -> None:
+        """Raises Refusal."""
+        if not self.is_valid(exchange):
+            raise _unauthorized("This key was revoked meanwhile")
+
+    async def close(self) -> None:
+        for task in filter(None, (self._listener, self._refreshing)):
+            task.cancel()
+            await asyncio.wait([task])
+        await self._rates.close()
+
+    async def _key(self, ring: Ring, exchange: Exchange) -> Key:
+        """Raises Refusal; an unknown one may have been made a moment ago, and be told of in a moment."""
+        token, basic = _token(exchange)
+        key = ring.find(token)
+        if key is None and is_token(token):
+            key = (await self._anew.ask(None)).find(token)
+            if key:
+                self._ring = None  # it is behind
+        if key is None:
+            raise _unauthorized("This key is not known, or was revoked" if token else "No key came with the request")
+        if basic:  # a browser sends it by itself, also when another site asks it to
+            _check_origin(exchange)
+        return key
+
+    def _check_is_local(self, exchange: Exchange) -> None:
+        host = _host(exchange.headers.get("host") or "")
+        if self._insecure:
+            _check_origin(exchange)
+        elif not is_loopback(self._own_host) or not exchange.is_near or _is_forwarded(exchange):
+            raise _unauthorized("No key was made yet, and this is not served to this machine alone")
+        elif "host" in exchange.headers and not is_loopback(host):
+            detail = f"Without keys this is served to this machine alone, and not as {host[:100]}: {HOW}."
+            raise Refusal("foreign-host", detail)
+        else:
+            _check_origin(exchange)
+
+    async def _known(self, also_without: bool) -> Ring | None:
+        """``also_without``: the last that was known, if Redis is away."""
+        try:
+            return await self._load()
+        except LedgerUnavailable:
+            if also_without:
+                return self._last
+            raise
+
+    async def _load(self) -> Ring:
+        self._listener = self._listener or asyncio.get_running_loop().create_task(self._listen())
+        if self._loading is None or not self._heard:
+            self._loading = asyncio.get_running_loop().create_task(self._read())
+        mine = self._loading
+        try:
+            ring = await asyncio.shield(mine)
+        finally:
+            if self._loading is mine:
+                self._loading = None
+        return ring
+
+    async def _refresh(self) -> None:
+        """Also while nobody comes in: there may be some who were let in before."""
+        try:
+            await self._load()
+        except LedgerUnavailable as error:
+            log.warning("the keys could not be read: %s", error)
+
+    async def _read(self) -> Ring:
+        me = asyncio.current_task()
+        self._last = ring = await asyncio.get_running_loop().run_in_executor(self._threads, self._keys.ring)
+        if self._heard and self._loading is me:  # and nothing was heard since this began
+            self._ring = ring
+        return ring
+
+    async def _read_anew(self, asked: Sequence[None]) -> list[Ring]:
+        return [await self._read()] * len(asked)
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async for _ in self._ledger.pushes(self._keys.channel):
+                    self._heard, self._ring, self._loading = True, None, None
+                    self._refreshing = asyncio.get_running_loop().create_task(self._refresh())
+            except UNREACHABLE as error:
+                log.warning("the channel of keys was cut: %s", error)
+            except Exception:
+                log.exception("the channel of keys failed")
+            self._heard, self._ring = False, None
+            await asyncio.sleep(PAUSE)
+
+
+def _unauthorized(why: str) -> Refusal:
+    return Refusal("unauthorized", f"{why}: {HOW}.", CHALLENGE)
+
+
+def _token(exchange: Exchange) -> tuple[str, bool]:
+    """What was given as a key, and whether a browser may have sent it by itself."""
+    scheme, _, given = (exchange.headers.get("authorization") or "").partition(" ")
+    if scheme.lower() == "bearer":
+        return given.strip(), False
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(given, validate=True).decode().partition(":")[2], True
+        except ValueError:
+            return "", True
+    return exchange.headers.get("x-api-key") or "", False
+
+
+def _check_origin(exchange: Exchange) -> None:
+    """Raises Refusal for a page of another origin; on one machine, another port is another origin."""
+    origin = exchange.headers.get("origin")
+    if origin is not None and not _is_own(origin, exchange.headers.get("host") or ""):
+        raise Refusal("foreign-origin", f"Pages of {origin[:100]} may not call this service.")
+
+
+def _is_own(origin: str, host: str) -> bool:
+    """Whether it is where this request was sent. Behind a proxy that may have been by https."""
+    scheme, separator, place = origin.lower().partition("://")
+    default = {"http": ":80", "https": ":443"}.get(scheme)
+    if not (separator and place and default) or (scheme == "https" and is_loopback(_host(host))):
+        return False
+    return place.removesuffix(default) == host.lower().removesuffix(default)
+
+
+def _is_forwarded(exchange: Exchange) -> bool:
+    """Whether a proxy on this machine says that the request came from another."""
+    addresses = ",".join(exchange.headers.get_all("x-forwarded-for")).split(",")
+    elsewhere = [address for address in addresses if address.strip() and not is_loopback(address.strip())]
+    return bool(elsewhere) or "forwarded" in exchange.headers
+
+
+def _host(address: str) -> str:
+    """Without its port, in lower case; of an IPv6 address without the brackets."""
+    if address.startswith("["):
+        return address[1:].partition("]")[0]
+    return address.partition(":")[0].lower()

@@ -1,0 +1,77 @@
+"""A request as a WSGI server gives it."""
+
+import asyncio
+from collections.abc import Callable
+
+from flask import Request
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+
+from api.http.context import Exchange
+from api.http.loop_thread import WaitingThread
+from api.server.body import BodyCut, BodyTooLarge
+from api.server.headers import Headers
+from api.server.memory_budget import Room
+from api.service import Service
+from auth.loopback import is_loopback
+
+GONE = "mldeploy.gone"  # and a future that is done when the client has left, as our own server knows it
+FAILED = "mldeploy.body_failed"  # in the environment of a request: why its body could not be taken
+
+
+def exchange_of(request: Request, service: Service, loop: asyncio.AbstractEventLoop) -> Exchange:
+    pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in request.headers.items()]
+    address = request.remote_addr or ""
+    return Exchange(
+        service,
+        request.method,
+        request.path,
+        request.query_string.decode("latin-1"),
+        Headers(pairs),
+        request.environ.get(GONE) or _never(loop),
+        address,
+        is_near=not address or is_loopback(address),  # a Unix socket has no address
+    )
+
+
+def _never(loop: asyncio.AbstractEventLoop) -> Callable[[], "asyncio.Future[None]"]:
+    """A WSGI server does not tell when the client has hung up."""
+    return loop.create_future
+
+
+class WsgiBody:
+    """Read by the thread that waits, when it is asked for."""
+
+    def __init__(self, request: Request, thread: WaitingThread) -> None:
+        self._request = request
+        self._thread = thread
+        self._failed: Exception | None = request.environ.get(FAILED)
+        self._taken: tuple[Room, str, int] | None = None
+
+    @property
+    def declared(self) -> int | None:
+        is_chunked = "chunked" in self._request.headers.get("Transfer-Encoding", "").lower()
+        return None if is_chunked or self._failed else self._request.content_length or 0
+
+    async def read(self, room: Room, caller: str, most: int) -> bytes:
+        if self._failed:
+            raise self._failed
+        if self.declared is not None and self.declared > most:
+            raise BodyTooLarge
+        size = most if self.declared is None else self.declared
+        room.take(caller, size)
+        self._taken = room, caller, size
+        return await self._thread.do(self._read)
+
+    def release(self) -> None:
+        if self._taken:
+            room, caller, size = self._taken
+            room.give(caller, size)
+            self._taken = None
+
+    def _read(self) -> bytes:
+        try:
+            return self._request.get_data()
+        except RequestEntityTooLarge:
+            raise BodyTooLarge from None
+        except (ClientDisconnected, OSError):
+            raise BodyCut("the body did not come whole") from None

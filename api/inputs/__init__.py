@@ -1,0 +1,1 @@
+"""The forms in which measurements and tables come."""

@@ -1,0 +1,47 @@
+"""Job ids as the API gives and checks them: each is its caller's alone."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from api.http.context import aside, exchange, service
+from api.http.problems import Refusal
+from jobs.ids import has_form
+from jobs.ledger import Ledger
+
+JobId = Annotated[str, Meta(pattern="^[0-9a-f]{40}$", description="the id of a job")]
+
+UNKNOWN = "No job was ever given this id here."
+
+
+async def new_id() -> str:
+    return (await _ledger()).new_id(exchange().caller)
+
+
+async def common_id() -> str:
+    """Of a job that is no caller's alone."""
+    return (await _ledger()).new_id()
+
+
+async def check_id(job_id: str) -> None:
+    """Raises Refusal for one that was never given to this caller; an admin may name anybody's."""
+    if not await is_known(job_id):
+        raise Refusal("unknown-job", UNKNOWN)
+
+
+async def is_known(job_id: str) -> bool:
+    ledger = await _ledger()
+    if ledger.verifies(job_id, exchange().caller):
+        return True
+    if not exchange().caller or not exchange().is_admin or not has_form(job_id):
+        return False
+    record = await service().waiters.read(job_id)
+    return record is not None and ledger.verifies(job_id, record.caller)
+
+
+async def _ledger() -> Ledger:
+    """With its secret read, which is asked of Redis once."""
+    ledger = service().ledger
+    if not ledger.knows_secret:
+        await aside(lambda: ledger.secret)
+    return ledger

@@ -1,0 +1,176 @@
+"""MLflow's scoring protocol: POST /invocations, GET /ping and GET /version."""
+
+import re
+from typing import Annotated, Any, Literal
+
+from flask import Blueprint
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType, ValidationError
+
+from api.http import responses
+from api.http.body import json_body, mimetype, query_of, read_json
+from api.http.context import exchange, service
+from api.http.operation import Media, operation
+from api.inputs.measurements import Given
+from api.inputs.tabular import check_rows, from_columns, from_csv, from_lists, from_rows
+from api.protocols.wait_for_prediction import PROBLEMS, answered
+from api.routes import health
+from api.routes.predict import PredictQuery
+from api.server.response import Answer
+from api.version import version as own_version
+from models.card import CHAMPION
+from models.input_errors import Fault, InvalidInput
+from models.options import ColumnName, ModelName, VersionName
+from models.parquet_rows import Cell
+from models.results import Label
+from models.schema import Schema
+from models.validation import escape, fault_of, refuse_duplicates
+
+blueprint = Blueprint("invocations", __name__)
+
+FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
+CSV = ("text/csv", "application/csv")
+ROWS_OF_VALUES = re.compile(rb"\[\s*\[")
+
+EXAMPLE = {
+    "dataframe_split": {
+        "columns": ["sepal_length", "sepal_width", "petal_length", "petal_width"],
+        "data": [[5.1, 3.5, 1.4, 0.2], [6.2, 3.4, 5.4, 2.3]],
+    }
+}
+
+MEASUREMENTS = {"$ref": "#/components/schemas/Measurements", "type": "array"}  # as OpenAPI has them of the models
+VALUES = {"type": "array", "items": {"type": ["boolean", "number", "string", "null"]}, "minItems": 1}
+ROWS = {"type": "array", "items": VALUES, "minItems": 1}
+COLUMNS = {"type": "object", "additionalProperties": VALUES, "minProperties": 1}
+
+Records = Annotated[Raw, Meta(description="an array of measurements", extra_json_schema=MEASUREMENTS)]
+Instances = Annotated[
+    Raw,
+    Meta(
+        description="an array of measurements, an array of arrays of values in the order of the features, or an object with an "
+        "array of values for each feature",
+        extra_json_schema={"anyOf": [MEASUREMENTS, ROWS, COLUMNS]},
+    ),
+]
+
+
+class InvocationsQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """``version`` is a number or an alias. ``extra``: what becomes of columns that the model does not take."""
+
+    model: ModelName = ""
+    version: VersionName = CHAMPION
+    extra: Literal["refuse", "drop"] = "refuse"
+
+
+class Split(Struct, frozen=True, forbid_unknown_fields=True):
+    """As `to_dict(orient="split")` of pandas has it. ``index`` is not looked at."""
+
+    columns: Annotated[list[ColumnName], Meta(min_length=1, max_length=1001)]
+    data: Annotated[list[list[Cell]], Meta(min_length=1)]
+    index: list[Cell] | None = None
+
+
+class Invocation(Struct, frozen=True, forbid_unknown_fields=True):
+    """Exactly one of ``dataframe_split``, ``dataframe_records``, ``instances`` and ``inputs``. There are no ``params``."""
+
+    dataframe_split: Split | UnsetType = UNSET
+    dataframe_records: Records | UnsetType = UNSET
+    instances: Instances | UnsetType = UNSET
+    inputs: Instances | UnsetType = UNSET
+    params: dict[str, Any] | None = None
+
+
+class InvocationAnswer(Struct, frozen=True):
+    """In the order of the measurements."""
+
+    predictions: list[Label]
+
+
+invocations_query = query_of(InvocationsQuery)
+
+
+@blueprint.post("/invocations")
+@operation(
+    "predict",
+    "Predict, and wait for it",
+    query=(InvocationsQuery,),
+    headers=("Prefer", "traceparent"),
+    takes=(Invocation, Media("text/csv", str)),
+    example=EXAMPLE,
+    answers={200: InvocationAnswer},
+    problems=(*PROBLEMS, "bad-table"),
+)
+async def invocations() -> Answer:
+    """As MLflow's scoring server. Waits as long as the server lets anyone, or as `Prefer: wait=5` says; a job that is not done by
+    then goes on, and a 504 names it. An Idempotency-Key is not heeded here: /predict does."""
+    asked = invocations_query()
+    query = PredictQuery(model=asked.model, version=asked.version, extra=asked.extra)
+    _, predictions, headers = await answered(query, _from_csv if mimetype() in CSV else _from_json)
+    return responses.json(InvocationAnswer([each.prediction for each in predictions]), 200, *headers)
+
+
+@blueprint.get("/ping")
+@operation("open", "Jobs are accepted and done", answers={200: Media("text/plain", str), 503: Media("text/plain", str)})
+async def ping() -> Answer:
+    """`GET /health/ready` says why not."""
+    if await health.is_ready():
+        return _text("\n")
+    return _text("not ready: see /health/ready\n", 503, health.RETRY_AFTER)
+
+
+@blueprint.get("/version")
+@operation("any", "The version of mldeploy", answers={200: Media("text/plain", str)})
+async def version() -> Answer:
+    return _text(own_version())
+
+
+def _text(said: str, status: int = 200, *headers: tuple[str, str]) -> Answer:
+    return Answer(said.encode(), status, [("Content-Type", "text/plain; charset=utf-8"), *headers])
+
+
+def _from_csv(schema: Schema) -> Given:
+    return from_csv(exchange().body, schema, service().settings.max_rows)
+
+
+def _from_json(schema: Schema) -> Given:
+    body = json_body(also=", or text/csv with a header line")
+    sent = read_json(body, Invocation, _fault)
+    given = [name for name in FORMS if getattr(sent, name) is not UNSET]
+    if len(given) != 1:
+        raise InvalidInput([Fault("", f"give exactly one of {', '.join(FORMS)}, not {' and '.join(given) or 'none'}")])
+    if sent.params:
+        raise InvalidInput([Fault("/params", "there are no params to give")])
+    made = _measurements(given[0], getattr(sent, given[0]), schema)
+    refuse_duplicates(body)
+    return made
+
+
+def _fault(error: ValidationError) -> Fault:
+    """A measurement by itself is the likeliest mistake."""
+    fault = fault_of(error)
+    if not fault.pointer and "unknown field" in fault.detail:
+        return Fault("", f"give the measurements as one of {', '.join(FORMS)}: {fault.detail}")
+    return fault
+
+
+def _measurements(name: str, sent: Any, schema: Schema) -> Given:
+    most = service().settings.max_rows
+    if isinstance(sent, Split):
+        return _from_split(sent, most)
+    text = bytes(sent)
+    if text[:1] == b"{" and name != "dataframe_records":
+        columns = read_json(text, dict[ColumnName, list[Cell]], lambda error: fault_of(error, f"/{name}"))
+        check_rows(max(map(len, columns.values()), default=0), most)
+        return from_columns(columns, {column: f"/{name}/{escape(column)}" for column in columns}, f"/{name}")
+    if ROWS_OF_VALUES.match(text) and name != "dataframe_records":
+        return from_lists(text, schema, most, f"/{name}")
+    if text[:1] != b"[":
+        raise InvalidInput([Fault(f"/{name}", "expected an array of measurements")])
+    return Given(text, f"/{name}")
+
+
+def _from_split(sent: Split, most: int) -> Given:
+    if len(set(sent.columns)) < len(sent.columns):
+        raise InvalidInput([Fault("/dataframe_split/columns", "each column needs a name of its own")])
+    check_rows(len(sent.data), most)
+    return from_rows(sent.columns, sent.data, "/dataframe_split/data")

@@ -1,0 +1,120 @@
+"""/datasets: what there is, and rows for one of them."""
+
+import re
+
+import msgspec
+from flask import Blueprint
+from msgspec import Struct
+
+from api import caller_datasets
+from api.http import responses
+from api.http.body import query_of
+from api.http.context import aside, service
+from api.http.operation import operation
+from api.http.problems import Refusal
+from api.inputs.upload import TABLES, TAKEN, is_table, upload
+from api.job_ids import new_id
+from api.server.response import Answer
+from api.submission import submit
+from api.submit_options import SubmitQuery, terms_of
+from jobs.job import Job, Kind
+from jobs.resource import JobAnswer
+from models.datasets import DatasetRecord, shown
+from models.feature import FeatureType
+from models.input_errors import Fault, InvalidInput
+from models.options import AddTask, DatasetName
+from models.results import ADDITION_BYTES
+
+blueprint = Blueprint("datasets", __name__, url_prefix="/datasets")
+
+submit_query = query_of(SubmitQuery)
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+
+class DatasetAnswer(Struct, frozen=True):
+    """``types`` by column, the target among them; ``test_share`` is null until it is first trained on."""
+
+    name: str
+    rows: int
+    target: str | None
+    weight: str | None
+    test_share: float | None
+    types: dict[str, FeatureType]
+    revision: int
+    parts: int
+    created_at: str
+    updated_at: str
+
+
+class DatasetList(Struct, frozen=True):
+    datasets: list[DatasetAnswer]
+
+
+@blueprint.get("")
+@operation("any", "The caller's data sets", answers={200: DatasetList})
+async def list_datasets() -> Answer:
+    return await aside(_list)
+
+
+@blueprint.get("/<name>")
+@operation("any", "A data set", answers={200: DatasetAnswer}, problems=("unknown-dataset",))
+async def show_dataset(name: DatasetName) -> Answer:
+    return await aside(_show, name)
+
+
+@blueprint.post("/<name>")
+@operation(
+    "train",
+    "Add rows to a data set",
+    query=(SubmitQuery,),
+    takes=TABLES,
+    submits=True,
+    answers={200: JobAnswer, 202: JobAnswer},
+    problems=("bad-table", "too-many-datasets"),
+)
+async def add_rows(name: DatasetName) -> Answer:
+    """A job that adds the rows of the body; it makes the data set if there is none."""
+    if not NAME.fullmatch(name):
+        raise InvalidInput([Fault("", "a data set's name has at most 64 lower-case letters, digits, - and _")])
+    terms = terms_of(submit_query())
+    if not is_table():
+        raise Refusal("unsupported-media-type", f"send {TAKEN}")
+    sent = await aside(upload)
+    if sent.options:
+        detail = "a form for a data set has its file alone: give this in the query"
+        raise InvalidInput([Fault(f"/{next(iter(sent.options))[:80]}", detail)])
+    record = (await aside(caller_datasets.find, name)).record
+    others = set(sent.columns) ^ set(record.types) if record and sent.columns else set()
+    if record and others and sent.format == "csv":
+        differ = f"{', '.join(sorted(others))[:300]} differ"
+        raise Refusal("bad-table", f"the columns are not those of {name} ({', '.join(record.types)[:500]}): {differ}")
+    place = await aside(caller_datasets.place, name)
+    if record is None and not await aside(service().datasets.has_room, place, service().settings.max_models):
+        raise Refusal("too-many-datasets", "There are too many data sets already.")
+    task = msgspec.json.encode(AddTask(place, sent.format))
+    size = ADDITION_BYTES
+    return await submit(Job(await new_id(), Kind.DATASET, place, 0, sent.rows, sent.body, task, terms=terms, result_bytes=size))
+
+
+def _list() -> Answer:
+    records = [record for name in caller_datasets.names() if (record := caller_datasets.find(name).record)]
+    return responses.json(DatasetList([_answer(record) for record in records]))
+
+
+def _show(name: str) -> Answer:
+    return responses.json(_answer(caller_datasets.get(name)))
+
+
+def _answer(record: DatasetRecord) -> DatasetAnswer:
+    return DatasetAnswer(
+        name=shown(record.name),
+        rows=record.rows,
+        target=record.target or None,
+        weight=record.weight or None,
+        test_share=record.test_share or None,
+        types=record.types,
+        revision=record.revision,
+        parts=len(record.parts),
+        created_at=record.created_at,
+        updated_at=record.updated_at,
+    )

@@ -1,0 +1,38 @@
+"""GET /health/live: this process answers. GET /health/ready: jobs are accepted and done, or why not."""
+
+from flask import Blueprint
+from msgspec import Struct
+
+from api.http import responses
+from api.http.context import service
+from api.http.operation import operation
+from api.readiness import Readiness
+from api.server.response import Answer
+
+RETRY_AFTER = ("Retry-After", "2")
+
+blueprint = Blueprint("health", __name__, url_prefix="/health")
+
+
+class Live(Struct, frozen=True):
+    status: str
+
+
+@blueprint.get("/live")
+@operation("open", "This process answers", answers={200: Live})
+async def live() -> Answer:
+    return responses.json(Live("live"))
+
+
+@blueprint.get("/ready")
+@operation("open", "Whether jobs are accepted and done, and if not, why", answers={200: Readiness, 503: Readiness})
+async def ready() -> Answer:
+    """200 while it is `ready` or `degraded`, and 503 while it is `not-ready`: nothing is accepted, or no prediction is made. Each
+    reason says what to do. It is looked up at most four times a second."""
+    found = await service().readiness.now()
+    return responses.json(found, 200) if found.status != "not-ready" else responses.json(found, 503, RETRY_AFTER)
+
+
+async def is_ready() -> bool:
+    """For the health checks of other protocols."""
+    return (await service().readiness.now()).status != "not-ready"

@@ -1,0 +1,135 @@
+"""GET /models, /models/<name>, its versions and its schema: what there is, what it takes, how it was judged."""
+
+from typing import Any
+
+from flask import Blueprint
+from msgspec import Struct
+from msgspec.structs import replace
+
+from api.http import responses
+from api.http.context import aside, service
+from api.http.operation import Media, operation
+from api.server.response import Answer
+from models.alias_history import Move
+from models.card import Card
+from models.datasets import shown
+from models.options import ModelName, VersionName
+from models.packaged import packaged_schema
+from models.registry import Model, UnknownVersion, no_model
+from models.schema import Schema
+
+blueprint = Blueprint("models", __name__)
+
+
+class ModelSummary(Struct, frozen=True):
+    name: str
+    champion: int | None
+    versions: list[int]
+    url: str
+
+
+class ModelList(Struct, frozen=True):
+    models: list[ModelSummary]
+
+
+class ModelAnswer(Struct, frozen=True):
+    """``schema`` is a JSON Schema of one measurement, as the champion takes it. ``moves`` of its aliases, newest first; ``notes``
+    on versions, by number: of data that were deleted since."""
+
+    name: str
+    aliases: dict[str, int]
+    schema: dict[str, Any] | None
+    versions: list[Card]
+    moves: list[Move]
+    notes: dict[int, list[str]]
+
+
+class VersionAnswer(Struct, frozen=True):
+    """``moves``: those to and from this version."""
+
+    card: Card
+    aliases: list[str]
+    moves: list[Move]
+    notes: list[str]
+
+
+@blueprint.get("/models")
+@operation("any", "The models", answers={200: ModelList})
+async def list_models() -> Answer:
+    return await aside(_list)
+
+
+@blueprint.get("/models/<name>")
+@operation(
+    "any", "A model: what it takes, its versions, how they were judged", answers={200: ModelAnswer}, problems=("unknown-model",)
+)
+async def show_model(name: ModelName) -> Answer:
+    return await aside(_show, name)
+
+
+@blueprint.get("/models/<name>/schema")
+@operation(
+    "any",
+    "JSON Schema of one measurement",
+    answers={200: Media("application/schema+json", dict)},
+    problems=("unknown-model", "unknown-version"),
+)
+async def show_schema(name: ModelName) -> Answer:
+    return await aside(_show_schema, name)
+
+
+@blueprint.get("/models/<name>/versions/<version>")
+@operation("any", "A version's card", answers={200: VersionAnswer}, problems=("unknown-model", "unknown-version"))
+async def show_version(name: ModelName, version: VersionName) -> Answer:
+    """By its number or an alias."""
+    return await aside(_show_version, name, version)
+
+
+def _list() -> Answer:
+    names = sorted({*service().registry.names(), service().settings.default_model})
+    found = zip(names, service().registry.summaries(names), strict=True)
+    return responses.json(ModelList([ModelSummary(name, champion, all_, f"/models/{name}") for name, (champion, all_) in found]))
+
+
+def _show(name: str) -> Answer:
+    model = _model(name)
+    schema = _champion_schema(model)
+    cards = [_told(card) for card in model.cards.values()]
+    shown = schema.json_schema() if schema else None
+    return responses.json(ModelAnswer(name, model.aliases, shown, cards, model.moves, model.notes))
+
+
+def _show_schema(name: str) -> Answer:
+    schema = _champion_schema(_model(name))
+    if schema is None:
+        raise UnknownVersion(f"no version of {name} serves yet")
+    return responses.schema(schema.json_schema())
+
+
+def _show_version(name: str, reference: str) -> Answer:
+    model = _model(name)
+    number = int(reference) if reference.isdecimal() and len(reference) < 10 else model.aliases.get(reference, 0)
+    card = model.cards.get(number)
+    if card is None:
+        known = ", ".join(map(str, [*model.aliases, *model.cards])) or "none"
+        raise UnknownVersion(f"{name} has no version {reference[:64]}; it has {known}")
+    aliases = [alias for alias, version in model.aliases.items() if version == number]
+    moved = [move for move in model.moves if number in (move.from_version, move.to_version)]
+    return responses.json(VersionAnswer(_told(card), aliases, moved, model.notes.get(number, [])))
+
+
+def _told(card: Card) -> Card:
+    """Its data set by the name that was given."""
+    return replace(card, data=replace(card.data, dataset=shown(card.data.dataset)))
+
+
+def _model(name: str) -> Model:
+    """Raises UnknownModel. The one that comes with mldeploy is known before it has ever been trained."""
+    found = service().registry.model(name)
+    if found is None and packaged_schema(name) is None:
+        raise no_model(name, service().registry.names())
+    return found or Model(name, {}, {})
+
+
+def _champion_schema(model: Model) -> Schema | None:
+    return model.champion.schema if model.champion else packaged_schema(model.name)

@@ -1,0 +1,124 @@
+"""POST /train: options, or a table with the options in the query or beside it in a form; a job out."""
+
+from typing import Annotated
+
+import msgspec
+from flask import Blueprint
+from msgspec import Meta
+
+from api import caller_datasets
+from api.http.body import decode, from_texts, json_body, queries_of
+from api.http.context import aside, exchange, service
+from api.http.operation import Media, operation
+from api.http.problems import Refusal
+from api.inputs.upload import FILE, FILES, FORM, TAKEN, Upload, is_table, upload
+from api.job_ids import new_id
+from api.server.response import Answer
+from api.submission import submit
+from api.submit_options import SubmitQuery, terms_of
+from jobs.job import Job, Kind, Terms
+from jobs.resource import JobAnswer
+from models.catalog import check_estimator
+from models.input_errors import Fault, InvalidInput, listed
+from models.options import TrainOptions, TrainTask
+from models.packaged import packaged_csv, packaged_schema
+from models.registry import no_model
+from models.results import TRAINING_BYTES
+
+blueprint = Blueprint("train", __name__)
+train_query = queries_of(TrainOptions, SubmitQuery)
+
+
+class TrainForm(TrainOptions, frozen=True, kw_only=True):
+    """A table with the options beside it."""
+
+    file: Annotated[str, Meta(extra_json_schema=FILE)]
+
+
+@blueprint.post("/train")
+@operation(
+    "train",
+    "Train a version",
+    query=(TrainOptions, SubmitQuery),
+    takes=(TrainOptions, *FILES, Media(FORM, TrainForm)),
+    bodiless=True,
+    example={"model": "iris", "estimator": "RandomForestClassifier"},
+    submits=True,
+    answers={200: JobAnswer, 202: JobAnswer},
+    problems=("bad-table", "unknown-model", "unknown-dataset", "too-many-models"),
+)
+async def train() -> Answer:
+    """With options as JSON (nothing: retrain the default model on the rows it has), or with a table and the options in the query.
+    In a form the table is its file, and the options may be its other fields."""
+    return await submit(await (_from_table() if is_table() else _from_options()))
+
+
+async def _from_table() -> Job:
+    sent = await aside(upload)
+    options, asked = train_query()
+    terms = terms_of(asked)
+    if sent.options:
+        if options != TrainOptions():
+            raise InvalidInput([Fault("", "give the options in the form's fields or in the query, not in both")])
+        beside = next((name for name in SubmitQuery.__struct_fields__ if name in sent.options), None)
+        if beside:
+            raise InvalidInput([Fault(f"/{beside}", "give this in the query: the form's fields are options of the training")])
+        options = from_texts(sent.options, TrainOptions)
+    if options.dataset and options.dataset != (options.model or service().settings.default_model):
+        raise InvalidInput(
+            [Fault("/dataset", "rows that are sent are of the data set with the model's name; give one or the other")]
+        )
+    _check_columns(sent, options)
+    if not options.model:
+        await aside(_check_is_default, sent)
+    return await _job(_named(msgspec.structs.replace(options, dataset="")), sent, terms)
+
+
+async def _from_options() -> Job:
+    body = json_body(also=f" (options), or {TAKEN}")
+    beside, asked = train_query()
+    if beside != TrainOptions():
+        raise InvalidInput([Fault("", "give the options in the JSON body, or send a table with them in the query")])
+    terms = terms_of(asked)
+    options = _named(decode(body, TrainOptions) if body.strip() else TrainOptions())
+    await aside(_check_has_rows, options)
+    return await _job(options, None, terms)
+
+
+def _named(options: TrainOptions) -> TrainOptions:
+    return options if options.model else msgspec.structs.replace(options, model=service().settings.default_model)
+
+
+async def _job(options: TrainOptions, sent: Upload | None, terms: Terms) -> Job:
+    check_estimator(options, service().settings.estimators)
+    version = await aside(service().registry.next_version, options.model)
+    place = await aside(caller_datasets.place, options.dataset) if options.dataset else ""
+    task = msgspec.json.encode(TrainTask(options, sent.format if sent else None, exchange().caller, place))
+    rows, body = (sent.rows, sent.body) if sent else (0, b"")
+    size = TRAINING_BYTES
+    return Job(await new_id(), Kind.TRAIN, options.model, version, rows, body, task, terms=terms, result_bytes=size)
+
+
+def _check_has_rows(options: TrainOptions) -> None:
+    """Raises UnknownDataset, or UnknownModel: a model that is not there has no rows to retrain on."""
+    here, name = service(), options.model
+    if options.dataset:
+        caller_datasets.get(options.dataset)
+    elif caller_datasets.find(name).record is None and here.registry.resolve(name) is None and packaged_csv(name) is None:
+        raise no_model(name, here.registry.names(), hint="; send a table to make it")
+
+
+def _check_columns(sent: Upload, options: TrainOptions) -> None:
+    for name, role in ((options.target, "to predict"), (options.weight, "of weights")):
+        if name and sent.columns and name not in sent.columns:
+            raise Refusal("bad-table", f"there is no column {name} {role}; the columns are {listed(sent.columns)}")
+
+
+def _check_is_default(sent: Upload) -> None:
+    """A table that names no model is for the default one, and must look like it."""
+    name = service().settings.default_model
+    card = service().registry.look_up(name)
+    schema = card.schema if card else packaged_schema(name)
+    if schema and sent.columns and not set(schema.names) <= set(sent.columns):
+        detail = f"these are not the columns of {name} ({listed(schema.names)}): give model=… for a model of its own"
+        raise Refusal("bad-table", detail)

@@ -1,0 +1,43 @@
+"""The embedded Redis or Valkey: a real server, on a Unix socket in the home folder, its append-only file on."""
+
+import os
+from pathlib import Path
+
+from mldeploy.local.server_choice import NoRedis, choose_server, record_writer
+from settings import Settings
+
+SUBSCRIBERS_SHARE = 16  # of maxmemory, for what a process that is frozen has not read of what is published; then it is cut off
+
+
+def socket_path(settings: Settings) -> Path:
+    """Its folder is made if it is not the home. Raises NoRedis."""
+    path = settings.embedded_socket
+    folder = path.parent
+    if folder != settings.home_path:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if folder.stat().st_uid != os.getuid() or folder.stat().st_mode & 0o077:
+            raise NoRedis(f"{folder} belongs to another or is open to others: remove it, or give a shorter --home")
+    return path
+
+
+def command(settings: Settings) -> list[str]:
+    """Starts a server that reads the home; the home records which. Raises NoRedis."""
+    data = settings.home_path / "redis"
+    data.mkdir(parents=True, exist_ok=True)
+    server = choose_server(data)
+    record_writer(data, server.version)
+    options = {
+        "port": "0",
+        "unixsocket": str(socket_path(settings)),
+        "unixsocketperm": "700",
+        "dir": str(data),
+        "appendonly": "yes",
+        "appendfsync": settings.appendfsync,
+        "save": "",
+        "maxmemory": str(settings.maxmemory),
+        "maxmemory-policy": "noeviction",
+        "hash-max-listpack-value": "512",  # a finished single prediction stays in the compact form
+    }
+    behind = str(settings.maxmemory // SUBSCRIBERS_SHARE)
+    unread = ["--client-output-buffer-limit", "pubsub", behind, behind, "0"]
+    return [str(server.path), *(part for name, value in options.items() for part in (f"--{name}", value)), *unread]

@@ -1,0 +1,267 @@
+"""`mldeploy up`: the whole service on one machine."""
+
+import errno
+import fcntl
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from auth.keys import Keys
+from auth.loopback import is_loopback
+from jobs.errors import LedgerUnavailable, UnsafeRedis
+from jobs.job import Kind
+from jobs.ledger import Ledger
+from jobs.redis_connection import UNREACHABLE, check_server, connect
+from jobs.shutdown import Stop
+from mldeploy.client import Client, Problem
+from mldeploy.local import redis_server
+from mldeploy.local.home import make_home
+from mldeploy.local.log_file import LogFile
+from mldeploy.local.supervised_process import Child
+from settings import Settings
+from webhooks.networks import parse_networks
+
+TICK = 0.1
+START_REDIS = 600.0  # seconds; it may have a large file to read
+START = 60.0  # seconds until all are ready
+SETTLE = 2.0  # seconds until what is looked up once a second shows that
+STOP = 8.5  # seconds for API, workers and reconciler; Redis comes after them
+STOP_REDIS = 1.0
+GIVE_UP_AFTER = 3  # failures of one process before the service was ever ready
+FRESH = 5.0  # seconds; a reconciler that has run within them is ready
+
+
+class CannotStart(RuntimeError):
+    """The service cannot start; the message says why and what to do."""
+
+
+class Up:
+    def __init__(self, settings: Settings, say: Callable[[str], None] = print) -> None:
+        self._embedded = not settings.redis_url
+        self._settings = settings.with_embedded_redis()
+        self._say = say
+        self._stop = Stop()
+        self._redis: Child | None = None
+        self._others: list[Child] = []
+
+    @property
+    def url(self) -> str:
+        anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not bound
+        host = anywhere.get(self._settings.host, self._settings.host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self._settings.port}"
+
+    def run(self) -> None:
+        """Until SIGINT, SIGTERM or, unless nohup has it ignored, SIGHUP. Raises CannotStart. To be called in the main thread."""
+        os.umask(0o077)  # also of all that is started here: what they write is not for other users
+        self._make_home()
+        self._stop.on(signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            self._stop.on(signal.SIGHUP)
+        with _only_one(self._settings.home_path):
+            _check_port(self._settings.host, self._settings.port)
+            _check_networks(self._settings.webhook_networks)
+            try:
+                self._start()
+                self._watch()
+            finally:
+                self._end()
+
+    def _make_home(self) -> None:
+        """Raises CannotStart."""
+        try:
+            for line in make_home(self._settings.home_path, self._settings.store_location):
+                self._say(line)
+        except OSError as error:
+            raise CannotStart(f"there can be no home at {self._settings.home_path} ({error}): give another --home") from None
+
+    def _start(self) -> None:
+        since = time.monotonic()
+        if self._embedded:
+            self._redis = self._child("redis", redis_server.command(self._settings), expendable=False)
+        self._until(self._redis_answers, since + START_REDIS, "Redis")
+        python = [sys.executable, "-P", "-m"]  # -P: the current folder plays no part
+        self._check_is_safe()
+        self._others = [
+            self._child("reconciler", [*python, "jobs.reconciler"]),
+            self._child("predict", [*python, "worker", Kind.PREDICT]),
+            self._child("train", [*python, "worker", Kind.TRAIN]),
+            self._child("webhook", [*python, "worker.webhooks"]),
+            self._child("api", [*python, "api"]),
+        ]
+        self._until(self._all_ready, time.monotonic() + START, "the service")
+        if not self._stop.is_set():
+            self._say_ready(time.monotonic() - since)
+
+    def _check_is_safe(self) -> None:
+        """Raises CannotStart: without keys others than this machine are served only if that is wanted."""
+        s, ledger = self._settings, Ledger(self._settings)
+        if s.insecure or is_loopback(s.host) or self._stop.is_set():
+            return
+        try:
+            closed = Keys(ledger.redis, ledger.prefix, ledger.guard).ring().closed
+        except LedgerUnavailable as error:
+            raise CannotStart(f"Redis went away while the service started: {error}") from error
+        if not closed:
+            raise CannotStart(
+                f"without keys this is served to this machine alone, not on {s.host}: start it on 127.0.0.1, make a key with "
+                "`mldeploy keys create --name me --scopes admin`, and start again; or give --insecure, and everybody who "
+                "reaches it may do everything"
+            )
+
+    def _say_ready(self, seconds: float) -> None:
+        """With what is amiss: all parts run, and to mend it they are needed."""
+        found, deadline = self._readiness(), time.monotonic() + SETTLE
+        while found["reasons"] and time.monotonic() < deadline and not self._stop.wait(TICK):
+            found = self._readiness()
+        for reason in found["reasons"]:
+            self._say(f"{reason['severity']}: {reason['detail']}; {reason['action']}")
+        if found["status"] != "not-ready":
+            self._say(self._ready_line(seconds))
+        else:
+            self._say(f"mldeploy is up at {self.url} and not ready: `mldeploy status` says when it is ({seconds:.1f} s)")
+
+    def _readiness(self) -> dict[str, Any]:
+        try:
+            return Client(self.url, timeout=2).ready()
+        except (Problem, OSError) as error:
+            status, logs = "not-ready", self._settings.home_path / "logs"
+            reason = {"severity": status, "detail": f"the API does not answer: {error}", "action": f"see {logs}"}
+            return {"status": status, "reasons": [reason]}
+
+    def _ready_line(self, seconds: float) -> str:
+        s = self._settings
+        workers = f"{s.predict_workers} predict and {s.train_workers} train worker processes"
+        where = f"home {s.home_path}" if self._embedded else "Redis of yours"
+        return f"mldeploy is ready at {self.url} ({workers}, {where}, {seconds:.1f} s)"
+
+    def _watch(self) -> None:
+        while not self._stop.wait(TICK):
+            self._supervise()
+
+    def _end(self) -> None:
+        """API, workers and reconciler first, all at once; then Redis, whom the workers need to give work back."""
+        deadline = time.monotonic() + STOP
+        if self._others:
+            self._say("stopping: work in hand is finished, or given back after a few seconds")
+        for child in self._others:
+            child.terminate()
+        for child in self._others:
+            if not child.wait(deadline):
+                self._say(f"{child.name} did not stop in time and was killed")
+        if self._redis:
+            self._redis.terminate()
+            self._redis.wait(time.monotonic() + STOP_REDIS)
+
+    def _supervise(self) -> None:
+        for child in self._children():
+            child.supervise()
+
+    def _children(self) -> list[Child]:
+        return [*([self._redis] if self._redis else []), *self._others]
+
+    def _until(self, ready: Callable[[], bool], deadline: float, what: str) -> None:
+        """Raises CannotStart with the last words of what does not start."""
+        self._supervise()
+        while not ready() and not self._stop.wait(TICK):
+            self._supervise()
+            for child in self._children():
+                if child.failures >= GIVE_UP_AFTER:
+                    raise CannotStart(f"{child.name} does not start; its last words ({child.log.path}):\n{child.last_words()}")
+            if time.monotonic() > deadline:
+                raise CannotStart(f"{what} was not ready in time; see {self._settings.home_path / 'logs'}")
+
+    def _redis_answers(self) -> bool:
+        client = connect(self._settings)
+        try:
+            check_server(client, self._settings)
+            return True
+        except UnsafeRedis as error:
+            raise CannotStart(str(error)) from error
+        except redis.AuthenticationError as error:
+            raise CannotStart(f"Redis refuses us: {error}; put the password into MLDEPLOY_REDIS_URL") from error
+        except UNREACHABLE as error:
+            if not self._embedded:
+                raise CannotStart(f"the Redis at MLDEPLOY_REDIS_URL does not answer: {error}") from error
+            return False
+        finally:
+            client.close()
+
+    def _all_ready(self) -> bool:
+        """The API comes last: what it says is held for a second, and is to know of the workers."""
+        try:
+            ledger = Ledger(self._settings)
+            since = ledger.since_reconciled()
+            s = self._settings
+            enough = {Kind.PREDICT: s.predict_workers, Kind.TRAIN: s.train_workers, Kind.WEBHOOK: s.webhook_workers}
+            if since is None or since >= FRESH or any(self._here(ledger, kind) < many for kind, many in enough.items()):
+                return False
+            Client(self.url, timeout=2).ready()  # it answers, whatever it says
+            return True
+        except (Problem, LedgerUnavailable, OSError):
+            return False
+
+    def _here(self, ledger: Ledger, kind: Kind) -> int:
+        """Live worker processes that we started: their owner carries the parent's pid."""
+        pid = next(child.pid for child in self._others if child.name == kind)
+        return sum(owner.startswith(f"{socket.gethostname()}-{pid}-") for owner in ledger.live_owners(kind))
+
+    def _child(self, name: str, command: list[str], *, expendable: bool = True) -> Child:
+        s = self._settings
+        log = LogFile(s.home_path / "logs" / f"{name}.log", s.log_bytes, s.log_files)
+        return Child(name, command, s.environment(), log, self._say, expendable=expendable)
+
+
+@contextmanager
+def _only_one(home: Path) -> Iterator[None]:
+    """Raises CannotStart if another `up` has this home."""
+    lock = _lock(home / "lock")
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def _lock(path: Path) -> int:
+    """The descriptor that holds the lock. Raises CannotStart."""
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = path.read_text(errors="replace").strip() or "unknown"
+        raise CannotStart(
+            f"mldeploy is up on {path.parent} already (process {holder}); stop that one, or give another --home"
+        ) from None
+    except OSError as error:
+        raise CannotStart(f"{path.parent} cannot be locked ({error}): mend that, or give another --home") from None
+    with suppress(OSError):  # on a full disk: the lock holds, and the number is only for the message above
+        os.ftruncate(lock, 0)
+        os.write(lock, f"{os.getpid()}\n".encode())
+    return lock
+
+
+def _check_networks(text: str) -> None:
+    """Raises CannotStart."""
+    try:
+        parse_networks(text)
+    except ValueError as error:
+        raise CannotStart(f"MLDEPLOY_WEBHOOK_NETWORKS: {error}") from None
+
+
+def _check_port(host: str, port: int) -> None:
+    """Raises CannotStart."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        other = "--port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "--host"
+        raise CannotStart(f"cannot listen on {host} port {port}: {error.strerror or error}; give another {other}") from None

@@ -1,0 +1,217 @@
+"""A table made ready for a training: features as a matrix by the schema, the target, weights, and which rows are for testing."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from modeler.split import below, digest, row_hashes
+from modeler.table import BadTrainingData, Table
+from models.feature import LONGEST_NAME, Feature, FeatureType, Unknown
+from models.input_errors import listed
+from models.schema import Schema, Task
+
+MOST_CLASSES = 1000
+MOST_SCHEMA = 1_000_000  # bytes; it is in every card
+LARGEST_CLASS = 2**53  # as an integer; beyond it floats skip some
+MOST_CATEGORIES = 255  # of a feature; the most frequent, and the others are as unknown ones
+FEWEST_ROWS = 10
+FEW_INTEGERS = 20  # a target of so many different integers is of classes, one of more a quantity
+QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """``features`` is (rows, features) of float64, ``target`` (rows,), ``in_test`` (rows,) of bool, ``hashes`` (rows,) of the
+    features' values, ``weights`` (rows,) or None. ``sha256`` is of all rows."""
+
+    table: Table
+    schema: Schema
+    features: NDArray[np.float64]
+    target: NDArray[Any]
+    hashes: NDArray[np.uint64]
+    in_test: NDArray[np.bool_]
+    weights: NDArray[np.float64] | None
+    test_share: float
+    weight: str
+    unknown: Unknown = "refuse"
+
+    @property
+    def sha256(self) -> str:
+        return digest(row_hashes(self.table, exact=True))
+
+
+def make(
+    table: Table,
+    target: str = "",
+    weight: str = "",
+    task: Task | None = None,
+    unknown: Unknown = "refuse",
+    test_share: float = 0.2,
+    only: Schema | None = None,
+) -> Dataset:
+    """``target`` defaults to the last column. ``only``: the features of this schema, as it is. Raises BadTrainingData."""
+    target = target or list(table.types)[-1]
+    for name, role in ((target, "to predict"), (weight, "of weights")):
+        if name and name not in table.types:
+            raise BadTrainingData(f"there is no column {name!r} {role}; the columns are {listed(list(table.types))}")
+    if len(table.frame) < FEWEST_ROWS:
+        raise BadTrainingData(f"{len(table.frame)} rows; it takes at least {FEWEST_ROWS}")
+    found_task = task or _likely_task(table, target)
+    values = _target(table, target, found_task)
+    schema = only or _schema(table, target, weight, found_task, values, unknown)
+    hashes = row_hashes(table, without={target, weight})  # ignored columns too: as the data grow a column may become one
+    dataset = Dataset(
+        table=table,
+        schema=schema,
+        features=encode(table, schema),
+        target=values,
+        hashes=hashes,
+        in_test=below(hashes, test_share),
+        weights=_weights(table, weight),
+        test_share=test_share,
+        weight=weight,
+        unknown=unknown,
+    )
+    _refuse_unusable(dataset)
+    return dataset
+
+
+def encode(table: Table, schema: Schema) -> NDArray[np.float64]:
+    """(rows, features): the numbers that an estimator of this schema gets. Raises BadTrainingData if the table's columns are
+    others, or of other types."""
+    missing = [name for name in schema.names if name not in table.types]
+    if missing:
+        raise BadTrainingData(f"there is no column {listed(missing)}")
+    return np.column_stack([_encoded(table, feature) for feature in schema.features])
+
+
+def _encoded(table: Table, feature: Feature) -> NDArray[np.float64]:
+    column, texts = table.frame[feature.name], table.types[feature.name] == "category"
+    if texts != (feature.type == "category"):
+        raise BadTrainingData(
+            f"column {feature.name!r} is of type {table.types[feature.name]}, and the model takes {feature.type}"
+        )
+    if not texts:
+        return column.to_numpy(dtype=np.float64)
+    codes, distinct = pd.factorize(column, use_na_sentinel=True)
+    known = np.array([*feature.encode(list(distinct)), np.nan], dtype=np.float64)
+    return np.asarray(known[codes])
+
+
+# The target
+
+
+def target_of(table: Table, schema: Schema) -> NDArray[Any]:
+    """(rows,): the truth about rows. Raises BadTrainingData."""
+    return _target(table, schema.target, schema.task)
+
+
+def _target(table: Table, name: str, task: Task) -> NDArray[Any]:
+    column, type_ = table.frame[name], table.types[name]
+    if column.isna().any():
+        raise BadTrainingData(f"the column to predict, {name!r}, has missing values in {int(column.isna().sum())} rows")
+    if task == "regression":
+        if type_ in ("category", "date"):
+            raise BadTrainingData(f"{name!r} holds values of type {type_}; a regression predicts numbers")
+        return column.to_numpy(dtype=np.float64)
+    if column.nunique() > MOST_CLASSES:
+        raise BadTrainingData(f"{name!r} has {column.nunique()} classes; at most {MOST_CLASSES} (task=regression for a quantity)")
+    if type_ == "category":
+        if column.map(len).max() > LONGEST_NAME:
+            raise BadTrainingData(f"a class of {name!r} is longer than {LONGEST_NAME} characters")
+        return column.to_numpy(dtype=object)
+    if (column.abs() > LARGEST_CLASS).any():
+        raise BadTrainingData(f"a class of {name!r} is beyond {LARGEST_CLASS:,}")
+    if type_ in ("number", "date") and not (column % 1 == 0).all():
+        raise BadTrainingData(
+            f"{name!r} holds fractions; classes are texts, integers or booleans (task=regression for a quantity)"
+        )
+    return column.to_numpy(dtype=np.bool_ if type_ == "boolean" else np.int64)
+
+
+def _likely_task(table: Table, name: str) -> Task:
+    column, type_ = table.frame[name], table.types[name]
+    if type_ in ("category", "boolean"):
+        return "classification"
+    return "classification" if type_ == "integer" and column.nunique() <= FEW_INTEGERS else "regression"
+
+
+def _weights(table: Table, name: str) -> NDArray[np.float64] | None:
+    if not name:
+        return None
+    if table.types[name] == "category":
+        raise BadTrainingData(f"the column of weights, {name!r}, holds text")
+    weights = table.frame[name].to_numpy(dtype=np.float64)
+    if np.isnan(weights).any() or (weights < 0).any() or weights.sum() == 0:
+        raise BadTrainingData(f"the column of weights, {name!r}, has missing or negative values, or is all zero")
+    return weights
+
+
+def _refuse_unusable(dataset: Dataset) -> None:
+    learns, name = ~dataset.in_test, dataset.schema.target
+    if dataset.schema.task == "regression" and len(np.unique(dataset.target)) < 2:
+        raise BadTrainingData(f"{name!r} is the same in all rows: there is nothing to learn")
+    if dataset.schema.task == "classification" and len(dataset.schema.classes) < 2:
+        raise BadTrainingData(f"{name!r} has fewer than two classes: {listed([str(label) for label in dataset.schema.classes])}")
+    if not dataset.in_test.any() or not learns.any():
+        raise BadTrainingData(
+            "no row is left to test or to train on: rows with the same features stay together, so send rows that differ more"
+        )
+    if len(np.unique(dataset.target[learns])) < 2:
+        raise BadTrainingData(f"all rows to train on have the same {name!r}: send more rows")
+    if dataset.weights is not None and dataset.weights[learns].sum() == 0:
+        raise BadTrainingData("all rows to train on have the weight 0")
+
+
+def _classes(target: NDArray[Any]) -> list[Any]:
+    found: list[Any] = np.unique(target).tolist()
+    return found
+
+
+# The schema
+
+
+def _schema(table: Table, target: str, weight: str, task: Task, values: NDArray[Any], unknown: Unknown) -> Schema:
+    names = [name for name in table.types if name not in (target, weight)]
+    ignored = tuple(name for name in names if _is_useless(table.frame[name]))
+    features = tuple(_feature(name, table.types[name], table.frame[name], unknown) for name in names if name not in ignored)
+    if not features:
+        raise BadTrainingData(f"beside {target!r} there is no column with values that a model could learn from")
+    classes = tuple(_classes(values)) if task == "classification" else ()
+    schema = Schema(features, target, classes, task, ignored)
+    size = len(msgspec.json.encode(schema))
+    if size > MOST_SCHEMA:
+        raise BadTrainingData(f"names and categories of all columns take {size:,} bytes; at most {MOST_SCHEMA:,}")
+    return schema
+
+
+def _is_useless(column: "pd.Series[Any]") -> bool:
+    """No value at all, or texts that nearly all differ (names, notes, ids)."""
+    present = column.dropna()
+    if present.empty:
+        return True
+    if column.dtype != object:
+        return False
+    distinct = present.unique()
+    return (len(distinct) > MOST_CATEGORIES and len(distinct) > len(present) / 2) or max(map(len, distinct)) > LONGEST_NAME
+
+
+def _feature(name: str, type_: FeatureType, column: "pd.Series[Any]", unknown: Unknown) -> Feature:
+    present = column.dropna()
+    missing = round(1 - len(present) / len(column), 6) or (1e-6 if len(present) < len(column) else 0.0)
+    if type_ == "category":
+        counts = present.value_counts()
+        kept = tuple(sorted(counts.index[:MOST_CATEGORIES].tolist()))
+        told: Unknown = "ignore" if len(counts) > MOST_CATEGORIES else unknown
+        return Feature(name, type_, str(present.iloc[0]), categories=kept, unknown=told, missing_rate=missing)
+    decode = Feature(name, type_, 0.0).decode
+    example, least, most = (decode(float(number)) for number in (present.iloc[0], present.min(), present.max()))
+    assert example is not None
+    if type_ == "boolean":
+        return Feature(name, type_, example, missing_rate=missing)
+    quantiles = () if type_ == "date" else tuple(float(number) for number in present.quantile(list(QUANTILES)))
+    return Feature(name, type_, example, least, most, quantiles, missing_rate=missing)

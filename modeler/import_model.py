@@ -1,0 +1,142 @@
+"""A model that was trained elsewhere, brought in by the operator: no guarantee goes with it, and its card says what it was judged
+on."""
+
+import platform
+import warnings
+import zipfile
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import joblib
+import msgspec
+import numpy as np
+from sklearn.base import is_regressor
+from sklearn.exceptions import InconsistentVersionWarning
+
+from modeler import artifact, dataset, evaluate
+from modeler.dataset import Dataset
+from modeler.dataset_parts import timestamp
+from modeler.evaluate import Judgement
+from modeler.predictor import Predictor
+from modeler.table import BadTrainingData, Table
+from models.card import Card, Data, from_json
+from models.gate import USUAL_METRIC
+from models.schema import Schema
+
+
+class CannotBringIn(ValueError):
+    """The file holds no model that can be served here; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """A model and its card, which is yet to be given its version and place."""
+
+    card: Card
+    model: bytes
+
+
+def bring_in(content: bytes, name: str, sample: Table | None, target: str) -> Brought:
+    """A joblib file with a sample of rows, or what was exported. Unpickles it: whoever calls trusts the file. Raises
+    CannotBringIn or BadTrainingData."""
+    if zipfile.is_zipfile(BytesIO(content)):
+        return _exported(content, name)
+    if sample is None:
+        raise CannotBringIn("give a sample of rows (--sample) and the column that it predicts (--target)")
+    estimator = _load(content)
+    return _judged(estimator, content, name, sample, target)
+
+
+def export(card: Card, model: bytes) -> bytes:
+    """A zip of the model and its card."""
+    out = BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(artifact.MODEL, model)
+        archive.writestr(artifact.CARD, msgspec.json.format(card.to_json().encode(), indent=2))
+    return out.getvalue()
+
+
+def _exported(content: bytes, name: str) -> Brought:
+    try:
+        with zipfile.ZipFile(BytesIO(content)) as archive:
+            card, model = from_json(archive.read(artifact.CARD)), archive.read(artifact.MODEL)
+    except (KeyError, msgspec.DecodeError, zipfile.BadZipFile) as error:
+        raise CannotBringIn(f"this is nothing that `mldeploy models export` wrote: {error}") from None
+    if artifact.describe("", model).sha256 != card.artifact.sha256:
+        raise CannotBringIn("the model in the archive is not the one of its card")
+    data = msgspec.structs.replace(card.data, held_out=False, parts=())
+    return Brought(msgspec.structs.replace(card, name=name or card.name, data=data, origin="imported"), model)
+
+
+def _load(content: bytes) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", InconsistentVersionWarning)
+            estimator = joblib.load(BytesIO(content))
+    except InconsistentVersionWarning as error:
+        raise CannotBringIn(f"it was saved with another scikit-learn ({error}): train it again with this one") from None
+    except Exception as error:
+        raise CannotBringIn(f"joblib cannot load it: {type(error).__name__}: {error}") from error
+    if not hasattr(estimator, "predict"):
+        raise CannotBringIn(f"it holds a {type(estimator).__name__}, which does not predict")
+    return estimator
+
+
+def _judged(estimator: Any, content: bytes, name: str, sample: Table, target: str) -> Brought:
+    named = getattr(estimator, "feature_names_in_", None)
+    if named is not None:
+        sample = _only(sample, [str(column) for column in named], target)
+    rows = dataset.make(sample, target, task="regression" if is_regressor(estimator) else "classification")
+    schema = _as_it_came(rows, estimator)
+    predictor = Predictor(schema, estimator, as_frame=named is not None)
+    said = _ask(predictor, rows)
+    metric = USUAL_METRIC[schema.task]
+    card = Card(
+        name=name,
+        version=0,
+        created_at=timestamp(),
+        job_id="",
+        estimator=type(estimator).__name__,
+        params={},
+        schema=schema,
+        data=Data(name, rows.sha256, (), len(rows.target), 0, rows.test_share, held_out=False, fitted_on_test_rows=None),
+        metrics=evaluate.metrics(said, metric),
+        artifact=artifact.describe("", content),
+        libraries=artifact.libraries(estimator),
+        python=platform.python_version(),
+        seconds=0.0,
+        probabilities=said.table is not None,
+        takes="matrix" if named is None else "frame",
+        origin="imported",
+    )
+    return Brought(card, content)
+
+
+def _only(sample: Table, columns: list[str], target: str) -> Table:
+    """In the order in which the model learned them."""
+    missing = [name for name in columns if name not in sample.types]
+    if missing:
+        raise CannotBringIn(f"the model takes the columns {', '.join(missing)}, and the sample has none of that name")
+    target = target or list(sample.types)[-1]
+    kept = [*columns, target]
+    return Table(sample.frame[kept], {name: sample.types[name] for name in kept})
+
+
+def _as_it_came(rows: Dataset, estimator: Any) -> Schema:
+    wanted = getattr(estimator, "n_features_in_", len(rows.schema.features))
+    if wanted != len(rows.schema.features):
+        raise CannotBringIn(f"the model takes {wanted} features, and the sample has {len(rows.schema.features)} of use")
+    return rows.schema
+
+
+def _ask(predictor: Predictor, rows: Dataset) -> Judgement:
+    try:
+        said = evaluate.ask(predictor, rows.features, rows.target)
+    except Exception as error:
+        raise CannotBringIn(f"it fails on the sample: {type(error).__name__}: {error}") from error
+    if len(said.labels) != len(rows.target):
+        raise CannotBringIn(f"it gives {len(said.labels)} predictions for {len(rows.target)} rows")
+    if predictor.schema.task == "classification" and not np.isin(said.labels, rows.target).any():
+        raise BadTrainingData(f"it predicts {said.labels[0]!r} and the like, and {rows.schema.target!r} has no such class")
+    return said

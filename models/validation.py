@@ -1,0 +1,147 @@
+"""Checks a body of measurements against features, and makes rows of numbers of it. What is wrong is told with pointers."""
+
+import json
+import re
+from collections.abc import Sequence
+from difflib import get_close_matches
+from functools import cached_property
+from operator import itemgetter
+from typing import Any
+
+import msgspec
+
+from models.feature import LONGEST_NAME, Feature
+from models.input_errors import Fault, InvalidInput, MalformedInput, TooManyRows, kind_of, listed
+
+Row = tuple[float, ...]
+
+MOST_ERRORS = 20
+EXPLAIN_UP_TO = 1_000_000  # bytes; a larger body gets its first error only
+_PATH_STEP = re.compile(r"\[(\d+)\]|\.([^.\[]+)")
+
+
+class Checker:
+    def __init__(self, features: Sequence[Feature], ignored: Sequence[str]) -> None:
+        self._features = features
+        self._ignored = ignored
+        self._names = [feature.name for feature in features]
+        self._places = frozenset((*self._names, *ignored))
+        self._plain = all(feature.is_plain for feature in features) and not ignored
+
+    def check(self, body: bytes, max_rows: int, drop_extra: bool) -> tuple[list[Row], bool]:
+        """Rows of numbers in the order of the features, and whether it was one object. Raises MalformedInput, InvalidInput or
+        TooManyRows."""
+        if not body.strip():
+            raise MalformedInput("the body is empty: send one measurement (an object) or an array of them")
+        single = body.lstrip()[:1] == b"{"
+        one, many = self._lenient if drop_extra else self._strict
+        try:
+            decoded = (one if single else many).decode(body)
+        except msgspec.ValidationError as error:
+            raise InvalidInput(self._explain(body, drop_extra) or [fault_of(error)]) from None
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise MalformedInput(str(error)) from None
+        except RecursionError:
+            raise MalformedInput("nested too deeply") from None
+        rows = [decoded] if single else decoded
+        if not rows:
+            raise InvalidInput([Fault("", "the array is empty: send at least one measurement")])
+        if len(rows) > max_rows:
+            raise TooManyRows(f"{len(rows)} measurements in one request; at most {max_rows}")
+        if not self._plain or drop_extra or body.count(b":") != len(rows) * len(self._features):
+            refuse_duplicates(body)
+        return self._encoded([msgspec.structs.astuple(row) for row in rows], body, drop_extra), single
+
+    def _encoded(self, rows: list[tuple[Any, ...]], body: bytes, drop_extra: bool) -> list[Row]:
+        if self._plain:
+            return rows
+        columns = list(zip(*rows, strict=True))[: len(self._features)]
+        try:
+            encoded = [feature.encode(column) for feature, column in zip(self._features, columns, strict=True)]
+        except (ValueError, OverflowError):  # text that is no date
+            raise InvalidInput(self._explain(body, drop_extra) or [Fault("", "text that is no date where one belongs")]) from None
+        return list(zip(*encoded, strict=True))
+
+    @cached_property
+    def _strict(self) -> tuple[msgspec.json.Decoder[Any], msgspec.json.Decoder[Any]]:
+        return self._decoders(forbid_unknown=True)
+
+    @cached_property
+    def _lenient(self) -> tuple[msgspec.json.Decoder[Any], msgspec.json.Decoder[Any]]:
+        return self._decoders(forbid_unknown=False)
+
+    def _decoders(self, forbid_unknown: bool) -> tuple[msgspec.json.Decoder[Any], msgspec.json.Decoder[Any]]:
+        """Of one row and of many. A field per feature; its name in Python is its place, so that any column name will do."""
+        fields: list[Any] = [
+            (f"f{place}", feature.json_type, *([None] if feature.may_be_missing else []))
+            for place, feature in enumerate(self._features)
+        ]
+        fields += [(f"f{len(self._features) + place}", Any, None) for place in range(len(self._ignored))]
+        renamed = {f"f{place}": name for place, name in enumerate((*self._names, *self._ignored))}
+        row = msgspec.defstruct("Measurement", fields, rename=renamed, forbid_unknown_fields=forbid_unknown, kw_only=True)
+        return msgspec.json.Decoder(row), msgspec.json.Decoder(list[row])  # type: ignore[valid-type]
+
+    def _explain(self, body: bytes, drop_extra: bool) -> list[Fault]:
+        """All that is wrong, up to MOST_ERRORS; empty if it cannot be told."""
+        if len(body) > EXPLAIN_UP_TO:
+            return []
+        try:
+            decoded = msgspec.json.decode(body)
+        except (msgspec.ValidationError, RecursionError):
+            return []
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:  # cut short: that comes first
+            raise MalformedInput(str(error)) from None
+        rows = decoded if isinstance(decoded, list) else [decoded]
+        faults: list[Fault] = []
+        for place, row in enumerate(rows):
+            faults += self._faults_of(row, f"/{place}" if isinstance(decoded, list) else "", drop_extra)
+            if len(faults) >= MOST_ERRORS:
+                break
+        return faults[:MOST_ERRORS]
+
+    def _faults_of(self, row: Any, at: str, drop_extra: bool) -> list[Fault]:
+        if not isinstance(row, dict):
+            return [Fault(at, f"expected an object with {listed(self._names)}, got {kind_of(row)}")]
+        unknown = [] if drop_extra else [name for name in row if name not in self._places][:MOST_ERRORS]
+        faults = [Fault(f"{at}/{escape(name)}", self._unknown(name, place)) for place, name in enumerate(unknown)]
+        for feature in self._features:
+            if len(faults) >= MOST_ERRORS:
+                break
+            detail = feature.fault(row.get(feature.name)) if feature.name in row or feature.may_be_missing else "missing"
+            if detail:
+                faults.append(Fault(f"{at}/{escape(feature.name)}", detail))
+        return faults
+
+    def _unknown(self, name: str, place: int) -> str:
+        """With a suggestion for the first few: finding one takes time."""
+        worth_it = place < 3 and len(name) <= LONGEST_NAME and len(self._names) <= 100
+        close = get_close_matches(name, self._names, n=1) if worth_it else []
+        return "unknown field" + (f": did you mean {close[0]}?" if close else f"; the model takes {listed(self._names)}")
+
+
+def refuse_duplicates(body: bytes) -> None:
+    """Raises InvalidInput. For a body that has been decoded once already, so it is flat and bounded."""
+
+    def pairs(items: list[tuple[str, Any]]) -> None:
+        seen: set[str] = set()
+        for name in map(itemgetter(0), items):
+            if name in seen:
+                raise InvalidInput([Fault("", f"the field {name} is given twice")])
+            seen.add(name)
+
+    try:
+        json.loads(body, object_pairs_hook=pairs, parse_int=str, parse_float=str)  # str: a number of 5,000 digits is no int
+    except RecursionError:
+        raise MalformedInput("nested too deeply") from None
+
+
+def fault_of(error: msgspec.ValidationError, at: str = "") -> Fault:
+    """In msgspec's words; ``at`` points to what was decoded."""
+    detail, _, path = str(error).partition(" - at `$")
+    steps = _PATH_STEP.findall(path.rstrip("`").partition("[...]")[0])  # a key of an object, which is not told
+    return Fault(at + "".join(f"/{index or escape(name)}" for index, name in steps), detail[:1].lower() + detail[1:])
+
+
+def escape(name: str) -> str:
+    """As a part of a pointer (RFC 6901)."""
+    return name[:LONGEST_NAME].replace("~", "~0").replace("/", "~1")

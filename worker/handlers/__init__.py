@@ -1,0 +1,1 @@
+"""What workers do with the jobs that they have claimed."""

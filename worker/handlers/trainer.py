@@ -1,0 +1,32 @@
+"""What the workers that train do: trainings, and rows for data sets."""
+
+from msgspec import json
+
+from jobs.job import Claim
+from jobs.ledger import Ledger
+from models.options import AddTask, TrainTask
+from worker.handlers.add_rows import Adding
+from worker.handlers.train import Training
+from worker.process import Finish
+from worker.progress import Progress
+from worker.store_survey import StoreSurvey
+
+
+class Learning:
+    def __init__(self, ledger: Ledger, owner: str, training: Training, adding: Adding, survey: StoreSurvey) -> None:
+        self._ledger = ledger
+        self._owner = owner
+        self._training = training
+        self._adding = adding
+        self._survey = survey
+
+    def do(self, claim: Claim, finish: Finish) -> None:
+        task: TrainTask | AddTask = json.decode(claim.jobs[0].options, type=TrainTask | AddTask)
+        if isinstance(task, AddTask):
+            self._adding.do(claim, task, finish)
+        else:
+            self._training.do(claim, task, Progress(self._ledger, self._owner, claim.jobs[0]), finish)
+
+    def between(self) -> None:
+        """Before each claim, so that no training starts on a store that was not looked through."""
+        self._survey.refresh()

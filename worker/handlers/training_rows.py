@@ -1,0 +1,117 @@
+"""The rows of a training: those that were sent, those of a data set, or those that come with mldeploy; and what the data set is
+afterwards."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from modeler import dataset_parts, table
+from modeler.dataset import Dataset
+from modeler.table import BadTrainingData, Table
+from models.card import Card
+from models.compare_and_set import Change
+from models.datasets import DatasetRecord, Datasets, Part, scoped, shown
+from models.options import AUTO, TEST_SHARE, TrainTask
+from models.packaged import PACKAGED_ESTIMATOR, packaged_csv
+from models.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """``name`` is the data set's; ``record`` what it was when the training began; ``sent``: the rows came with the job, or with
+    mldeploy, and are not of the data set yet. ``parts`` are where the rows are, once they are stored."""
+
+    name: str
+    table: Table
+    target: str
+    weight: str
+    test_share: float
+    estimator: str
+    record: DatasetRecord | None
+    sent: bool
+    parts: tuple[Part, ...] = ()
+
+    def stored(self, parts: Sequence[Part]) -> "Source":
+        return replace(self, parts=tuple(parts))
+
+
+def rows_of(task: TrainTask, payload: bytes, champion: Card | None, datasets: Datasets, store: Store) -> Source:
+    """Raises BadTrainingData, rows.LostRows or OSError."""
+    options = task.options
+    name = _name(task, champion)
+    record = datasets.find(name).record
+    target, weight = _target(champion, record)
+    share, estimator = _test_share(task, champion, record), AUTO
+    if task.format:
+        texts = {column: type_ for column, type_ in record.types.items() if type_ == "category"} if record else {}
+        sent = table.read(payload, task.format, texts)
+        if not options.target and target not in sent.types:
+            target = ""  # of another table: its own last column
+        return Source(name, sent, target, weight if weight in sent.types else "", share, estimator, record, True)
+    if record:
+        return Source(
+            name, dataset_parts.read(store, record.parts), target, weight, share, estimator, record, False, record.parts
+        )
+    packaged = packaged_csv(options.model) if not options.dataset else None
+    if packaged is None:
+        raise BadTrainingData(f"there are no rows to train {options.model} on: no data set {shown(name)}; send a CSV")
+    return Source(name, table.read(packaged, "csv"), target, weight, share, PACKAGED_ESTIMATOR, None, True)
+
+
+def _name(task: TrainTask, champion: Card | None) -> str:
+    options = task.options
+    if options.dataset:
+        return task.dataset or options.dataset
+    if task.format or champion is None:
+        return scoped(task.caller, options.model)
+    return champion.data.dataset or scoped(task.caller, options.model)
+
+
+def what_becomes_of(source: Source, made_of: Dataset, promoted: bool, datasets: Datasets) -> list[Change]:
+    """The rows that were sent are those of the data set from now on if their version was promoted, or if there is none yet; a
+    data set that was never trained on has its target and test share fixed."""
+    found = datasets.find(source.name)
+    record, target, weight = found.record, made_of.schema.target, made_of.weight
+    if record is None:
+        first = dataset_parts.first(source.name, source.table, target, weight, source.test_share, source.parts[0])
+        return datasets.change(found, first) if source.sent else []
+    if source.sent and promoted:
+        added = _added_since(source, record)
+        if added is not None:
+            now = dataset_parts.replaced(record, source.table, target, weight, source.test_share, source.parts[0], added)
+            return datasets.change(found, now)
+    if not record.test_share:
+        fixed = msgspec.structs.replace(record, target=target, weight=weight, test_share=source.test_share)
+        return datasets.change(found, fixed)
+    return []
+
+
+def _added_since(source: Source, record: DatasetRecord) -> list[Part] | None:
+    """What has come to the data set since the training began, and is to stay; None if that does not go with the rows that were
+    sent (other columns), or if the data set was changed otherwise (rows deleted, parts put together): then it stays as it is."""
+    known = source.record.parts if source.record else ()
+    if record.parts[: len(known)] != known:
+        return None
+    added = [part for part in record.parts[len(known) :] if part not in source.parts]
+    texts = {name for name, type_ in record.types.items() if type_ == "category"}
+    ours = {name for name, type_ in source.table.types.items() if type_ == "category"}
+    fits = set(record.types) == set(source.table.types) and texts == ours
+    return added if fits or not added else None
+
+
+def _target(champion: Card | None, record: DatasetRecord | None) -> tuple[str, str]:
+    """The model's own, or the data set's."""
+    if champion:
+        return champion.schema.target, champion.data.weight
+    return (record.target, record.weight) if record else ("", "")
+
+
+def _test_share(task: TrainTask, champion: Card | None, record: DatasetRecord | None) -> float:
+    asked = task.options.test_share
+    fixed = record.test_share if record and record.test_share else champion.data.test_share if champion else 0.0
+    if asked and fixed and asked != fixed:
+        raise BadTrainingData(
+            f"the test share was fixed at {fixed:g} by the first training, so that a test row stays one: it cannot be {asked:g}"
+        )
+    return fixed or asked or TEST_SHARE

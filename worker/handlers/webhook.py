@@ -1,0 +1,107 @@
+"""Webhooks: the ends of jobs, told to who asked for it, each in a thread of its own."""
+
+import logging
+import ssl
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+
+from msgspec import json, structs
+
+from jobs.codec import Rings
+from jobs.job import Claim, ClaimedJob, Record
+from jobs.ledger import Ledger
+from jobs.resource import Attempt, iso
+from jobs.wakeup import Bell
+from webhooks.host_backoff import Silence
+from webhooks.networks import Networks
+from webhooks.resolver import NoAddress, resolve
+from webhooks.retry_schedule import next_delay
+from webhooks.sender import TIMEOUT, Reply, failed, send
+from webhooks.signature import sign
+from webhooks.signing_secrets import Secrets
+from webhooks.url import BadWebhook, check_url
+from worker.handlers.webhook_message import MOST_BYTES, Message, encode, message_of
+from worker.process import Finish, patiently
+
+log = logging.getLogger("mldeploy.worker")
+
+THREADS = 32
+SLOW = 0.25  # share of the time-out after which no answer held others up
+GONE = 410  # the receiver wants no more
+
+
+class Delivering:
+    """To be made after the fork."""
+
+    def __init__(
+        self, owner: str, ledger: Ledger, bell: Bell, secrets: Secrets, networks: Networks, timeout: float = TIMEOUT
+    ) -> None:
+        self._owner = owner
+        self._ledger = ledger
+        self._bell = bell
+        self._secrets = secrets
+        self._networks = networks
+        self._timeout = timeout
+        self._silence = Silence()
+        self._tls = ssl.create_default_context()
+        self._pool = ThreadPoolExecutor(THREADS, "deliver")
+
+    def between(self) -> None:
+        pass
+
+    def do(self, claim: Claim, finish: Finish) -> None:
+        """Each delivery is over as soon as its receiver has answered; nothing is left to finish."""
+        under_way = [self._pool.submit(self._deliver, delivery) for delivery in claim.jobs]
+        for done in as_completed(under_way):
+            self._bell.ring(done.result())
+        finish((), ())
+
+    def _deliver(self, delivery: ClaimedJob) -> Rings:
+        message, now = message_of(delivery, self._record), time.time()
+        silent = self._silence.left(message.host) if message else 0.0
+        if message and silent:  # not tried, and so no attempt
+            return self._note(delivery, b"", silent, encode(message))
+        reply = self._tell(message, now) if message else failed("the job was forgotten before it could be told")
+        attempt = json.encode(Attempt(iso(round(now * 1000)), reply.status, reply.error))
+        again_in, payload = self._next(message, reply) if message else (None, b"")
+        return self._note(delivery, attempt, again_in, payload)
+
+    def _record(self, job_id: str) -> Record | None:
+        """Without a result that no message would hold."""
+        return patiently(lambda: self._ledger.get(job_id, MOST_BYTES))
+
+    def _note(self, delivery: ClaimedJob, attempt: bytes, again_in: float | None, payload: bytes) -> Rings:
+        return patiently(lambda: self._ledger.deliver(self._owner, delivery, attempt, again_in, payload))
+
+    def _tell(self, message: Message, now: float) -> Reply:
+        try:
+            target = check_url(message.url, self._networks)
+            address = resolve(target, self._networks)
+        except (BadWebhook, NoAddress) as error:
+            return failed(str(error))
+        began = time.monotonic()
+        reply = send(target, address, self._headers(message, int(now)), message.body, self._tls, self._timeout)
+        if reply.status is not None:
+            self._silence.heard(message.host)
+        elif time.monotonic() - began > SLOW * self._timeout:
+            self._silence.not_heard(message.host)
+        return reply
+
+    def _headers(self, message: Message, timestamp: int) -> dict[str, str]:
+        signed = {
+            "webhook-id": message.job_id,
+            "webhook-timestamp": str(timestamp),
+            "webhook-signature": sign(self._secrets.of(message.caller), message.job_id, timestamp, message.body),
+        }
+        return {**signed, "traceparent": message.trace} if message.trace else signed
+
+    def _next(self, message: Message, reply: Reply) -> tuple[float | None, bytes]:
+        """After how many seconds to try again, if at all, and with what."""
+        if reply.status is not None and 200 <= reply.status < 300:
+            return None, b""
+        made = message.attempts + 1
+        again_in = None if reply.status == GONE else next_delay(made)
+        if again_in is None:
+            log.warning("webhook of job %s: given up after %d attempts: %s", message.job_id, made, reply.status or reply.error)
+            return None, b""
+        return again_in, encode(structs.replace(message, attempts=made))

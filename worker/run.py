@@ -1,0 +1,55 @@
+"""A worker, from its start to its end."""
+
+import logging
+import socket
+import time
+from collections.abc import Callable
+
+from celery import Celery
+
+from jobs.errors import LedgerUnavailable
+from jobs.job import Kind
+from jobs.ledger import Ledger
+from jobs.redis_connection import UNREACHABLE, check_server
+from logs import log_to_stderr
+from settings import Settings
+from worker.app import Trade, make_worker_app
+
+log = logging.getLogger("mldeploy.worker")
+
+
+def work(settings: Settings, kind: Kind, processes: int, make_trade: Callable[[], Trade]) -> int:
+    """Until it is told to stop; its exit status. Raises UnsafeRedis, and what making the trade raises."""
+    log_to_stderr(kind)
+    logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)  # a line per knock
+    logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
+    _wait_for_redis(settings)
+    app = make_worker_app(settings, kind, make_trade())
+    return _run(app, kind, processes)
+
+
+def _run(app: Celery, kind: Kind, processes: int) -> int:
+    worker = app.Worker(
+        hostname=f"{kind}@{socket.gethostname()}",
+        pool_cls="prefork",
+        concurrency=processes,
+        queues=[str(kind)],
+        loglevel="INFO",
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        quiet=True,
+    )
+    worker.start()
+    return int(worker.exitcode or 0)
+
+
+def _wait_for_redis(settings: Settings) -> None:
+    """Raises UnsafeRedis."""
+    ledger = Ledger(settings)
+    while True:
+        try:
+            return ledger.guard(lambda: check_server(ledger.redis, settings))
+        except (LedgerUnavailable, *UNREACHABLE) as error:
+            log.warning("waiting for Redis: %s", error)
+            time.sleep(0.5)
