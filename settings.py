@@ -17,7 +17,7 @@ from msgspec import Meta, Struct
 PREFIX = "MLDEPLOY_"
 APP = r"^$|^[A-Za-z_][\w.]*:[A-Za-z_]\w*$(?!\n)"
 
-LONGEST_SOCKET_PATH = 100  # the kernel's limit is 107
+MAX_SOCKET_PATH = 100  # the kernel's limit is 107
 
 Count = Annotated[int, Meta(ge=1, le=1024)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -113,7 +113,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         """Of the Redis that `mldeploy up` runs: in the home folder, or for a home too deep for a Unix socket in a private folder
         of the system's temporary one."""
         path = self.home_path / "redis.sock"
-        if len(str(path)) <= LONGEST_SOCKET_PATH:
+        if len(str(path)) <= MAX_SOCKET_PATH:
             return path
         name = hashlib.sha256(str(self.home_path).encode()).hexdigest()[:12]
         return Path(tempfile.gettempdir()) / f"mldeploy-{name}" / "redis.sock"

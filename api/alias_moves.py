@@ -17,7 +17,7 @@ class TooManyMoves(Exception):
     """As many aliases are being moved as may be at once."""
 
 
-class Swaps:
+class AliasMoves:
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(THREADS, "swap")
         self._under_way = 0

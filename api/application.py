@@ -13,19 +13,20 @@ from threading import Lock
 from typing import Any
 
 import flask
-from flask import Flask, Response, signals
+from flask import Flask, signals
+from flask import Response as FlaskResponse
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed, NotFound
 from werkzeug.routing import RoutingException
 
 from api.http import problems
-from api.http.context import begin, end, exchange
+from api.http.context import api_context, begin, end
 from api.http.flask_response import response_of
 from api.http.loop_thread import LoopThread, WaitingThread
 from api.http.operation import is_described
 from api.http.pipeline import Pipeline
-from api.http.wsgi_request import WsgiBody, exchange_of
-from api.server.response import Answer, Stream
+from api.http.wsgi_request import WsgiBody, context_of
+from api.server.response import Response, Stream
 from api.service import make_service
 from settings import Settings
 
@@ -89,10 +90,10 @@ class Application(Flask):
 
     # Flask's way of a request
 
-    def full_dispatch_request(self) -> Response:
+    def full_dispatch_request(self) -> FlaskResponse:
         """Under a WSGI server."""
         self._run_in_this_process()
-        here = exchange_of(flask.request, self._pipeline.service, self._loop)
+        here = context_of(flask.request, self._pipeline.service, self._loop)
         token = begin(here)
         try:
             return super().full_dispatch_request()
@@ -107,7 +108,7 @@ class Application(Flask):
         if not self.is_ours:
             return super().dispatch_request()
         thread = WaitingThread(self._loop)
-        return self._respond(thread.wait_for(self._pipeline.answer(exchange(), WsgiBody(flask.request, thread))))
+        return self._respond(thread.wait_for(self._pipeline.answer(api_context(), WsgiBody(flask.request, thread))))
 
     def _check_routing(self) -> None:
         """Raises what Flask's routing found, but for what only those who may come in are told: no route, or another method."""
@@ -137,15 +138,15 @@ class Application(Flask):
                 return answer
         return self._respond(problems.answer(error))
 
-    def handle_exception(self, error: Exception) -> Response:
+    def handle_exception(self, error: Exception) -> FlaskResponse:
         """What went wrong in a hook after the view. A test of the operator's sees it raised."""
         if self.testing or self.config["PROPAGATE_EXCEPTIONS"]:
             return super().handle_exception(error)
         return self.finalize_request(self.handle_user_exception(error), from_error_handler=True)
 
-    def _respond(self, answer: Answer | Stream) -> Response:
-        if exchange().notes:
-            answer.headers.extend(exchange().notes)
+    def _respond(self, answer: Response | Stream) -> FlaskResponse:
+        if api_context().notes:
+            answer.headers.extend(api_context().notes)
         return response_of(answer, self._loop)
 
     def async_to_sync(self, func: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
@@ -155,8 +156,8 @@ class Application(Flask):
             self._run_in_this_process()
             if asyncio._get_running_loop() is not self._loop:
                 return WaitingThread(self._loop).wait_for(func(*args, **kwargs))
-            with ThreadPoolExecutor(1) as aside:
-                return aside.submit(copy_context().run, asyncio.run, func(*args, **kwargs)).result()
+            with ThreadPoolExecutor(1) as run_in_thread:
+                return run_in_thread.submit(copy_context().run, asyncio.run, func(*args, **kwargs)).result()
 
         return call
 
@@ -176,7 +177,7 @@ class Application(Flask):
 
     # The same on our own server's event loop, where hooks that are coroutines are awaited
 
-    async def dispatch_on_loop(self, answer: Callable[[], Awaitable[Answer | Stream]]) -> Response:
+    async def dispatch_on_loop(self, answer: Callable[[], Awaitable[Response | Stream]]) -> FlaskResponse:
         """``answer`` asks one of our views. To be called in a request's context, after ``begin``."""
         try:
             signals.request_started.send(self, _async_wrapper=self.ensure_sync)
@@ -208,7 +209,7 @@ class Application(Flask):
                     return found
         return None
 
-    async def _postprocess(self, response: Response) -> Response:
+    async def _postprocess(self, response: FlaskResponse) -> FlaskResponse:
         """As Flask.process_response."""
         context = flask.globals.request_ctx._get_current_object()  # type: ignore[attr-defined]
         hooks = list(context._after_request_functions)

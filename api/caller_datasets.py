@@ -1,11 +1,11 @@
 """The caller's own data sets. An admin has those of the time before keys besides, unless one of its own has the name."""
 
-from api.http.context import exchange, service
+from api.http.context import api_context, service
 from models.datasets import DatasetRecord, Found, UnknownDataset, scoped, shown
 
 
 def find(name: str) -> Found:
-    here, datasets = exchange(), service().datasets
+    here, datasets = api_context(), service().datasets
     if shown(name) != name:  # it would be another caller's
         return Found(None, "")
     found = datasets.find(scoped(here.caller, name))
@@ -16,7 +16,7 @@ def find(name: str) -> Found:
 
 
 def names() -> list[str]:
-    here, datasets = exchange(), service().datasets
+    here, datasets = api_context(), service().datasets
     before = datasets.names_of("") if here.caller and here.is_admin else []
     return sorted({*datasets.names_of(here.caller), *before})
 
@@ -32,4 +32,4 @@ def get(name: str) -> DatasetRecord:
 def place(name: str) -> str:
     """The name under which rows for it are kept."""
     record = find(name).record
-    return record.name if record else scoped(exchange().caller, name)
+    return record.name if record else scoped(api_context().caller, name)

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from api.http.context import aside, exchange, service
-from api.http.problems import Refusal
+from api.http.context import api_context, run_in_thread, service
+from api.http.problems import HTTPProblem
 from jobs.ids import has_form
 from jobs.ledger import Ledger
 
@@ -15,7 +15,7 @@ UNKNOWN = "No job was ever given this id here."
 
 
 async def new_id() -> str:
-    return (await _ledger()).new_id(exchange().caller)
+    return (await _ledger()).new_id(api_context().caller)
 
 
 async def common_id() -> str:
@@ -24,16 +24,16 @@ async def common_id() -> str:
 
 
 async def check_id(job_id: str) -> None:
-    """Raises Refusal for one that was never given to this caller; an admin may name anybody's."""
+    """Raises HTTPProblem for one that was never given to this caller; an admin may name anybody's."""
     if not await is_known(job_id):
-        raise Refusal("unknown-job", UNKNOWN)
+        raise HTTPProblem("unknown-job", UNKNOWN)
 
 
 async def is_known(job_id: str) -> bool:
     ledger = await _ledger()
-    if ledger.verifies(job_id, exchange().caller):
+    if ledger.verifies(job_id, api_context().caller):
         return True
-    if not exchange().caller or not exchange().is_admin or not has_form(job_id):
+    if not api_context().caller or not api_context().is_admin or not has_form(job_id):
         return False
     record = await service().waiters.read(job_id)
     return record is not None and ledger.verifies(job_id, record.caller)
@@ -43,5 +43,5 @@ async def _ledger() -> Ledger:
     """With its secret read, which is asked of Redis once."""
     ledger = service().ledger
     if not ledger.knows_secret:
-        await aside(lambda: ledger.secret)
+        await run_in_thread(lambda: ledger.secret)
     return ledger

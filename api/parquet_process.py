@@ -18,8 +18,8 @@ log = logging.getLogger("mldeploy.api")
 Columns = dict[str, list[Exact]]
 
 PATIENCE = 15.0  # seconds; it ends itself after 5 of CPU
-MOST_WAITING = 4  # each keeps its turn meanwhile …
-MOST_OF_ONE = 2  # … and these of one key
+MAX_WAITING = 4  # each keeps its turn meanwhile …
+MAX_OF_ONE = 2  # … and these of one key
 AT_FAULT = (signal.SIGXCPU, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS)
 
 
@@ -41,7 +41,7 @@ class Unpacking:
 
     async def columns(self, body: bytes, most_rows: int, caller: str) -> Columns:
         """Raises BadParquet, TooManyRows or TooManyFiles."""
-        if self._waiting.total() >= MOST_WAITING or (caller and self._waiting[caller] >= MOST_OF_ONE):
+        if self._waiting.total() >= MAX_WAITING or (caller and self._waiting[caller] >= MAX_OF_ONE):
             raise TooManyFiles("Too many Parquet files are being read already; send it again.")
         self._waiting[caller] += 1
         try:

@@ -5,7 +5,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from api.alias_moves import Swaps
+from api.alias_moves import AliasMoves
 from api.parquet_process import Unpacking
 from api.readiness import ReadinessCheck
 from auth.keys import Keys
@@ -15,7 +15,7 @@ from jobs.committer import Committer
 from jobs.errors import LedgerError
 from jobs.ledger import Ledger
 from jobs.waiters import Waiters
-from jobs.wakeup import Bell, make_celery
+from jobs.wakeup import WakeupSender, make_celery
 from models.datasets import Datasets
 from models.registry import Registry
 from models.rollout import Rollout
@@ -23,7 +23,7 @@ from settings import Settings
 from webhooks.networks import Networks, parse_networks
 from webhooks.signing_secrets import Secrets
 
-MOST_WARMED = 100  # models
+MAX_WARMED = 100  # models
 
 log = logging.getLogger("mldeploy.api")
 
@@ -35,12 +35,12 @@ class Service:
     registry: Registry
     datasets: Datasets
     rollout: Rollout
-    bell: Bell
+    wakeup_sender: WakeupSender
     on_loop: AsyncLedger
     committer: Committer
     waiters: Waiters
     threads: ThreadPoolExecutor
-    swaps: Swaps
+    alias_moves: AliasMoves
     unpacking: Unpacking
     keys: Keys
     rates: Rates
@@ -58,7 +58,7 @@ class Service:
 
     def _look_up(self) -> None:
         _ = self.ledger.secret
-        for name in self.registry.names()[:MOST_WARMED]:
+        for name in self.registry.names()[:MAX_WARMED]:
             self.registry.look_up(name)
 
 
@@ -66,7 +66,7 @@ def make_service(settings: Settings) -> Service:
     """Connects to nothing yet."""
     ledger = Ledger(settings)
     registry = Registry(ledger.redis, ledger.prefix, ledger.guard, settings.max_models)
-    bell = Bell(make_celery(settings))
+    wakeup_sender = WakeupSender(make_celery(settings))
     on_loop = AsyncLedger(ledger)
     known = ledger.redis, ledger.prefix, ledger.guard
     threads = ThreadPoolExecutor(settings.api_threads, "aside")
@@ -76,12 +76,12 @@ def make_service(settings: Settings) -> Service:
         registry=registry,
         datasets=Datasets(*known),
         rollout=Rollout(*known),
-        bell=bell,
+        wakeup_sender=wakeup_sender,
         on_loop=on_loop,
-        committer=Committer(on_loop, bell),
+        committer=Committer(on_loop, wakeup_sender),
         waiters=Waiters(on_loop, settings.api_waiters, settings.keep),
         threads=threads,
-        swaps=Swaps(),
+        alias_moves=AliasMoves(),
         unpacking=Unpacking(threads),
         keys=Keys(*known),
         rates=Rates(settings.redis_url, ledger.prefix, settings.redis_timeout),

@@ -4,17 +4,17 @@ import asyncio
 from contextlib import nullcontext, suppress
 
 from api.http import responses
-from api.http.context import exchange, service
+from api.http.context import api_context, service
 from api.http.idempotency import replay
 from api.http.prefer import preferred
-from api.server.response import Answer
+from api.server.response import Response
 from jobs.codec import Accepted
 from jobs.errors import LedgerUnavailable
 from jobs.job import Job, Record
 from jobs.waiters import Final
 
 
-async def submit(*jobs: Job) -> Answer:
+async def submit(*jobs: Job) -> Response:
     """Accept the jobs and answer for the last one. Raises what the ledger says of any of them."""
     preference = preferred()
     seconds = preference.seconds(service().settings.max_wait)
@@ -29,7 +29,7 @@ async def submit(*jobs: Job) -> Answer:
 
 async def submit_and_wait(jobs: tuple[Job, ...], seconds: float) -> tuple[Record | None, Accepted | None]:
     """The record of the last job if it is final within so many seconds or can be read then, and else how it was accepted."""
-    here, request, job = service(), exchange(), jobs[-1]
+    here, request, job = service(), api_context(), jobs[-1]
     with here.waiters.registered(job.id, seconds, request.gone) if seconds else nullcontext() as final:
         committed = here.committer.add(*jobs)
         committed.add_done_callback(lambda _: request.end_turn())

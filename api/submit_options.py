@@ -5,9 +5,9 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from api.http.context import exchange, service
-from jobs.job import NO_MORE, NO_TERMS, More, Terms
-from models.input_errors import Fault, InvalidInput
+from api.http.context import api_context, service
+from jobs.job import NO_MORE, NO_TERMS, Metadata, SubmitOptions
+from models.input_errors import InputError, InvalidInput
 from webhooks.url import BadWebhook, check_url
 
 TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -38,22 +38,22 @@ class SubmitQuery(Struct, frozen=True, forbid_unknown_fields=True):
     webhook: Webhook = ""
 
 
-def terms_of(asked: SubmitQuery) -> Terms:
+def terms_of(asked: SubmitQuery) -> SubmitOptions:
     """Raises InvalidInput for a webhook that would not be told."""
-    here = exchange()
+    here = api_context()
     trace = _trace(here.headers.get("traceparent"))
     host = _host(asked.webhook) if asked.webhook else ""
-    more = More(asked.label, asked.webhook, trace) if asked.label or asked.webhook or trace else NO_MORE
+    more = Metadata(asked.label, asked.webhook, trace) if asked.label or asked.webhook or trace else NO_MORE
     if more is NO_MORE and not here.caller and not here.repeatable and not asked.expires_in:
         return NO_TERMS
-    return Terms(here.caller, asked.expires_in or 0.0, here.repeatable, here.fingerprint, host, more)
+    return SubmitOptions(here.caller, asked.expires_in or 0.0, here.repeatable, here.fingerprint, host, more)
 
 
 def _host(url: str) -> str:
     try:
         return check_url(url, service().networks).host
     except BadWebhook as error:
-        raise InvalidInput([Fault("/webhook", str(error))]) from None
+        raise InvalidInput([InputError("/webhook", str(error))]) from None
 
 
 def _trace(header: str | None) -> str:

@@ -21,9 +21,9 @@ Guard = Callable[[Callable[[], Any]], Any]
 Scope = Literal["predict", "train", "admin"]
 
 SCOPES: tuple[Scope, ...] = get_args(Scope)
-MOST_KEYS = 1000
-LONGEST_NAME = 64
-MOST_REQUESTS, MOST_SECONDS = 1_000_000, 86_400
+MAX_KEYS = 1000
+MAX_NAME = 64
+MAX_REQUESTS, MAX_SECONDS = 1_000_000, 86_400
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 _TOKEN = re.compile(r"mld_([0-9a-f]{10})_([A-Za-z0-9_-]{43})")
@@ -72,7 +72,7 @@ class Key(Struct, frozen=True):
 NOBODY = Key("", "", (), "", "0" * 64, "", revoked_at="always")
 
 
-class Ring:
+class KeySet:
     """All keys at one moment."""
 
     def __init__(self, keys: Iterable[Key] = ()) -> None:
@@ -152,8 +152,8 @@ class Keys:
         """Oldest first."""
         return sorted(_decoded(self._guard(lambda: self._redis.hgetall(self._place))).values(), key=lambda key: key.created_at)
 
-    def ring(self) -> Ring:
-        return Ring(self.all())
+    def key_set(self) -> KeySet:
+        return KeySet(self.all())
 
     def _write(self, change: Callable[[dict[str, Key]], Key]) -> Key:
         """Put the key that ``change`` makes of those there are, and tell; again if others changed them meanwhile."""
@@ -162,7 +162,7 @@ class Keys:
             known = _decoded(pipe.hgetall(self._place))
             key = change(known)
             pipe.multi()
-            if key.id not in known and len(known) >= MOST_KEYS:
+            if key.id not in known and len(known) >= MAX_KEYS:
                 pipe.hdel(self._place, _oldest_revoked(known))
             pipe.hset(self._place, key.id, msgspec.json.encode(key))
             pipe.publish(self.channel, key.id)
@@ -179,8 +179,8 @@ def is_token(text: str) -> bool:
 
 def check_name(name: str) -> str:
     """Raises BadKey."""
-    if not 1 <= len(name) <= LONGEST_NAME or not name.isprintable() or name != name.strip():
-        raise BadKey(f"a name has 1 to {LONGEST_NAME} printable characters, and no space before or after them")
+    if not 1 <= len(name) <= MAX_NAME or not name.isprintable() or name != name.strip():
+        raise BadKey(f"a name has 1 to {MAX_NAME} printable characters, and no space before or after them")
     return name
 
 
@@ -196,9 +196,9 @@ def parse_rate(text: str) -> str:
     """``100/m``, ``5/s``, ``1000/h`` or ``100/30s`` as requests/seconds. Raises BadKey."""
     found = _RATE.fullmatch(text)
     requests, seconds = (int(found[1]), int(found[2] or 1) * SECONDS[found[3]]) if found else (0, 0)
-    if not (1 <= requests <= MOST_REQUESTS and 1 <= seconds <= MOST_SECONDS):
+    if not (1 <= requests <= MAX_REQUESTS and 1 <= seconds <= MAX_SECONDS):
         raise BadKey(
-            f"a rate is like 100/m, 5/s, 1000/h or 100/30s: at most {MOST_REQUESTS} requests, in at most {MOST_SECONDS} seconds"
+            f"a rate is like 100/m, 5/s, 1000/h or 100/30s: at most {MAX_REQUESTS} requests, in at most {MAX_SECONDS} seconds"
         )
     return f"{requests}/{seconds}"
 
@@ -220,7 +220,7 @@ def _oldest_revoked(known: dict[str, Key]) -> str:
     """Its id. Raises TooManyKeys."""
     revoked = [(key.revoked_at, key.id) for key in known.values() if key.revoked_at]
     if not revoked:
-        raise TooManyKeys(f"there are {MOST_KEYS} active keys, as many as may be: revoke one that nobody uses")
+        raise TooManyKeys(f"there are {MAX_KEYS} active keys, as many as may be: revoke one that nobody uses")
     return min(revoked)[1]
 
 

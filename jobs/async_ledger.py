@@ -9,12 +9,12 @@ from redis.exceptions import NoScriptError
 
 from jobs import codec
 from jobs.channel import pushes
-from jobs.codec import Accepted, Rings
+from jobs.codec import Accepted, Wakeups
 from jobs.condition import Observation, observation
 from jobs.errors import LedgerError
 from jobs.job import Job, Record
 from jobs.ledger import Ledger, ledger_time
-from jobs.pipelined_redis import Line
+from jobs.pipelined_redis import PipelinedRedis
 from jobs.record_reader import WHATEVER, Reading
 from jobs.redis_connection import Breaker
 
@@ -26,9 +26,9 @@ class AsyncLedger:
         settings = ledger.settings
         self._ledger = ledger
         self._breaker = Breaker(settings.redis_connections, settings.redis_timeout)
-        self._line = Line(settings.redis_url, settings.redis_timeout)
+        self._line = PipelinedRedis(settings.redis_url, settings.redis_timeout)
 
-    async def add(self, jobs: Sequence[Job]) -> tuple[list[Accepted | LedgerError], Rings]:
+    async def add(self, jobs: Sequence[Job]) -> tuple[list[Accepted | LedgerError], Wakeups]:
         """As Ledger.add."""
         if not self._ledger.knows_time:
             await self._breaker.acall(self._ask_time)

@@ -14,10 +14,10 @@ from jobs.pipelined_redis import settle
 T = TypeVar("T")
 R = TypeVar("R")
 
-MOST_WAITING = 10_000
+MAX_WAITING = 10_000
 
 
-class _Ticket(Generic[T, R]):
+class _Pending(Generic[T, R]):
     __slots__ = ("answer", "item", "weight")
 
     def __init__(self, item: T, weight: int, answer: "asyncio.Future[R]") -> None:
@@ -26,7 +26,7 @@ class _Ticket(Generic[T, R]):
         self.answer = answer
 
 
-class Together(Generic[T, R]):
+class Batcher(Generic[T, R]):
     """To be asked on one event loop. ``do`` gets items and gives an answer, or an error, for each; what it raises is the
     error of all. It gets at most ``most`` items of at most ``weight`` together, or one that is heavier.
 
@@ -41,19 +41,19 @@ class Together(Generic[T, R]):
         self._shared = False  # was the last call
         self._most = most
         self._weight = weight
-        self._asked: list[_Ticket[T, R]] = []
+        self._asked: list[_Pending[T, R]] = []
         self._doing: asyncio.Task[None] | None = None
 
     def ask(self, item: T, weight: int = 1) -> "asyncio.Future[R]":
         """Raises LedgerUnavailable if too many wait already."""
-        if len(self._asked) >= MOST_WAITING:
+        if len(self._asked) >= MAX_WAITING:
             raise LedgerUnavailable("too many are asking at once")
         loop = asyncio.get_running_loop()
-        ticket: _Ticket[T, R] = _Ticket(item, weight, loop.create_future())
-        self._asked.append(ticket)
+        pending: _Pending[T, R] = _Pending(item, weight, loop.create_future())
+        self._asked.append(pending)
         if self._doing is None:  # it begins in the next turn of the loop, with all that were asked in this one
             self._doing = loop.create_task(self._do_all())
-        return ticket.answer
+        return pending.answer
 
     async def _do_all(self) -> None:
         while self._asked:
@@ -65,21 +65,21 @@ class Together(Generic[T, R]):
             _deliver(share, await self._answers(share))
         self._doing = None
 
-    def _share(self) -> list[_Ticket[T, R]]:
+    def _share(self) -> list[_Pending[T, R]]:
         weight = 0
-        for place, ticket in enumerate(self._asked[: self._most]):
-            weight += ticket.weight
+        for place, pending in enumerate(self._asked[: self._most]):
+            weight += pending.weight
             if weight > self._weight and place:
                 return self._asked[:place]
         return self._asked[: self._most]
 
-    async def _answers(self, share: list[_Ticket[T, R]]) -> Sequence[R | Exception]:
+    async def _answers(self, share: list[_Pending[T, R]]) -> Sequence[R | Exception]:
         try:
-            return await self._do([ticket.item for ticket in share])
+            return await self._do([pending.item for pending in share])
         except Exception as error:  # noqa: BLE001 - it is told to each who asked
             return [error] * len(share)
 
 
-def _deliver(share: list[_Ticket[T, R]], answers: Sequence[R | Exception]) -> None:
-    for ticket, answer in zip(share, answers, strict=True):
-        settle(ticket.answer, answer)
+def _deliver(share: list[_Pending[T, R]], answers: Sequence[R | Exception]) -> None:
+    for pending, answer in zip(share, answers, strict=True):
+        settle(pending.answer, answer)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 
-from jobs.pipelined_redis import Line
+from jobs.pipelined_redis import PipelinedRedis
 
 SILENCE = 3.0  # seconds after which to ask whether anybody is there
 
@@ -12,7 +12,7 @@ async def pushes(url: str, patience: float, name: str) -> AsyncGenerator[bytes |
     """What comes over the channel. First None, once it is listened to. Raises redis.ConnectionError or redis.TimeoutError when
     it is cut, or a ping is not answered within ``patience`` seconds."""
     heard = asyncio.Queue[bytes | Exception]()
-    line = Line(url, patience, heard.put_nowait)
+    line = PipelinedRedis(url, patience, heard.put_nowait)
     try:
         await line.ask("SUBSCRIBE", name)
         yield None

@@ -6,20 +6,20 @@ from typing import Any
 
 import msgspec
 
-from jobs.errors import AfterFailed, JobTooLarge, KeyReused, LaneFull, LedgerError, LedgerFull, Moved
-from jobs.job import NO_MORE, NO_TERMS, Claim, ClaimedJob, Job, Kind, More, Record, State, Terms
+from jobs.errors import AfterFailed, JobTooLarge, KeyReused, LaneFull, LedgerError, LedgerFull, PreconditionFailed
+from jobs.job import NO_MORE, NO_TERMS, Claim, ClaimedJob, Job, Kind, Metadata, Record, State, SubmitOptions
 
-Rings = list[tuple[str, str]]  # (kind, bell): knocks that the caller has to make
+Wakeups = list[tuple[str, str]]  # (kind, bell): knocks that the caller has to make
 
 REFUSALS: dict[bytes, tuple[type[LedgerError], str]] = {
     b"key-reused": (KeyReused, "this Idempotency-Key came with another request before"),
     b"after-failed": (AfterFailed, "the job to wait for has failed or is gone"),
-    b"moved": (Moved, "the version in service has changed meanwhile"),
+    b"moved": (PreconditionFailed, "the version in service has changed meanwhile"),
 }
 
 _packed = msgspec.msgpack.Decoder(list[tuple[str, ...]])
 _listed = msgspec.msgpack.Decoder(list[tuple[str, str]])
-_more = msgspec.json.Decoder(More)
+_more = msgspec.json.Decoder(Metadata)
 _kinds = {kind.value: kind for kind in Kind}  # a fifth of the time that an enumeration takes for it
 _states = {state.value: state for state in State}
 
@@ -44,7 +44,7 @@ def as_arguments(job: Job) -> tuple[Any, ...]:
     return (*head, job.result_bytes, job.expects.key, job.expects.field, job.expects.value, terms)
 
 
-def _packed_terms(terms: Terms) -> bytes:
+def _packed_terms(terms: SubmitOptions) -> bytes:
     more = msgspec.json.encode(terms.more).decode() if terms.more is not NO_MORE else ""
     expires_in = ceil(terms.expires_in * 1000)
     return msgspec.msgpack.encode((terms.caller, expires_in, terms.key, terms.fingerprint, terms.host, more))
@@ -82,7 +82,7 @@ def known_key(stored: bytes | None) -> tuple[str, str] | None:
     return job_id, fingerprint
 
 
-def rings(flat: list[bytes]) -> Rings:
+def wakeups(flat: list[bytes]) -> Wakeups:
     names = [value.decode() for value in flat]
     return list(zip(names[::2], names[1::2], strict=True))
 

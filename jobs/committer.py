@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Sequence
 
 from jobs.async_ledger import AsyncLedger
-from jobs.batcher import Together
+from jobs.batcher import Batcher
 from jobs.codec import Accepted
 from jobs.errors import LedgerError
 from jobs.job import Job
-from jobs.wakeup import Bell
+from jobs.wakeup import WakeupSender
 
-MOST_JOBS = 32  # of more, the first are predicted while the next are committed
-MOST_BYTES = 1_000_000  # of payloads; a larger job commits alone
+MAX_JOBS = 32  # of more, the first are predicted while the next are committed
+MAX_BYTES = 1_000_000  # of payloads; a larger job commits alone
 
 Submission = Sequence[Job]
 
@@ -19,21 +19,21 @@ Submission = Sequence[Job]
 class Committer:
     """To be used on one event loop."""
 
-    def __init__(self, ledger: AsyncLedger, bell: Bell) -> None:
+    def __init__(self, ledger: AsyncLedger, wakeup_sender: WakeupSender) -> None:
         self._ledger = ledger
-        self._bell = bell
-        self._together = Together(self._commit, MOST_JOBS, MOST_BYTES)
+        self._wakeup_sender = wakeup_sender
+        self._batcher = Batcher(self._commit, MAX_JOBS, MAX_BYTES)
 
     def add(self, *jobs: Job) -> "asyncio.Future[Accepted]":
         """Accepted once all of these jobs are; what it says is of the last one. Fails with the LedgerError of any of them.
 
         After this the jobs are safe; ringing for them neither delays the answer nor can fail it.
         """
-        return self._together.ask(jobs, sum(len(job.payload) for job in jobs))
+        return self._batcher.ask(jobs, sum(len(job.payload) for job in jobs))
 
     async def _commit(self, submissions: list[Submission]) -> list[Accepted | Exception]:
-        outcomes, rings = await self._ledger.add([job for jobs in submissions for job in jobs])
-        self._bell.ring(rings)
+        outcomes, wakeups = await self._ledger.add([job for jobs in submissions for job in jobs])
+        self._wakeup_sender.send(wakeups)
         answers, start = list[Accepted | Exception](), 0
         for jobs in submissions:
             answers.append(_answer(outcomes[start : start + len(jobs)]))

@@ -41,7 +41,7 @@ class AfterFailed(LedgerError):
     """The job that this one was to wait for has failed, or is gone."""
 
 
-class Moved(LedgerError):
+class PreconditionFailed(LedgerError):
     """What the job was accepted to rest on has changed: look again, and submit it anew."""
 
 

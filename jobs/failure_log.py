@@ -6,7 +6,7 @@ import secrets
 import msgspec
 from msgspec import Struct
 
-from jobs.job import More
+from jobs.job import Metadata
 from jobs.ledger import FailedJob, Ledger
 
 log = logging.getLogger("mldeploy.failures")
@@ -47,7 +47,7 @@ def failure_line(job: FailedJob) -> str:
     """Its detail is last, and of bounded length."""
     model, _, version = job.group.rpartition("/")
     error = msgspec.json.decode(job.error, type=_Error) if job.error else _Error(detail="its record has been forgotten")
-    trace = msgspec.json.decode(job.more, type=More).trace if job.more else ""
+    trace = msgspec.json.decode(job.more, type=Metadata).trace if job.more else ""
     traced = f" traceparent={trace}" if trace else ""
     known = f"kind={job.kind} model={model} version={version} error={error.type}"
     return f"job {job.id} failed: {known}{traced} detail={error.detail[:MAX_DETAIL]}"

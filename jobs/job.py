@@ -35,7 +35,7 @@ class State(StrEnum):
         return self not in ("queued", "running")  # strings, which an enumeration's members take ten times as long to look up
 
 
-class Expectation(Struct, frozen=True):
+class Precondition(Struct, frozen=True):
     """``field`` of the hash ``key`` must be ``value`` at the moment a job is accepted."""
 
     key: str
@@ -43,10 +43,10 @@ class Expectation(Struct, frozen=True):
     value: str
 
 
-NOTHING = Expectation("", "", "")
+NOTHING = Precondition("", "", "")
 
 
-class More(Struct, frozen=True, omit_defaults=True):
+class Metadata(Struct, frozen=True, omit_defaults=True):
     """What a record carries for those who ask, and nobody decides by."""
 
     label: str = ""
@@ -54,10 +54,10 @@ class More(Struct, frozen=True, omit_defaults=True):
     trace: str = ""  # W3C traceparent
 
 
-NO_MORE = More()
+NO_MORE = Metadata()
 
 
-class Terms(Struct, frozen=True):
+class SubmitOptions(Struct, frozen=True):
     """On which a job is accepted. ``caller``: the id of the API key that it came with; empty without keys. ``expires_in``:
     seconds within which it must start; 0 for no deadline. ``key``: the hash of an Idempotency-Key, ``fingerprint`` that of its
     request. ``host`` is the webhook's."""
@@ -67,10 +67,10 @@ class Terms(Struct, frozen=True):
     key: str = ""
     fingerprint: str = ""
     host: str = ""
-    more: More = NO_MORE
+    more: Metadata = NO_MORE
 
 
-NO_TERMS = Terms()
+NO_TERMS = SubmitOptions()
 
 
 class Job(Struct, frozen=True):
@@ -86,8 +86,8 @@ class Job(Struct, frozen=True):
     payload: bytes
     options: bytes = b"{}"
     after: str = ""  # the id of a job that must end first
-    expects: Expectation = NOTHING
-    terms: Terms = NO_TERMS
+    expects: Precondition = NOTHING
+    terms: SubmitOptions = NO_TERMS
     result_bytes: int = 0
 
     @property
@@ -117,7 +117,7 @@ class Record(Struct, frozen=True):
     error: bytes | None  # JSON: type, detail
     progress: bytes | None = None  # JSON: done, total, stage; while it runs
     caller: str = ""
-    more: More = NO_MORE
+    more: Metadata = NO_MORE
     expires_at: int | None = None
     canceling: bool = False  # it is being stopped, and will be canceled whatever comes
     deliveries: bytes = b"[]"  # JSON: the attempts to tell its webhook
@@ -125,7 +125,7 @@ class Record(Struct, frozen=True):
     retry_after: int = 1  # seconds after which it is likely to be done
 
 
-class Appetite(Struct, frozen=True):
+class ClaimRequest(Struct, frozen=True):
     """What an owner asks for: the next jobs of a kind, but not of groups it cannot load. If there are none it lingers for
     so many seconds. ``usual`` is how many seconds its claims take, ``first_lane`` the number of the lane to look at first."""
 
@@ -145,7 +145,7 @@ class ClaimedJob(Struct, frozen=True):
     options: bytes
     payload: bytes
     after: str
-    more: More = NO_MORE
+    more: Metadata = NO_MORE
 
 
 class Claim(Struct, frozen=True):
@@ -160,7 +160,7 @@ class Claim(Struct, frozen=True):
         return f"{self.model}/{self.version}"
 
 
-class Rest(Struct, frozen=True):
+class ClaimLater(Struct, frozen=True):
     """There is only a backlog, which is to wait while others are served: ask again after so many seconds."""
 
     seconds: float

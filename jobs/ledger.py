@@ -14,10 +14,10 @@ from msgspec import Struct
 from redis.commands.core import Script
 
 from jobs import codec, ids
-from jobs.codec import Accepted, Rings
+from jobs.codec import Accepted, Wakeups
 from jobs.condition import Observation, observation
 from jobs.errors import EffectConflict, LedgerError, LedgerFull, LedgerUnavailable, NoRoom
-from jobs.job import WORKERS, Appetite, Claim, ClaimedJob, Effect, Job, Outcome, Record, Rest
+from jobs.job import WORKERS, Claim, ClaimedJob, ClaimLater, ClaimRequest, Effect, Job, Outcome, Record
 from jobs.memory import MemoryPlan
 from jobs.record_reader import WHATEVER, Reading
 from jobs.redis_connection import Breaker, connect
@@ -59,7 +59,7 @@ class Reconciled(NamedTuple):
     dead: int
     ended: int
     more: bool
-    rings: Rings
+    wakeups: Wakeups
 
 
 class Ledger:
@@ -95,7 +95,7 @@ class Ledger:
     def verifies(self, job_id: str, caller: str = "") -> bool:
         return ids.verifies(self.secret, job_id, caller)
 
-    def add(self, jobs: Sequence[Job], patience: float | None = None) -> tuple[list[Accepted | LedgerError], Rings]:
+    def add(self, jobs: Sequence[Job], patience: float | None = None) -> tuple[list[Accepted | LedgerError], Wakeups]:
         """Accept jobs; idempotent by id. Redis adds nothing once ``patience`` seconds have passed, by default those after
         which we give up on a reply.
 
@@ -105,18 +105,18 @@ class Ledger:
 
     def add_call(self, jobs: Sequence[Job], patience: float | None = None) -> Call:
         limits = self.settings
-        head = [self._bell, limits.lane_jobs, limits.lane_rows, limits.lane_bytes or ""]
+        head = [self._wakeup_timeout, limits.lane_jobs, limits.lane_rows, limits.lane_bytes or ""]
         not_after = self._redis_time() + (self._patience if patience is None else int(patience * 1000))
         return "add", [not_after, *head, *(value for job in jobs for value in codec.as_arguments(job))]
 
-    def added(self, reply: Any) -> tuple[list[Accepted | LedgerError], Rings]:
-        now, outcomes, rings = reply
+    def added(self, reply: Any) -> tuple[list[Accepted | LedgerError], Wakeups]:
+        now, outcomes, wakeups = reply
         self.note_time(now)
         if outcomes == b"late":
             raise LedgerUnavailable("Redis answered too late; nothing was accepted")
         if outcomes == b"full":
-            raise LedgerFull(rings[0].decode())
-        return [codec.accepted(*outcome) for outcome in outcomes], codec.rings(rings)
+            raise LedgerFull(wakeups[0].decode())
+        return [codec.accepted(*outcome) for outcome in outcomes], codec.wakeups(wakeups)
 
     def get(self, job_id: str, room: int = WHATEVER) -> Record | None:
         return self.get_many([job_id], room)[0]
@@ -132,11 +132,11 @@ class Ledger:
         """Where it is kept which job was accepted under a (hashed) Idempotency-Key."""
         return f"{self.prefix}key:{caller}:{key}"
 
-    def cancel(self, job_id: str) -> tuple[str, Rings]:
+    def cancel(self, job_id: str) -> tuple[str, Wakeups]:
         """Cancels a job at once if it is queued, and has a running one stopped. Returns ``canceled``, ``canceling``, ``missing``
         or the final state it has."""
-        state, rings = self._run("cancel", [job_id, self._bell])
-        return state.decode(), codec.rings(rings)
+        state, wakeups = self._run("cancel", [job_id, self._wakeup_timeout])
+        return state.decode(), codec.wakeups(wakeups)
 
     def listed(
         self, caller: str, below: int | None, most: int, look_at: int, filters: Sequence[str]
@@ -149,60 +149,60 @@ class Ledger:
 
     # Those who work
 
-    def claim(self, owner: str, token: str, appetite: Appetite, bell: str = "") -> Claim | Rest | None:
+    def claim(self, owner: str, token: str, request: ClaimRequest, wakeup: str = "") -> Claim | ClaimLater | None:
         """The next jobs; the same token gets the same jobs. Otherwise the owner either lingers, to be woken (see
         ``await_wake``), or has signed off."""
-        return self._claimed(self._run(*self._claim_call(owner, token, appetite, bell)))
+        return self._claimed(self._run(*self._claim_call(owner, token, request, wakeup)))
 
-    def finish(self, owner: str, outcomes: Sequence[Outcome], effects: Sequence[Effect] = ()) -> tuple[int, Rings]:
+    def finish(self, owner: str, outcomes: Sequence[Outcome], effects: Sequence[Effect] = ()) -> tuple[int, Wakeups]:
         """End jobs under their current fence; how many were still ours. Raises EffectConflict or NoRoom, and then nothing is
         done."""
-        status, ended, rings = self._run(*self._finish_call(owner, outcomes, effects))
+        status, ended, wakeups = self._run(*self._finish_call(owner, outcomes, effects))
         if status == b"conflict":
             raise EffectConflict("changed meanwhile: " + ", ".join(e.field for e in effects))
         if status == b"no-room":
             needed = sum(len(effect.value) for effect in effects) + sum(len(outcome.body) for outcome in outcomes)
             raise NoRoom(f"Redis has no room for the {needed:,} bytes of its result and of what is to be published")
-        return _ended(ended), codec.rings(rings)
+        return _ended(ended), codec.wakeups(wakeups)
 
     def finish_and_claim(
-        self, owner: str, outcomes: Sequence[Outcome], token: str, appetite: Appetite
-    ) -> tuple[int, Rings, Claim | Rest | None]:
+        self, owner: str, outcomes: Sequence[Outcome], token: str, request: ClaimRequest
+    ) -> tuple[int, Wakeups, Claim | ClaimLater | None]:
         """``finish`` and then ``claim`` in one round trip, and so one sync to disk."""
-        calls = [self._finish_call(owner, outcomes, ()), self._claim_call(owner, token, appetite, "")]
-        (_, ended, rings), claimed = self._run_all(calls)
-        return _ended(ended), codec.rings(rings), self._claimed(claimed)
+        calls = [self._finish_call(owner, outcomes, ()), self._claim_call(owner, token, request, "")]
+        (_, ended, wakeups), claimed = self._run_all(calls)
+        return _ended(ended), codec.wakeups(wakeups), self._claimed(claimed)
 
     def await_wake(self, owner: str, seconds: float) -> bool:
         """Whether the lingering owner was woken within so many seconds, which must be fewer than ``redis_timeout``."""
         return self._breaker.call(lambda: self.redis.blpop([f"{self.prefix}wake:{owner}"], seconds)) is not None
 
-    def sign_off(self, kind: str, owner: str, again: bool = False) -> Rings:
+    def sign_off(self, kind: str, owner: str, again: bool = False) -> Wakeups:
         """``again``: knock for this kind even if nothing waits."""
-        return codec.rings(self._run("sign_off", [kind, owner, self._bell, int(again)]))
+        return codec.wakeups(self._run("sign_off", [kind, owner, self._wakeup_timeout, int(again)]))
 
-    def knock(self, kind: str) -> Rings:
+    def wake(self, kind: str) -> Wakeups:
         """One knock for this kind, whether or not anything waits."""
         return self.sign_off(kind, "", again=True)
 
-    def release(self, kind: str, owner: str) -> Rings:
+    def release(self, kind: str, owner: str) -> Wakeups:
         """Give an owner's work back, no attempt counted."""
         return self._take_back(kind, owner, "released", b"")
 
-    def leave(self, kind: str, owner: str) -> Rings:
+    def owner_left(self, kind: str, owner: str) -> Wakeups:
         """The owner stops for good; what it still has is given back, no attempt counted."""
         return self._take_back(kind, owner, "left", b"")
 
-    def isolate(self, kind: str, owner: str) -> Rings:
+    def isolate(self, kind: str, owner: str) -> Wakeups:
         """Give an owner's work back, each job to be claimed alone."""
         return self._take_back(kind, owner, "isolated", b"")
 
-    def bury(self, kind: str, owner: str, error: bytes = DIED) -> Rings:
+    def owner_died(self, kind: str, owner: str, error: bytes = DIED) -> Wakeups:
         """The owner has died: a job that was alone counts a death, and the last one fails it with ``error`` (JSON); others are
         isolated."""
         return self._take_back(kind, owner, "died", error)
 
-    def time_out(self, kind: str, owner: str) -> Rings:
+    def time_out(self, kind: str, owner: str) -> Wakeups:
         """The owner ran over its hard limit: a job that was alone fails, others are isolated."""
         return self._take_back(kind, owner, "timed_out", TIMED_OUT)
 
@@ -215,19 +215,21 @@ class Ledger:
         """How far a job is (JSON); whether it is still ours."""
         return bool(self._run("report", [owner, job.id, job.fence, progress]))
 
-    def stop_canceled(self, kind: str, owners: Sequence[str]) -> tuple[list[str], Rings]:
+    def stop_canceled(self, kind: str, owners: Sequence[str]) -> tuple[list[str], Wakeups]:
         """End the jobs of these owners that are to be canceled. Returns the owners, who claim nothing more: their processes
         are to be ended."""
-        stopped, rings = self._run("stop", [kind, self._bell, *owners])
-        return [owner.decode() for owner in stopped], codec.rings(rings)
+        stopped, wakeups = self._run("stop", [kind, self._wakeup_timeout, *owners])
+        return [owner.decode() for owner in stopped], codec.wakeups(wakeups)
 
-    def deliver(self, owner: str, delivery: ClaimedJob, attempt: bytes, again_in: float | None, payload: bytes) -> Rings:
+    def deliver(self, owner: str, delivery: ClaimedJob, attempt: bytes, again_in: float | None, payload: bytes) -> Wakeups:
         """How telling a job's end went (JSON; empty if it was not tried), and after how many seconds to try again, with this
         payload; None: no more. While too many bytes wait the payload is the job's id, as it was at first."""
         again = "" if again_in is None else int(again_in * 1000)
         most = self.settings.lane_bytes or ""
-        _, rings = self._run("deliver", [owner, delivery.id, delivery.fence, attempt, again, payload, most, self._bell])
-        return codec.rings(rings)
+        _, wakeups = self._run(
+            "deliver", [owner, delivery.id, delivery.fence, attempt, again, payload, most, self._wakeup_timeout]
+        )
+        return codec.wakeups(wakeups)
 
     # Those who look after it
 
@@ -240,10 +242,18 @@ class Ledger:
     def reconcile(self, outage: float, expected: int | None = None, look: MemoryLook | None = None) -> Reconciled:
         """What nobody else will do. ``expected``: the ledger's time in ms by the caller's own clock."""
         s = self.settings
-        head = [self._lease, int(outage * 1000), self._bell, int(s.keep * 1000), s.keep_bytes or "", s.max_lapses, LAPSED]
+        head = [
+            self._lease,
+            int(outage * 1000),
+            self._wakeup_timeout,
+            int(s.keep * 1000),
+            s.keep_bytes or "",
+            s.max_lapses,
+            LAPSED,
+        ]
         seen = [look.used, look.plan.room, look.plan.largest, look.full] if look else ["", "", "", ""]
-        now, dead, ended, more, rings = self._run("reconcile", [*head, "" if expected is None else expected, *seen])
-        return Reconciled(now, dead, ended, bool(more), codec.rings(rings))
+        now, dead, ended, more, wakeups = self._run("reconcile", [*head, "" if expected is None else expected, *seen])
+        return Reconciled(now, dead, ended, bool(more), codec.wakeups(wakeups))
 
     def live_owners(self, kind: str) -> list[str]:
         since = self._ask_time()
@@ -329,7 +339,7 @@ class Ledger:
         return self.prefix + "finals"
 
     @property
-    def _bell(self) -> int:
+    def _wakeup_timeout(self) -> int:
         return int(self.settings.bell * 1000)
 
     @property
@@ -346,32 +356,32 @@ class Ledger:
         until = self._redis_time() + int(seconds * 1000)
         self._breaker.call(lambda: self.redis.hset(self.prefix + key, field, f"{until} {text}"))
 
-    def _take_back(self, kind: str, owner: str, why: str, error: bytes) -> Rings:
+    def _take_back(self, kind: str, owner: str, why: str, error: bytes) -> Wakeups:
         not_after = self._redis_time() + self._patience
-        arguments = [kind, owner, why, self.settings.max_deaths, error, self._bell, not_after]
-        now, count, rings = self._run("take_back", arguments)
+        arguments = [kind, owner, why, self.settings.max_deaths, error, self._wakeup_timeout, not_after]
+        now, count, wakeups = self._run("take_back", arguments)
         self.note_time(now)
         if count < 0:
             raise LedgerUnavailable("Redis answered too late; nothing was taken back")
-        return codec.rings(rings)
+        return codec.wakeups(wakeups)
 
-    def _claim_call(self, owner: str, token: str, appetite: Appetite, bell: str) -> Call:
-        limits, a = self.settings, appetite
-        head = [self._redis_time() + self._patience, a.kind, owner, token, bell, self._lease]
+    def _claim_call(self, owner: str, token: str, request: ClaimRequest, wakeup: str) -> Call:
+        limits, a = self.settings, request
+        head = [self._redis_time() + self._patience, a.kind, owner, token, wakeup, self._lease]
         tail = [int(a.linger * 1000), a.first_lane, int(a.usual * 1000) + 1]
         return "claim", [*head, *tail, limits.claim_rows, limits.claim_bytes, *a.unloadable]
 
-    def _claimed(self, reply: Any) -> Claim | Rest | None:
+    def _claimed(self, reply: Any) -> Claim | ClaimLater | None:
         now, group, jobs, rest = reply
         self.note_time(now)
         if group == b"late":
             raise LedgerUnavailable("Redis answered too late; nothing was claimed")
-        return Rest(rest / 1000) if rest else codec.claim(group, jobs)
+        return ClaimLater(rest / 1000) if rest else codec.claim(group, jobs)
 
     def _finish_call(self, owner: str, outcomes: Sequence[Outcome], effects: Sequence[Effect]) -> Call:
         changes = [value for e in effects for value in (e.key, e.field, e.expected, e.value, int(e.stamped))]
         ends = [value for o in outcomes for value in (o.job.id, o.job.fence, o.state.value, o.body)]
-        return "finish", [owner, self._bell, len(effects), *changes, *ends]
+        return "finish", [owner, self._wakeup_timeout, len(effects), *changes, *ends]
 
     def _run(self, name: str, arguments: list[Any]) -> Any:
         script = self._scripts[name]

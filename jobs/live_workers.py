@@ -2,18 +2,18 @@
 
 from jobs.job import Kind
 from jobs.ledger import Ledger
-from jobs.wakeup import Bell
+from jobs.wakeup import WakeupSender
 
 
-class Crew:
-    def __init__(self, kind: Kind, ledger: Ledger, bell: Bell) -> None:
+class LiveWorkers:
+    def __init__(self, kind: Kind, ledger: Ledger, wakeup_sender: WakeupSender) -> None:
         self._kind = kind
         self._ledger = ledger
-        self._bell = bell
+        self._wakeup_sender = wakeup_sender
 
     def owners(self) -> list[str]:
         return self._ledger.live_owners(self._kind)
 
-    def knock(self) -> None:
+    def wake(self) -> None:
         """For one of them."""
-        self._bell.ring(self._ledger.knock(self._kind))
+        self._wakeup_sender.send(self._ledger.wake(self._kind))

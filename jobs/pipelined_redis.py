@@ -20,7 +20,7 @@ Told = Callable[[Any], None]  # with a reply, or the error that came in its plac
 TICK = 0.1  # seconds between looks at the oldest command
 
 
-class Line(asyncio.Protocol):
+class PipelinedRedis(asyncio.Protocol):
     """``patience``: seconds for one reply. One that is late cuts the connection; the next command makes it anew. ``heard`` gets
     what is published on channels that were subscribed to, and the error that ends it."""
 

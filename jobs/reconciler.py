@@ -18,7 +18,7 @@ from jobs.ledger import Ledger, MemoryLook
 from jobs.memory import plan_memory, share_out
 from jobs.redis_connection import UNREACHABLE, check_server
 from jobs.shutdown import Stop
-from jobs.wakeup import Bell, make_celery
+from jobs.wakeup import WakeupSender, make_celery
 from logs import log_to_stderr
 from settings import Settings, load
 
@@ -34,7 +34,7 @@ class Reconciler:
         self._settings = settings
         self._ledger = Ledger(settings)
         celery = make_celery(settings)
-        self._bell = Bell(celery)
+        self._wakeup_sender = WakeupSender(celery)
         self._failures = FailureLog(self._ledger)
         self._disk = DiskWatch(settings, self._ledger)
         self._broker = BrokerWatch(celery) if settings.broker_url else None
@@ -67,7 +67,7 @@ class Reconciler:
         self._time = done.now, time.clock_gettime(REAL_TIME)
         if done.dead:
             log.warning("%d worker processes were silent for a whole lease; their jobs wait again", done.dead)
-        self._bell.ring(done.rings)
+        self._wakeup_sender.send(done.wakeups)
         return done.more
 
     def _report(self, failure: str) -> None:

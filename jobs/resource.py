@@ -31,7 +31,7 @@ class Attempt(Struct, frozen=True):
     error: str = ""
 
 
-class WebhookAnswer(Struct, frozen=True):
+class WebhookResource(Struct, frozen=True):
     """Where the job's end is told, and how that went so far."""
 
     url: str
@@ -46,7 +46,7 @@ class Step(Struct, frozen=True):
     stage: str
 
 
-class JobAnswer(Struct, frozen=True, omit_defaults=True):
+class JobResource(Struct, frozen=True, omit_defaults=True):
     """A job of a model or of a data set, queued to final. ``position`` in its lane while it is queued, 1 being the next;
     ``progress`` while it runs; ``canceling`` while it is being stopped; ``result`` or ``error`` at its end."""
 
@@ -67,15 +67,15 @@ class JobAnswer(Struct, frozen=True, omit_defaults=True):
     worker: str | None = None
     canceling: bool = False
     progress: Any = None
-    webhook: WebhookAnswer | None = None
+    webhook: WebhookResource | None = None
     result: Any = None
     error: JobError | None = None
 
 
-def of_new(job: Job, created_at: int, state: State) -> JobAnswer:
+def of_new(job: Job, created_at: int, state: State) -> JobResource:
     """One that has just been accepted."""
     more, expires_in = job.terms.more, ceil(job.terms.expires_in * 1000)
-    return JobAnswer(
+    return JobResource(
         id=job.id,
         kind=job.kind,
         status=state,
@@ -86,13 +86,13 @@ def of_new(job: Job, created_at: int, state: State) -> JobAnswer:
         rows=job.rows,
         label=more.label,
         expires_at=iso(created_at + expires_in) if expires_in else None,
-        webhook=WebhookAnswer(more.webhook, []) if more.webhook else None,
+        webhook=WebhookResource(more.webhook, []) if more.webhook else None,
     )
 
 
-def of_record(record: Record, result: bool = True) -> JobAnswer:
+def of_record(record: Record, result: bool = True) -> JobResource:
     """``result``: whether to give that too."""
-    return JobAnswer(
+    return JobResource(
         id=record.id,
         kind=record.kind,
         status=record.state,
@@ -126,8 +126,8 @@ def _second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat().removesuffix("+00:00")
 
 
-def _webhook(record: Record) -> WebhookAnswer:
-    return WebhookAnswer(record.more.webhook, msgspec.json.decode(record.deliveries, type=list[Attempt]))
+def _webhook(record: Record) -> WebhookResource:
+    return WebhookResource(record.more.webhook, msgspec.json.decode(record.deliveries, type=list[Attempt]))
 
 
 def _model(job: Job | Record) -> ModelReference | None:

@@ -28,7 +28,7 @@ PARTS = {
     "stop": ("clock", "memory", "keys", "lanes", "ends", "bulk", "bells"),
     "take_back": ("clock", "memory", "keys", "lanes", "ends", "owners", "bulk", "bells"),
 }
-MOST_DELIVERIES = 32  # in one claim
+MAX_DELIVERIES = 32  # in one claim
 
 
 def source(name: str, settings: Settings) -> str:
@@ -42,4 +42,4 @@ def source(name: str, settings: Settings) -> str:
 
 def _most_claimed(kind: str, settings: Settings) -> int:
     """Trainings are claimed one at a time."""
-    return {Kind.TRAIN: 1, Kind.WEBHOOK: MOST_DELIVERIES}.get(Kind(kind), settings.claim_jobs)
+    return {Kind.TRAIN: 1, Kind.WEBHOOK: MAX_DELIVERIES}.get(Kind(kind), settings.claim_jobs)

@@ -14,7 +14,7 @@ from typing import Any
 
 from jobs import ids
 from jobs.async_ledger import AsyncLedger
-from jobs.batcher import Together
+from jobs.batcher import Batcher
 from jobs.errors import LedgerUnavailable
 from jobs.job import Record
 from jobs.redis_connection import UNREACHABLE
@@ -25,8 +25,8 @@ YOUNG = 1.0  # seconds: a job that is no older …
 PATIENCE = 0.005  # … gets so many to end before Redis is asked for it
 PAUSE = 0.2  # seconds before a channel that was cut is made anew
 KEPT_FOR = 5.0  # seconds that a pushed record is kept …
-MOST_KEPT = 4_000_000  # … and bytes
-MOST_READ = 100  # records in one call
+MAX_KEPT = 4_000_000  # … and bytes
+MAX_READ = 100  # records in one call
 RECORD_SIZE = 1000  # of a record without its result
 
 UNWATCHED = 1.0  # seconds for which it does not matter whether the client is still there: most jobs end sooner
@@ -46,7 +46,7 @@ class Waiters:
         self._kept: OrderedDict[str, tuple[float, Record]] = OrderedDict()
         self._kept_bytes = 0
         self._kept_for = min(KEPT_FOR, keep)
-        self._reads = Together(ledger.get_many, MOST_READ, MOST_READ)
+        self._reads = Batcher(ledger.get_many, MAX_READ, MAX_READ)
         self._tasks: set[asyncio.Task[None]] = set()  # that nobody awaits
         self._listener: asyncio.Task[None] | None = None
 
@@ -169,7 +169,7 @@ class Waiters:
         if record.id not in self._kept:
             self._kept_bytes += _size(record)
         self._kept[record.id] = time.monotonic(), record
-        while self._kept_bytes > MOST_KEPT:
+        while self._kept_bytes > MAX_KEPT:
             self._kept_bytes -= _size(self._kept.popitem(last=False)[1][1])
 
     async def _listen(self) -> None:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from jobs.codec import Rings
+from jobs.codec import Wakeups
 from settings import Settings
 
 log = logging.getLogger("mldeploy.bell")
@@ -41,20 +41,20 @@ def make_celery(settings: Settings) -> Celery:
     return app
 
 
-class Bell:
-    """Rings in a thread of its own: whoever rings neither waits for the broker nor fails with it."""
+class WakeupSender:
+    """Wakeups in a thread of its own: whoever rings neither waits for the broker nor fails with it."""
 
     def __init__(self, celery: Celery, bound: int = 1000) -> None:
         self._celery = celery
-        self._waiting: queue.Queue[Rings] = queue.Queue(bound)
+        self._waiting: queue.Queue[Wakeups] = queue.Queue(bound)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def ring(self, rings: Rings) -> None:
+    def send(self, wakeups: Wakeups) -> None:
         """A knock left out, because too many wait already, is rung again by the reconciler."""
-        if rings:
+        if wakeups:
             with suppress(queue.Full):
-                self._waiting.put_nowait(rings)
+                self._waiting.put_nowait(wakeups)
             self._start()
 
     def waiting(self, kind: str) -> int:
@@ -72,14 +72,14 @@ class Bell:
         """With the first knock, so that a process which forks before has no thread."""
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._ring_all, name="bell", daemon=True)
+                self._thread = threading.Thread(target=self._send_all, name="bell", daemon=True)
                 self._thread.start()
 
-    def _ring_all(self) -> None:
+    def _send_all(self) -> None:
         while True:
-            for kind, bell in self._waiting.get():
+            for kind, wakeup in self._waiting.get():
                 try:
-                    self._celery.send_task(TASK, args=(bell,), queue=kind, ignore_result=True)
+                    self._celery.send_task(TASK, args=(wakeup,), queue=kind, ignore_result=True)
                 except (OperationalError, OSError) as error:
                     log.warning("could not ring for a %s worker: %s", kind, error)
                     break

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from modeler import dataset_parts
-from modeler.artifact import CorruptArtifact, Shelf, read_card
+from modeler.artifact import ArtifactStore, CorruptArtifact, read_card
 from modeler.dataset_parts import LostRows
 from models.card import Card
 from models.datasets import DatasetRecord, Datasets, Found, Part
@@ -19,24 +19,24 @@ class Verdict(NamedTuple):
     refused: str = ""
 
 
-def examine(shelf: Shelf, registry: Registry, inventory: Inventory, name: str) -> list[Verdict]:
+def examine(artifacts: ArtifactStore, registry: Registry, inventory: Inventory, name: str) -> list[Verdict]:
     """One verdict for each folder of a model that the registry does not know, by number. Raises OSError."""
     model = registry.model(name)
     taken = set(model.cards) if model else set()
     verdicts = []
     for folder in sorted(inventory.contents(name).unknown, key=lambda found: (found.version, -found.attempt)):
-        verdict = _judge(shelf, name, folder.entry, folder.version, taken)
+        verdict = _judge(artifacts, name, folder.entry, folder.version, taken)
         taken |= {verdict.card.version} if verdict.card else set()
         verdicts.append(verdict)
     return verdicts
 
 
-def _judge(shelf: Shelf, name: str, entry: str, version: int, taken: set[int]) -> Verdict:
+def _judge(artifacts: ArtifactStore, name: str, entry: str, version: int, taken: set[int]) -> Verdict:
     place = f"{name}/{entry}"
     if entry.startswith("."):
         return Verdict(place, None, "it was never finished")
     try:
-        card = read_card(shelf, place)
+        card = read_card(artifacts, place)
     except CorruptArtifact as error:
         return Verdict(place, None, str(error))
     if (card.name, card.version) != (name, version):
@@ -58,17 +58,17 @@ def adopt(registry: Registry, verdict: Verdict) -> Verdict:
     )
 
 
-def restore_dataset(shelf: Shelf, datasets: Datasets, card: Card) -> DatasetRecord | None:
+def restore_dataset(artifacts: ArtifactStore, datasets: Datasets, card: Card) -> DatasetRecord | None:
     """The data set that a version was trained on, if none has its name and its rows are there unharmed. Raises OSError."""
     data = card.data
     if not data.parts or not data.dataset or datasets.find(data.dataset).record:
         return None
     try:
-        contents = [shelf.store.read(dataset_parts.path(part)) for part in data.parts]
-        table = dataset_parts.read(shelf.store, [Part(part, 0, 0) for part in data.parts])
+        contents = [artifacts.store.read(dataset_parts.path(part)) for part in data.parts]
+        table = dataset_parts.read(artifacts.store, [Part(part, 0, 0) for part in data.parts])
     except (FileNotFoundError, LostRows):
         return None
-    counts = [len(dataset_parts.read(shelf.store, [Part(part, 0, 0)]).frame) for part in data.parts]
+    counts = [len(dataset_parts.read(artifacts.store, [Part(part, 0, 0)]).frame) for part in data.parts]
     parts = [Part(sha, count, len(content)) for sha, count, content in zip(data.parts, counts, contents, strict=True)]
     first = dataset_parts.first(data.dataset, table, card.schema.target, data.weight, data.test_share, parts[0])
     record = DatasetRecord(**{**{name: getattr(first, name) for name in first.__struct_fields__}, "parts": tuple(parts)})

@@ -48,16 +48,16 @@ class Manifest(Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class ArtifactStore:
     """Where versions are kept, and the key that they are signed with."""
 
     store: Store
     key: bytes
 
 
-def open_shelf(location: str, key: bytes) -> Shelf:
+def open_artifact_store(location: str, key: bytes) -> ArtifactStore:
     """Raises models.store.BadStore."""
-    return Shelf(open_store(location), key)
+    return ArtifactStore(open_store(location), key)
 
 
 def libraries(estimator: Any) -> dict[str, str]:
@@ -77,14 +77,16 @@ def describe(folder: str, model: bytes) -> Artifact:
     return Artifact(folder, _sha256(model), len(model))
 
 
-def write(shelf: Shelf, card: Card, model: bytes) -> None:
+def write(artifacts: ArtifactStore, card: Card, model: bytes) -> None:
     """A version's files; nothing is there before everything is, and the manifest comes last. Raises OSError."""
     files = {MODEL: model, CARD: msgspec.json.format(card.to_json().encode(), indent=2)}
-    manifest = Manifest(card.name, card.version, {name: _sha256(content) for name, content in files.items()}).signed(shelf.key)
-    shelf.store.write(card.artifact.folder, {**files, MANIFEST: msgspec.json.encode(manifest)})
+    manifest = Manifest(card.name, card.version, {name: _sha256(content) for name, content in files.items()}).signed(
+        artifacts.key
+    )
+    artifacts.store.write(card.artifact.folder, {**files, MANIFEST: msgspec.json.encode(manifest)})
 
 
-def load(shelf: Shelf, card: Card) -> Any:
+def load(artifacts: ArtifactStore, card: Card) -> Any:
     """The estimator. Raises CorruptArtifact, UnloadableHere, or OSError if the store is away."""
     made_with = card.libraries.get("scikit-learn", "")
     if _minor(made_with) != _minor(sklearn.__version__):
@@ -92,49 +94,49 @@ def load(shelf: Shelf, card: Card) -> Any:
             f"{_named(card)} was made with scikit-learn {made_with}, this worker has {sklearn.__version__}: "
             f"run a worker with {made_with}, or `mldeploy models refit` with this one"
         )
-    return joblib.load(BytesIO(verified(shelf, card)))
+    return joblib.load(BytesIO(verified(artifacts, card)))
 
 
-def verified(shelf: Shelf, card: Card) -> bytes:
+def verified(artifacts: ArtifactStore, card: Card) -> bytes:
     """The model's bytes, those of the card and of a manifest that we have signed. Raises CorruptArtifact or OSError."""
-    manifest = _manifest(shelf, card)
-    content = _read(shelf, card, MODEL)
+    manifest = _manifest(artifacts, card)
+    content = _read(artifacts, card, MODEL)
     digest = _sha256(content)
     if digest != manifest.files.get(MODEL) or digest != card.artifact.sha256:
         raise CorruptArtifact(f"the file of {_named(card)} is not the one that was published: {_ADVICE}")
     return content
 
 
-def read_card(shelf: Shelf, folder: str) -> Card:
+def read_card(artifacts: ArtifactStore, folder: str) -> Card:
     """The card in a version's folder, whose files are those of a manifest that we have signed. Unpickles nothing. Raises
     CorruptArtifact or OSError."""
     try:
-        manifest = msgspec.json.decode(shelf.store.read(f"{folder}/{MANIFEST}"), type=Manifest)
-        text = shelf.store.read(f"{folder}/{CARD}")
+        manifest = msgspec.json.decode(artifacts.store.read(f"{folder}/{MANIFEST}"), type=Manifest)
+        text = artifacts.store.read(f"{folder}/{CARD}")
         card = from_json(text)
     except FileNotFoundError:
         raise CorruptArtifact("it was never finished: its manifest or its card is not there") from None
     except msgspec.DecodeError as error:
         raise CorruptArtifact(f"its manifest or its card cannot be read ({error})") from None
-    if not manifest.is_signed(shelf.key):
+    if not manifest.is_signed(artifacts.key):
         raise CorruptArtifact(
             "its manifest was altered, or signed with another key: restore its signing.key (or MLDEPLOY_SIGNING_KEY)"
         )
     if _sha256(text) != manifest.files.get(CARD) or card.artifact.folder != folder:
         raise CorruptArtifact("its card is not the one that was published there")
-    verified(shelf, card)
+    verified(artifacts, card)
     return card
 
 
 _ADVICE = "roll back, or train it again"
 
 
-def _manifest(shelf: Shelf, card: Card) -> Manifest:
+def _manifest(artifacts: ArtifactStore, card: Card) -> Manifest:
     try:
-        manifest = msgspec.json.decode(_read(shelf, card, MANIFEST), type=Manifest)
+        manifest = msgspec.json.decode(_read(artifacts, card, MANIFEST), type=Manifest)
     except msgspec.DecodeError:
         raise CorruptArtifact(f"the manifest of {_named(card)} cannot be read: {_ADVICE}") from None
-    if not manifest.is_signed(shelf.key):
+    if not manifest.is_signed(artifacts.key):
         raise CorruptArtifact(
             f"the manifest of {_named(card)} was altered, or signed with another key: restore the signing.key (or "
             f"MLDEPLOY_SIGNING_KEY) that published it, or bring the model in with `mldeploy models import`"
@@ -144,10 +146,10 @@ def _manifest(shelf: Shelf, card: Card) -> Manifest:
     return manifest
 
 
-def _read(shelf: Shelf, card: Card, name: str) -> bytes:
+def _read(artifacts: ArtifactStore, card: Card, name: str) -> bytes:
     """A file that is gone while the store is there was lost; a store that is not there may come back (OSError)."""
     try:
-        return shelf.store.read(f"{card.artifact.folder}/{name}")
+        return artifacts.store.read(f"{card.artifact.folder}/{name}")
     except Misplaced:
         raise CorruptArtifact(f"the card of {_named(card)} names a place outside the store") from None
     except FileNotFoundError:

@@ -13,7 +13,7 @@ MOSTLY = 0.8  # of a column's values are numbers, so the others are likely slips
 FEW_TEST_ROWS = 30
 
 
-def doubts(dataset: Dataset) -> list[str]:
+def data_warnings(dataset: Dataset) -> list[str]:
     return [*_of_columns(dataset), *_of_the_target(dataset), *_of_the_test(dataset)]
 
 

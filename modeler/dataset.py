@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 
 from modeler.split import below, digest, row_hashes
 from modeler.table import BadTrainingData, Table
-from models.feature import LONGEST_NAME, Feature, FeatureType, Unknown
+from models.feature import MAX_NAME, Feature, FeatureType, Unknown
 from models.input_errors import listed
 from models.schema import Schema, Task
 
-MOST_CLASSES = 1000
-MOST_SCHEMA = 1_000_000  # bytes; it is in every card
+MAX_CLASSES = 1000
+MAX_SCHEMA = 1_000_000  # bytes; it is in every card
 LARGEST_CLASS = 2**53  # as an integer; beyond it floats skip some
-MOST_CATEGORIES = 255  # of a feature; the most frequent, and the others are as unknown ones
-FEWEST_ROWS = 10
+MAX_CATEGORIES = 255  # of a feature; the most frequent, and the others are as unknown ones
+MIN_ROWS = 10
 FEW_INTEGERS = 20  # a target of so many different integers is of classes, one of more a quantity
 QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
 
@@ -58,8 +58,8 @@ def make(
     for name, role in ((target, "to predict"), (weight, "of weights")):
         if name and name not in table.types:
             raise BadTrainingData(f"there is no column {name!r} {role}; the columns are {listed(list(table.types))}")
-    if len(table.frame) < FEWEST_ROWS:
-        raise BadTrainingData(f"{len(table.frame)} rows; it takes at least {FEWEST_ROWS}")
+    if len(table.frame) < MIN_ROWS:
+        raise BadTrainingData(f"{len(table.frame)} rows; it takes at least {MIN_ROWS}")
     found_task = task or _likely_task(table, target)
     values = _target(table, target, found_task)
     schema = only or _schema(table, target, weight, found_task, values, unknown)
@@ -118,11 +118,11 @@ def _target(table: Table, name: str, task: Task) -> NDArray[Any]:
         if type_ in ("category", "date"):
             raise BadTrainingData(f"{name!r} holds values of type {type_}; a regression predicts numbers")
         return column.to_numpy(dtype=np.float64)
-    if column.nunique() > MOST_CLASSES:
-        raise BadTrainingData(f"{name!r} has {column.nunique()} classes; at most {MOST_CLASSES} (task=regression for a quantity)")
+    if column.nunique() > MAX_CLASSES:
+        raise BadTrainingData(f"{name!r} has {column.nunique()} classes; at most {MAX_CLASSES} (task=regression for a quantity)")
     if type_ == "category":
-        if column.map(len).max() > LONGEST_NAME:
-            raise BadTrainingData(f"a class of {name!r} is longer than {LONGEST_NAME} characters")
+        if column.map(len).max() > MAX_NAME:
+            raise BadTrainingData(f"a class of {name!r} is longer than {MAX_NAME} characters")
         return column.to_numpy(dtype=object)
     if (column.abs() > LARGEST_CLASS).any():
         raise BadTrainingData(f"a class of {name!r} is beyond {LARGEST_CLASS:,}")
@@ -184,8 +184,8 @@ def _schema(table: Table, target: str, weight: str, task: Task, values: NDArray[
     classes = tuple(_classes(values)) if task == "classification" else ()
     schema = Schema(features, target, classes, task, ignored)
     size = len(msgspec.json.encode(schema))
-    if size > MOST_SCHEMA:
-        raise BadTrainingData(f"names and categories of all columns take {size:,} bytes; at most {MOST_SCHEMA:,}")
+    if size > MAX_SCHEMA:
+        raise BadTrainingData(f"names and categories of all columns take {size:,} bytes; at most {MAX_SCHEMA:,}")
     return schema
 
 
@@ -197,7 +197,7 @@ def _is_useless(column: "pd.Series[Any]") -> bool:
     if column.dtype != object:
         return False
     distinct = present.unique()
-    return (len(distinct) > MOST_CATEGORIES and len(distinct) > len(present) / 2) or max(map(len, distinct)) > LONGEST_NAME
+    return (len(distinct) > MAX_CATEGORIES and len(distinct) > len(present) / 2) or max(map(len, distinct)) > MAX_NAME
 
 
 def _feature(name: str, type_: FeatureType, column: "pd.Series[Any]", unknown: Unknown) -> Feature:
@@ -205,8 +205,8 @@ def _feature(name: str, type_: FeatureType, column: "pd.Series[Any]", unknown: U
     missing = round(1 - len(present) / len(column), 6) or (1e-6 if len(present) < len(column) else 0.0)
     if type_ == "category":
         counts = present.value_counts()
-        kept = tuple(sorted(counts.index[:MOST_CATEGORIES].tolist()))
-        told: Unknown = "ignore" if len(counts) > MOST_CATEGORIES else unknown
+        kept = tuple(sorted(counts.index[:MAX_CATEGORIES].tolist()))
+        told: Unknown = "ignore" if len(counts) > MAX_CATEGORIES else unknown
         return Feature(name, type_, str(present.iloc[0]), categories=kept, unknown=told, missing_rate=missing)
     decode = Feature(name, type_, 0.0).decode
     example, least, most = (decode(float(number)) for number in (present.iloc[0], present.min(), present.max()))

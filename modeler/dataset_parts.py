@@ -15,8 +15,8 @@ from models.datasets import DatasetRecord, Part
 from models.input_errors import listed
 from models.store import Store
 
-MOST_PARTS = 64  # more are made one
-MOST_ROWS = 5_000_000
+MAX_PARTS = 64  # more are made one
+MAX_ROWS = 5_000_000
 FOLDER = "_datasets"  # a place that no model can have
 
 
@@ -73,8 +73,8 @@ def new_rows(record: DatasetRecord, known: Table, sent: Table) -> tuple[Table, i
     before = row_hashes(known, exact=True)
     now = row_hashes(sent, exact=True)
     fresh = ~np.isin(now, before) & ~pd.Series(now).duplicated().to_numpy()
-    if len(before) + int(fresh.sum()) > MOST_ROWS:
-        raise BadTrainingData(f"{record.name} would have {len(before) + int(fresh.sum()):,} rows; at most {MOST_ROWS:,}")
+    if len(before) + int(fresh.sum()) > MAX_ROWS:
+        raise BadTrainingData(f"{record.name} would have {len(before) + int(fresh.sum()):,} rows; at most {MAX_ROWS:,}")
     frame = sent.frame.loc[fresh, list(record.types)].reset_index(drop=True)
     return Table(frame, {name: sent.types[name] for name in record.types}), int((~fresh).sum())
 
@@ -88,7 +88,7 @@ def each_once(sent: Table) -> tuple[Table, int]:
 def extended(record: DatasetRecord, store: Store, known: Table, fresh: Table) -> DatasetRecord:
     """Raises OSError."""
     types = joint_types([known.types, fresh.types])
-    many = len(record.parts) >= MOST_PARTS
+    many = len(record.parts) >= MAX_PARTS
     parts = (write(store, concat([known, fresh])),) if many else (*record.parts, write(store, fresh))
     return msgspec.structs.replace(record, types=types, parts=parts, updated_at=timestamp(), revision=record.revision + 1)
 

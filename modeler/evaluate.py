@@ -24,11 +24,11 @@ FEWER = 150  # … and of what is not, and takes scikit-learn a millisecond each
 BATCH = 4_000_000  # rows resampled at once
 SEED = 0
 USUAL_CONFIDENCE = 0.95
-MOST_IN_MATRIX = 50  # classes
+MAX_IN_MATRIX = 50  # classes
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class Evaluation:
     """What a model said of test rows. ``truth`` and ``labels`` are (rows,); ``table`` is (rows, classes) of probabilities, or
     None; ``classes`` are those of its columns."""
 
@@ -39,33 +39,33 @@ class Judgement:
     classes: list[Any]
 
 
-def ask(predictor: Predictor, features: NDArray[np.float64], truth: NDArray[Any]) -> Judgement:
+def ask(predictor: Predictor, features: NDArray[np.float64], truth: NDArray[Any]) -> Evaluation:
     """Raises whatever the model raises."""
     labels = predictor.labels(features)
-    return Judgement(predictor.schema.task, truth, labels, predictor.table(features), predictor.classes)
+    return Evaluation(predictor.schema.task, truth, labels, predictor.table(features), predictor.classes)
 
 
-def metrics(judged: Judgement, metric: Metric, confidence: float = USUAL_CONFIDENCE) -> Metrics:
+def metrics(judged: Evaluation, metric: Metric, confidence: float = USUAL_CONFIDENCE) -> Metrics:
     """All metrics of the task, with the interval of one."""
     interval = _interval(metric, [judged], confidence)
     names = CLASSIFICATION_METRICS if judged.task == "classification" else REGRESSION_METRICS
     values: dict[str, Any] = {name: measure(name, judged) for name in names}
-    if judged.task == "classification" and len(classes_of(judged)) <= MOST_IN_MATRIX:
+    if judged.task == "classification" and len(classes_of(judged)) <= MAX_IN_MATRIX:
         values["confusion_matrix"] = sk.confusion_matrix(judged.truth, judged.labels, labels=classes_of(judged)).tolist()
     return Metrics(rows=len(judged.truth), interval=interval, **values)
 
 
-def improvement(metric: Metric, ours: Judgement, theirs: Judgement, confidence: float) -> Interval | None:
+def improvement(metric: Metric, ours: Evaluation, theirs: Evaluation, confidence: float) -> Interval | None:
     """Of the improvement of ours on theirs, both asked about the same rows; above 0 is better whatever the metric."""
     return _interval(metric, [ours, theirs], confidence)
 
 
-def among(judged: Judgement, rows: NDArray[np.bool_]) -> Judgement:
+def among(judged: Evaluation, rows: NDArray[np.bool_]) -> Evaluation:
     """Of these rows alone."""
     return _of(judged, np.flatnonzero(rows))
 
 
-def measure(metric: str, judged: Judgement) -> float | None:
+def measure(metric: str, judged: Evaluation) -> float | None:
     """None if it cannot be told: no probabilities, or a class that is not there."""
     try:
         with warnings.catch_warnings():
@@ -76,20 +76,20 @@ def measure(metric: str, judged: Judgement) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
-def classes_of(judged: Judgement) -> list[Any]:
+def classes_of(judged: Evaluation) -> list[Any]:
     """All that are there or were predicted, in order."""
     classes = np.array(judged.classes, judged.truth.dtype)
     found: list[Any] = np.unique(np.concatenate([judged.truth, judged.labels, classes])).tolist()
     return found
 
 
-def _log_loss(judged: Judgement) -> float | None:
+def _log_loss(judged: Evaluation) -> float | None:
     if judged.table is None:
         return None
     return float(sk.log_loss(judged.truth, judged.table, labels=judged.classes))
 
 
-def _roc_auc(judged: Judgement) -> float | None:
+def _roc_auc(judged: Evaluation) -> float | None:
     if judged.table is None:
         return None
     if len(judged.classes) == 2:
@@ -97,7 +97,7 @@ def _roc_auc(judged: Judgement) -> float | None:
     return float(sk.roc_auc_score(judged.truth, judged.table, labels=judged.classes, multi_class="ovr"))
 
 
-_MEASURES: dict[str, Callable[[Judgement], float | None]] = {
+_MEASURES: dict[str, Callable[[Evaluation], float | None]] = {
     "accuracy": lambda j: sk.accuracy_score(j.truth, j.labels),
     "balanced_accuracy": lambda j: sk.balanced_accuracy_score(j.truth, j.labels),
     "f1_macro": lambda j: sk.f1_score(j.truth, j.labels, average="macro", zero_division=0),
@@ -109,12 +109,12 @@ _MEASURES: dict[str, Callable[[Judgement], float | None]] = {
 }
 
 
-def _of(judged: Judgement, rows: NDArray[np.int64]) -> Judgement:
+def _of(judged: Evaluation, rows: NDArray[np.int64]) -> Evaluation:
     table = None if judged.table is None else judged.table[rows]
-    return Judgement(judged.task, judged.truth[rows], judged.labels[rows], table, judged.classes)
+    return Evaluation(judged.task, judged.truth[rows], judged.labels[rows], table, judged.classes)
 
 
-def _interval(metric: Metric, judged: list[Judgement], confidence: float) -> Interval | None:
+def _interval(metric: Metric, judged: list[Evaluation], confidence: float) -> Interval | None:
     """Of the metric of one, or of the improvement of the first on the second. None where it cannot be told of some resample, or
     of so few rows."""
     rows = len(judged[0].truth)
@@ -144,7 +144,7 @@ def _bootstrap(samples: list[Any], statistic: Callable[..., Any], resamples: int
     )
 
 
-def _resampled(metric: Metric, judged: list[Judgement], sample: NDArray[np.int64]) -> float:
+def _resampled(metric: Metric, judged: list[Evaluation], sample: NDArray[np.int64]) -> float:
     values = [measure(metric, _of(each, sample)) for each in judged]
     return math.nan if None in values else float(_improved(metric, values))
 
@@ -155,7 +155,7 @@ def _improved(metric: Metric, values: list[Any]) -> Any:
     return values[1] - values[0] if metric in LOWER_IS_BETTER else values[0] - values[1]
 
 
-def _per_row(metric: Metric, judged: Judgement) -> NDArray[np.float64] | None:
+def _per_row(metric: Metric, judged: Evaluation) -> NDArray[np.float64] | None:
     """Of a metric that is a mean over rows, what each contributes: resampling those is a hundred times faster."""
     if metric == "accuracy":
         return np.asarray(judged.truth == judged.labels, dtype=np.float64)

@@ -17,7 +17,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 from modeler import artifact, dataset, evaluate
 from modeler.dataset import Dataset
 from modeler.dataset_parts import timestamp
-from modeler.evaluate import Judgement
+from modeler.evaluate import Evaluation
 from modeler.predictor import Predictor
 from modeler.table import BadTrainingData, Table
 from models.card import Card, Data, from_json
@@ -25,25 +25,25 @@ from models.gate import USUAL_METRIC
 from models.schema import Schema
 
 
-class CannotBringIn(ValueError):
+class CannotImport(ValueError):
     """The file holds no model that can be served here; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Brought:
+class ImportedModel:
     """A model and its card, which is yet to be given its version and place."""
 
     card: Card
     model: bytes
 
 
-def bring_in(content: bytes, name: str, sample: Table | None, target: str) -> Brought:
+def import_model(content: bytes, name: str, sample: Table | None, target: str) -> ImportedModel:
     """A joblib file with a sample of rows, or what was exported. Unpickles it: whoever calls trusts the file. Raises
-    CannotBringIn or BadTrainingData."""
+    CannotImport or BadTrainingData."""
     if zipfile.is_zipfile(BytesIO(content)):
         return _exported(content, name)
     if sample is None:
-        raise CannotBringIn("give a sample of rows (--sample) and the column that it predicts (--target)")
+        raise CannotImport("give a sample of rows (--sample) and the column that it predicts (--target)")
     estimator = _load(content)
     return _judged(estimator, content, name, sample, target)
 
@@ -57,16 +57,16 @@ def export(card: Card, model: bytes) -> bytes:
     return out.getvalue()
 
 
-def _exported(content: bytes, name: str) -> Brought:
+def _exported(content: bytes, name: str) -> ImportedModel:
     try:
         with zipfile.ZipFile(BytesIO(content)) as archive:
             card, model = from_json(archive.read(artifact.CARD)), archive.read(artifact.MODEL)
     except (KeyError, msgspec.DecodeError, zipfile.BadZipFile) as error:
-        raise CannotBringIn(f"this is nothing that `mldeploy models export` wrote: {error}") from None
+        raise CannotImport(f"this is nothing that `mldeploy models export` wrote: {error}") from None
     if artifact.describe("", model).sha256 != card.artifact.sha256:
-        raise CannotBringIn("the model in the archive is not the one of its card")
+        raise CannotImport("the model in the archive is not the one of its card")
     data = msgspec.structs.replace(card.data, held_out=False, parts=())
-    return Brought(msgspec.structs.replace(card, name=name or card.name, data=data, origin="imported"), model)
+    return ImportedModel(msgspec.structs.replace(card, name=name or card.name, data=data, origin="imported"), model)
 
 
 def _load(content: bytes) -> Any:
@@ -75,15 +75,15 @@ def _load(content: bytes) -> Any:
             warnings.simplefilter("error", InconsistentVersionWarning)
             estimator = joblib.load(BytesIO(content))
     except InconsistentVersionWarning as error:
-        raise CannotBringIn(f"it was saved with another scikit-learn ({error}): train it again with this one") from None
+        raise CannotImport(f"it was saved with another scikit-learn ({error}): train it again with this one") from None
     except Exception as error:
-        raise CannotBringIn(f"joblib cannot load it: {type(error).__name__}: {error}") from error
+        raise CannotImport(f"joblib cannot load it: {type(error).__name__}: {error}") from error
     if not hasattr(estimator, "predict"):
-        raise CannotBringIn(f"it holds a {type(estimator).__name__}, which does not predict")
+        raise CannotImport(f"it holds a {type(estimator).__name__}, which does not predict")
     return estimator
 
 
-def _judged(estimator: Any, content: bytes, name: str, sample: Table, target: str) -> Brought:
+def _judged(estimator: Any, content: bytes, name: str, sample: Table, target: str) -> ImportedModel:
     named = getattr(estimator, "feature_names_in_", None)
     if named is not None:
         sample = _only(sample, [str(column) for column in named], target)
@@ -110,14 +110,14 @@ def _judged(estimator: Any, content: bytes, name: str, sample: Table, target: st
         takes="matrix" if named is None else "frame",
         origin="imported",
     )
-    return Brought(card, content)
+    return ImportedModel(card, content)
 
 
 def _only(sample: Table, columns: list[str], target: str) -> Table:
     """In the order in which the model learned them."""
     missing = [name for name in columns if name not in sample.types]
     if missing:
-        raise CannotBringIn(f"the model takes the columns {', '.join(missing)}, and the sample has none of that name")
+        raise CannotImport(f"the model takes the columns {', '.join(missing)}, and the sample has none of that name")
     target = target or list(sample.types)[-1]
     kept = [*columns, target]
     return Table(sample.frame[kept], {name: sample.types[name] for name in kept})
@@ -126,17 +126,17 @@ def _only(sample: Table, columns: list[str], target: str) -> Table:
 def _as_it_came(rows: Dataset, estimator: Any) -> Schema:
     wanted = getattr(estimator, "n_features_in_", len(rows.schema.features))
     if wanted != len(rows.schema.features):
-        raise CannotBringIn(f"the model takes {wanted} features, and the sample has {len(rows.schema.features)} of use")
+        raise CannotImport(f"the model takes {wanted} features, and the sample has {len(rows.schema.features)} of use")
     return rows.schema
 
 
-def _ask(predictor: Predictor, rows: Dataset) -> Judgement:
+def _ask(predictor: Predictor, rows: Dataset) -> Evaluation:
     try:
         said = evaluate.ask(predictor, rows.features, rows.target)
     except Exception as error:
-        raise CannotBringIn(f"it fails on the sample: {type(error).__name__}: {error}") from error
+        raise CannotImport(f"it fails on the sample: {type(error).__name__}: {error}") from error
     if len(said.labels) != len(rows.target):
-        raise CannotBringIn(f"it gives {len(said.labels)} predictions for {len(rows.target)} rows")
+        raise CannotImport(f"it gives {len(said.labels)} predictions for {len(rows.target)} rows")
     if predictor.schema.task == "classification" and not np.isin(said.labels, rows.target).any():
         raise BadTrainingData(f"it predicts {said.labels[0]!r} and the like, and {rows.schema.target!r} has no such class")
     return said

@@ -18,15 +18,15 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from models.parquet_rows import MOST_CELLS, Exact, Unpacked
+from models.parquet_rows import MAX_CELLS, Exact, Unpacked
 
 INDEX = re.compile(r"^__index_level_\d+__$")  # pandas' own
 
 MEMORY = 500_000_000  # bytes, of which Arrow itself takes 100 million
 SECONDS = 5  # of CPU
 AT_ONCE = 1000  # rows
-MOST_TEXT = 5_000_000  # characters
-MOST_BYTES = 40_000_000  # of what is told
+MAX_TEXT = 5_000_000  # characters
+MAX_BYTES = 40_000_000  # of what is told
 
 PLAIN = (pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_date, pa.types.is_null)
 
@@ -59,8 +59,8 @@ class _Unpacked:
         for value in values:
             if isinstance(value, str):
                 self._text += len(value)
-                if self._text > MOST_TEXT:
-                    raise TooMuch(f"more than {MOST_TEXT:,} characters of text in one request")
+                if self._text > MAX_TEXT:
+                    raise TooMuch(f"more than {MAX_TEXT:,} characters of text in one request")
             yield value
 
     def _plain(self, value: Any) -> Exact:
@@ -107,8 +107,8 @@ def check_size(rows: int, width: int, most_rows: int) -> None:
     """Raises TooMuch."""
     if rows > most_rows:
         raise TooMuch(f"{rows} measurements in one request; at most {most_rows}")
-    if rows * width > MOST_CELLS:
-        raise TooMuch(f"{rows} measurements of {width} columns in one request; at most {MOST_CELLS:,} values")
+    if rows * width > MAX_CELLS:
+        raise TooMuch(f"{rows} measurements of {width} columns in one request; at most {MAX_CELLS:,} values")
 
 
 def _names(schema: pa.Schema) -> list[str]:
@@ -152,8 +152,8 @@ def main() -> None:
     pa.set_io_thread_count(1)
     try:
         told = msgspec.json.encode(Unpacked(columns(sys.stdin.buffer.read(), int(sys.argv[1]))))
-        if len(told) > MOST_BYTES:
-            raise TooMuch(f"{len(told):,} bytes in one request, when it is unpacked; at most {MOST_BYTES:,}")
+        if len(told) > MAX_BYTES:
+            raise TooMuch(f"{len(told):,} bytes in one request, when it is unpacked; at most {MAX_BYTES:,}")
     except BadParquet as error:
         told = msgspec.json.encode(Unpacked(bad=str(error)))
     except TooMuch as error:

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from modeler import artifact
-from modeler.artifact import Shelf
+from modeler.artifact import ArtifactStore
 from models.card import Card
 from models.results import Label
 from models.schema import Schema
@@ -72,17 +72,17 @@ class Predictor:
         return pd.DataFrame({feature.name: [feature.decode(number) for number in column] for feature, column in columns})
 
 
-def load(shelf: Shelf, card: Card) -> Predictor:
+def load(artifacts: ArtifactStore, card: Card) -> Predictor:
     """Raises what artifact.load raises."""
-    return Predictor(card.schema, artifact.load(shelf, card), as_frame=card.takes == "frame")
+    return Predictor(card.schema, artifact.load(artifacts, card), as_frame=card.takes == "frame")
 
 
-class Loaded:
+class ModelCache:
     """The predictors of this process, one load per version; of more than ``most`` bytes (of their files) the least recently used
     go, but never the last one."""
 
-    def __init__(self, shelf: Shelf, most: int) -> None:
-        self._shelf = shelf
+    def __init__(self, artifacts: ArtifactStore, most: int) -> None:
+        self._artifacts = artifacts
         self._most = most
         self._predictors: OrderedDict[tuple[str, int], tuple[Predictor, int]] = OrderedDict()
 
@@ -91,7 +91,7 @@ class Loaded:
         key = (card.name, card.version)
         if key not in self._predictors:
             self._make_room(card.artifact.bytes)
-            self._predictors[key] = load(self._shelf, card), card.artifact.bytes
+            self._predictors[key] = load(self._artifacts, card), card.artifact.bytes
         self._predictors.move_to_end(key)
         return self._predictors[key][0]
 

@@ -17,16 +17,16 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from modeler.parquet_reader import INDEX
-from models.feature import LONGEST_NAME, FeatureType
+from models.feature import MAX_NAME, FeatureType
 from models.options import Format
 
-MOST_COLUMNS = 1001
+MAX_COLUMNS = 1001
 AT_ONCE = 10_000  # rows of a Parquet file
-MOST_CELLS = 50_000_000
+MAX_CELLS = 50_000_000
 TEXTS = ("string", "large_string", "string_view", "binary", "large_binary")  # Arrow's types
-MOST_BYTES = 1_000_000_000  # of a Parquet file when it is unpacked
-LONGEST_TEXT = 10_000  # characters of a cell …
-MOST_TEXT = 100_000_000  # … and of a column
+MAX_BYTES = 1_000_000_000  # of a Parquet file when it is unpacked
+MAX_CELL_TEXT = 10_000  # characters of a cell …
+MAX_COLUMN_TEXT = 100_000_000  # … and of a column
 _ISO_DATE = re.compile(r"^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?)?$")
 _lines = msgspec.json.Decoder(dict[str, bool | int | float | str | None])
 
@@ -53,12 +53,12 @@ def read(body: bytes, format_: Format, known: Mapping[str, FeatureType] | None =
     frame = _READERS[format_](body, known).reset_index(drop=True)
     if frame.columns.has_duplicates:
         raise BadTrainingData("each column needs a name of its own")
-    if any(not str(name).strip() or len(str(name)) > LONGEST_NAME for name in frame.columns):
-        raise BadTrainingData(f"each column needs a name, of at most {LONGEST_NAME} characters")
-    if not 2 <= len(frame.columns) <= MOST_COLUMNS:
-        raise BadTrainingData(f"{len(frame.columns)} columns; it takes a target and 1 to {MOST_COLUMNS - 1} features")
-    if frame.size > MOST_CELLS:
-        raise BadTrainingData(f"{frame.size:,} cells; at most {MOST_CELLS:,}")
+    if any(not str(name).strip() or len(str(name)) > MAX_NAME for name in frame.columns):
+        raise BadTrainingData(f"each column needs a name, of at most {MAX_NAME} characters")
+    if not 2 <= len(frame.columns) <= MAX_COLUMNS:
+        raise BadTrainingData(f"{len(frame.columns)} columns; it takes a target and 1 to {MAX_COLUMNS - 1} features")
+    if frame.size > MAX_CELLS:
+        raise BadTrainingData(f"{frame.size:,} cells; at most {MAX_CELLS:,}")
     if frame.empty:
         raise BadTrainingData("there are no rows")
     typed = {str(name): _typed(str(name), column, known.get(str(name))) for name, column in frame.items()}
@@ -144,8 +144,8 @@ def _read_ndjson(body: bytes, _: Mapping[str, FeatureType]) -> pd.DataFrame:
     columns: dict[str, None] = {}
     for line in lines:
         columns.update(dict.fromkeys(line))
-        if len(columns) > MOST_COLUMNS:
-            raise BadTrainingData(f"more than {MOST_COLUMNS} columns; it takes a target and 1 to {MOST_COLUMNS - 1} features")
+        if len(columns) > MAX_COLUMNS:
+            raise BadTrainingData(f"more than {MAX_COLUMNS} columns; it takes a target and 1 to {MAX_COLUMNS - 1} features")
     return pd.DataFrame({name: [line.get(name) for line in lines] for name in columns})
 
 
@@ -170,7 +170,7 @@ def _read_parquet(body: bytes, _: Mapping[str, FeatureType]) -> pd.DataFrame:
 def _frame(file: pq.ParquetFile) -> pd.DataFrame:
     about = file.metadata
     unpacked = sum(about.row_group(place).total_byte_size for place in range(about.num_row_groups))
-    if about.num_rows * about.num_columns > MOST_CELLS or unpacked > MOST_BYTES:
+    if about.num_rows * about.num_columns > MAX_CELLS or unpacked > MAX_BYTES:
         raise BadTrainingData(f"the Parquet file has {about.num_rows:,} rows and {unpacked:,} bytes when unpacked: too much")
     frame: pd.DataFrame = pa.Table.from_batches(list(_batches(file)), file.schema_arrow).to_pandas(ignore_metadata=True)
     return frame
@@ -181,8 +181,8 @@ def _batches(file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
     size = 0
     for batch in file.iter_batches(AT_ONCE):
         size += batch.get_total_buffer_size()
-        if size > MOST_BYTES:
-            raise BadTrainingData(f"the Parquet file has more than {MOST_BYTES:,} bytes when unpacked: too much")
+        if size > MAX_BYTES:
+            raise BadTrainingData(f"the Parquet file has more than {MAX_BYTES:,} bytes when unpacked: too much")
         yield batch
 
 
@@ -259,10 +259,10 @@ def _dates_or_texts(name: str, column: "pd.Series[Any]", present: "pd.Series[Any
         except (ValueError, pd.errors.OutOfBoundsDatetime):
             pass  # such as 2026-02-31: texts like others
     lengths = np.array([len(str(value)) for value in distinct])
-    if lengths.max() > LONGEST_TEXT:
-        raise BadTrainingData(f"a cell of column {name!r} is longer than {LONGEST_TEXT:,} characters")
-    if lengths[pd.factorize(present)[0]].sum() > MOST_TEXT:
-        raise BadTrainingData(f"column {name!r} holds more than {MOST_TEXT:,} characters: too much")
+    if lengths.max() > MAX_CELL_TEXT:
+        raise BadTrainingData(f"a cell of column {name!r} is longer than {MAX_CELL_TEXT:,} characters")
+    if lengths[pd.factorize(present)[0]].sum() > MAX_COLUMN_TEXT:
+        raise BadTrainingData(f"column {name!r} holds more than {MAX_COLUMN_TEXT:,} characters: too much")
     return "category", _texts(column)
 
 

@@ -12,16 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modeler import artifact, estimators, evaluate
-from modeler.artifact import Shelf
+from modeler.artifact import ArtifactStore
 from modeler.dataset import Dataset, encode, target_of
 from modeler.dataset_parts import timestamp
-from modeler.evaluate import USUAL_CONFIDENCE, Judgement
+from modeler.evaluate import USUAL_CONFIDENCE, Evaluation
 from modeler.predictor import Predictor, load
 from modeler.search import search
 from modeler.split import below, row_hashes
 from modeler.table import BadTrainingData, Table, concat
 from models.card import Card, Data, Origin, from_json
-from models.gate import USUAL_METRIC, Rival
+from models.gate import USUAL_METRIC, Comparison
 from models.options import AUTO, CLASSIFICATION_METRICS, REGRESSION_METRICS, Metric, TrainOptions
 from models.schema import Schema
 
@@ -29,8 +29,8 @@ log = logging.getLogger("mldeploy.models")
 
 Report = Callable[[int, int, str], None]  # done, total, stage
 
-MOST_WARNINGS = 5
-LONGEST_WARNING = 500  # characters
+MAX_WARNINGS = 5
+MAX_WARNING = 500  # characters
 
 STAGES = ("read", "search", "fit", "judge", "save", "load")
 
@@ -63,8 +63,8 @@ class Made:
     model: bytes
     predictor: Predictor
     dataset: Dataset
-    judged: Judgement
-    baseline: Judgement
+    judged: Evaluation
+    baseline: Evaluation
     name: str
     params: Mapping[str, Any]
     found: dict[str, Any] | None
@@ -130,7 +130,7 @@ def make(dataset: Dataset, planned: Plan, confidence: float, report: Report) -> 
 
 def save(
     made: Made,
-    shelf: Shelf,
+    artifacts: ArtifactStore,
     name: str,
     version: int,
     job_id: str,
@@ -161,15 +161,15 @@ def save(
         unknown=made.dataset.unknown,
     )
     from_json(card.to_json())  # whoever reads it can
-    artifact.write(shelf, card, made.model)
-    _try_out(load(shelf, card), made)
+    artifact.write(artifacts, card, made.model)
+    _try_out(load(artifacts, card), made)
     return card
 
 
 def _told(caught: Sequence[warnings.WarningMessage]) -> tuple[str, ...]:
     """Each once; the estimator's user should know them."""
-    texts = dict.fromkeys(f"{each.category.__name__}: {each.message}"[:LONGEST_WARNING] for each in caught)
-    return tuple(texts)[:MOST_WARNINGS]
+    texts = dict.fromkeys(f"{each.category.__name__}: {each.message}"[:MAX_WARNING] for each in caught)
+    return tuple(texts)[:MAX_WARNINGS]
 
 
 def data_of(dataset: Dataset, name: str, parts: tuple[str, ...]) -> Data:
@@ -184,21 +184,21 @@ def data_of(dataset: Dataset, name: str, parts: tuple[str, ...]) -> Data:
     )
 
 
-def against_baseline(made: Made, card: Card) -> Rival:
+def against_baseline(made: Made, card: Card) -> Comparison:
     interval = evaluate.improvement(made.metric, made.judged, made.baseline, made.confidence)
-    return Rival(None, card.metrics, card.baseline_metrics, interval)
+    return Comparison(None, card.metrics, card.baseline_metrics, interval)
 
 
-def against(made: Made, champion: Card, shelf: Shelf, known: Callable[[], Table | None] = lambda: None) -> Rival:
+def against(made: Made, champion: Card, artifacts: ArtifactStore, known: Callable[[], Table | None] = lambda: None) -> Comparison:
     """Both judged on the rows that neither was trained on: those that are for testing at the smaller of the two shares, of the
     challenger's data and of what ``known`` reads, the champion's data set. So labels that came wrong with the challenger's data
     cannot make it look better."""
-    nothing = Rival(champion.version, None, None, None)
+    nothing = Comparison(champion.version, None, None, None)
     if not comparable(made.dataset, champion):
         return nothing
     try:
         bench = _bench(made.dataset, min(made.dataset.test_share, champion.data.test_share), known())
-        theirs = bench.ask(load(shelf, champion))
+        theirs = bench.ask(load(artifacts, champion))
         ours = bench.ask(made.predictor)
         on_ours, on_theirs = (evaluate.metrics(each, made.metric, made.confidence) for each in (ours, theirs))
     except Exception:
@@ -209,7 +209,7 @@ def against(made: Made, champion: Card, shelf: Shelf, known: Callable[[], Table 
     if bench.known.any() and not bench.known.all():
         ours, theirs = evaluate.among(ours, bench.known), evaluate.among(theirs, bench.known)
         on_known = evaluate.improvement(made.metric, ours, theirs, USUAL_CONFIDENCE)
-    return Rival(champion.version, on_ours, on_theirs, interval, on_known)
+    return Comparison(champion.version, on_ours, on_theirs, interval, on_known)
 
 
 def comparable(dataset: Dataset, champion: Card) -> bool:
@@ -227,7 +227,7 @@ class Bench:
     truth: NDArray[Any]
     known: NDArray[np.bool_]
 
-    def ask(self, predictor: Predictor) -> Judgement:
+    def ask(self, predictor: Predictor) -> Evaluation:
         return evaluate.ask(predictor, encode(self.table, predictor.schema), self.truth)
 
 

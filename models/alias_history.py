@@ -8,7 +8,7 @@ from msgspec import Struct
 from models.card import CHAMPION
 from models.compare_and_set import NOW
 
-MOST_MOVES = 200
+MAX_MOVES = 200
 LONGEST = 300  # characters of who and why
 
 
@@ -36,7 +36,7 @@ def read(text: str | bytes) -> list[Move]:
 def with_move(text: str, alias: str, from_: int | None, to: int | None, who: str, why: str, rollback: bool = False) -> str:
     """The log with one more, whose time Redis is yet to fill in (see models.compare_and_set)."""
     new = Move(0, alias, from_, to, who[:LONGEST], why[:LONGEST], rollback)
-    return msgspec.json.encode([new, *read(text)[: MOST_MOVES - 1]]).decode().replace('"at":0', f'"at":{NOW}', 1)
+    return msgspec.json.encode([new, *read(text)[: MAX_MOVES - 1]]).decode().replace('"at":0', f'"at":{NOW}', 1)
 
 
 def line(moves: Sequence[Move], alias: str = CHAMPION) -> list[int]:

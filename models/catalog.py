@@ -8,7 +8,7 @@ from importlib import resources
 import msgspec
 from msgspec import Struct
 
-from models.input_errors import Fault, InvalidInput, listed
+from models.input_errors import InputError, InvalidInput, listed
 from models.options import AUTO, TrainOptions
 from models.schema import Task
 
@@ -38,17 +38,19 @@ def check_estimator(options: TrainOptions, setting: str) -> None:
     name = options.estimator
     if name in ("", AUTO):
         if options.params:
-            raise InvalidInput([Fault("/params", "parameters are of an estimator: name it")])
+            raise InvalidInput([InputError("/params", "parameters are of an estimator: name it")])
         return
     entry = catalog().get(name)
     if entry is None and name not in allowed_classes(setting):
-        raise InvalidInput([Fault("/estimator", _unknown_estimator(name, setting))])
+        raise InvalidInput([InputError("/estimator", _unknown_estimator(name, setting))])
     if entry is None:
         return  # the worker knows its parameters
     if options.task and options.task != entry.task:
-        raise InvalidInput([Fault("/task", f"{name} is for {entry.task}")])
+        raise InvalidInput([InputError("/task", f"{name} is for {entry.task}")])
     faults = [
-        Fault(f"/params/{given}", _unknown_param(name, given, entry)) for given in options.params if given not in entry.params
+        InputError(f"/params/{given}", _unknown_param(name, given, entry))
+        for given in options.params
+        if given not in entry.params
     ]
     if faults:
         raise InvalidInput(faults)

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 
 from models.input_errors import kind_of
 
-LONGEST_NAME = 200  # characters of a column, a category or a class
+MAX_NAME = 200  # characters of a column, a category or a class
 UNKNOWN = -1.0  # the code of a category that the model does not know
 
 FeatureType = Literal["number", "integer", "boolean", "category", "date"]
@@ -81,9 +81,9 @@ class Feature(Struct, frozen=True, dict=True, omit_defaults=True):
         if not self._is_of_type(value):
             return f"expected {TAKES[self.type]}{' or null' if self.may_be_missing else ''}, got {kind_of(value)}"
         if self.type == "category" and self.unknown == "refuse" and value not in self.codes:
-            return f"expected one of {_shown(self.categories)}, got {value[:LONGEST_NAME]}"
+            return f"expected one of {_shown(self.categories)}, got {value[:MAX_NAME]}"
         if self.type == "date" and not _is_date(value):
-            return f"expected {TAKES['date']}, got {value[:LONGEST_NAME]}"
+            return f"expected {TAKES['date']}, got {value[:MAX_NAME]}"
         return ""
 
     def json_schema(self) -> dict[str, Any]:
@@ -117,10 +117,10 @@ class Feature(Struct, frozen=True, dict=True, omit_defaults=True):
             return isinstance(value, bool)
         if self.type in NUMBERS:
             return isinstance(value, int | float) and not isinstance(value, bool)
-        return isinstance(value, str) and len(value) <= LONGEST_NAME
+        return isinstance(value, str) and len(value) <= MAX_NAME
 
 
-Text = Annotated[str, Meta(max_length=LONGEST_NAME)]
+Text = Annotated[str, Meta(max_length=MAX_NAME)]
 
 
 def seconds(text: str) -> float:

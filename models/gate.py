@@ -29,7 +29,7 @@ class Improvement(Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Rival:
+class Comparison:
     """What the challenger is held against: the champion (its version), or the baseline. ``ours`` and ``theirs`` are of the same
     rows; None if it cannot be asked about them. ``on_known``: the improvement on those of them that are of the champion's data
     set, where others are among them."""
@@ -48,34 +48,34 @@ class Verdict:
     improvement: Improvement | None = None
 
 
-def decide(options: TrainOptions, metric: Metric, rival: Rival) -> Verdict:
-    improvement = _improvement(metric, rival)
+def decide(options: TrainOptions, metric: Metric, comparison: Comparison) -> Verdict:
+    improvement = _improvement(metric, comparison)
     if options.promote == "if_better":
-        return _if_better(options, metric, rival, improvement)
+        return _if_better(options, metric, comparison, improvement)
     return Verdict(options.promote == "always", f"promote={options.promote}", improvement)
 
 
-def _if_better(options: TrainOptions, metric: Metric, rival: Rival, improvement: Improvement | None) -> Verdict:
-    if rival.theirs is None or rival.ours is None:
-        return Verdict(False, f"version {rival.version} {CANNOT_BE_JUDGED}")
+def _if_better(options: TrainOptions, metric: Metric, comparison: Comparison, improvement: Improvement | None) -> Verdict:
+    if comparison.theirs is None or comparison.ours is None:
+        return Verdict(False, f"version {comparison.version} {CANNOT_BE_JUDGED}")
     if improvement is None:
         return Verdict(False, f"{metric} cannot be told of both")
-    who = f"version {rival.version}" if rival.version else "the baseline that ignores the features"
-    ours, theirs = rival.ours.value(metric), rival.theirs.value(metric)
-    told = f"{metric} {ours:.4f} against {theirs:.4f} of {who} on the same {rival.ours.rows} test rows"
-    against = _against(options, rival, improvement)
+    who = f"version {comparison.version}" if comparison.version else "the baseline that ignores the features"
+    ours, theirs = comparison.ours.value(metric), comparison.theirs.value(metric)
+    told = f"{metric} {ours:.4f} against {theirs:.4f} of {who} on the same {comparison.ours.rows} test rows"
+    against = _against(options, comparison, improvement)
     return Verdict(not against, told + against, improvement)
 
 
-def _against(options: TrainOptions, rival: Rival, improvement: Improvement) -> str:
+def _against(options: TrainOptions, comparison: Comparison, improvement: Improvement) -> str:
     """What speaks against a promotion; empty if nothing does."""
     better = improvement.value > 0
-    if not better and not rival.version:
+    if not better and not comparison.version:
         return "; the first version must beat the baseline"
     if not better:
         return "; a tie keeps the champion" if improvement.value == 0 else "; it is worse"
-    if rival.on_known and rival.on_known.high < 0:
-        return f"; but on the rows of version {rival.version}'s own data set it is clearly worse"
+    if comparison.on_known and comparison.on_known.high < 0:
+        return f"; but on the rows of version {comparison.version}'s own data set it is clearly worse"
     return _too_little(options, improvement)
 
 
@@ -90,12 +90,12 @@ def _too_little(options: TrainOptions, improvement: Improvement) -> str:
     return ""
 
 
-def _improvement(metric: Metric, rival: Rival) -> Improvement | None:
-    ours = rival.ours.value(metric) if rival.ours else None
-    theirs = rival.theirs.value(metric) if rival.theirs else None
-    if ours is None or theirs is None or rival.interval is None:
+def _improvement(metric: Metric, comparison: Comparison) -> Improvement | None:
+    ours = comparison.ours.value(metric) if comparison.ours else None
+    theirs = comparison.theirs.value(metric) if comparison.theirs else None
+    if ours is None or theirs is None or comparison.interval is None:
         return None if ours is None or theirs is None else Improvement(metric, _better_by(metric, ours, theirs), None, None, 0.0)
-    interval = rival.interval
+    interval = comparison.interval
     return Improvement(metric, _better_by(metric, ours, theirs), interval.low, interval.high, interval.confidence)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from msgspec import Struct
 
 
-class Fault(Struct, frozen=True):
+class InputError(Struct, frozen=True):
     """One thing wrong with the input, at an RFC 6901 pointer."""
 
     pointer: str
@@ -19,7 +19,7 @@ class MalformedInput(ValueError):
 class InvalidInput(ValueError):
     """The body is JSON, but not what the model takes."""
 
-    def __init__(self, faults: list[Fault]) -> None:
+    def __init__(self, faults: list[InputError]) -> None:
         super().__init__(faults[0].detail)
         self.faults = faults
 

@@ -5,7 +5,7 @@ from msgspec import Struct
 Cell = bool | float | str | None
 Exact = Cell | int
 
-MOST_CELLS = 2_000_000  # of a file of any format
+MAX_CELLS = 2_000_000  # of a file of any format
 
 
 class Unpacked(Struct, frozen=True, omit_defaults=True):

@@ -18,7 +18,7 @@ from models.alias_history import Move
 from models.card import CHAMPION, Card, from_json
 from models.compare_and_set import Change, Changes, Guard
 
-MOST_REMEMBERED = 2000
+MAX_REMEMBERED = 2000
 
 RESERVE = """
 local model, job = KEYS[1], ARGV[1]
@@ -45,8 +45,8 @@ if redis.call('HGET', KEYS[1], 'reserved_by') == ARGV[1] then redis.call('HDEL',
 TRIES = 20  # of a move, while others move too
 
 
-LONGEST_NAME = 64  # characters of one that is told
-MOST_ALIASES = 20
+MAX_NAME = 64  # characters of one that is told
+MAX_ALIASES = 20
 MAKING = 3600  # seconds
 
 
@@ -65,7 +65,7 @@ class UnknownModel(LookupError):
 def no_model(name: str, known: Sequence[str], hint: str = "") -> UnknownModel:
     """``known``: the names that there are; ``hint``: what else would help."""
     there_are = ", ".join(known) or "none yet"
-    return UnknownModel(f"there is no model {name[:LONGEST_NAME]}; there are: {there_are}{hint}")
+    return UnknownModel(f"there is no model {name[:MAX_NAME]}; there are: {there_are}{hint}")
 
 
 class UnknownVersion(LookupError):
@@ -134,7 +134,7 @@ class Registry:
         if found is None:
             self._aliases.pop((name, reference), None)
             return None
-        if len(self._aliases) >= MOST_REMEMBERED:
+        if len(self._aliases) >= MAX_REMEMBERED:
             self._aliases.clear()
         self._aliases[name, reference] = int(found)
         return int(found)
@@ -162,7 +162,7 @@ class Registry:
             found = self._guard(lambda: self._redis.hget(self._key(name), f"card:{version}"))
             if found is None:
                 return None
-            if len(self._cards) >= MOST_REMEMBERED:
+            if len(self._cards) >= MAX_REMEMBERED:
                 self._cards.clear()
             known = self._cards.setdefault((name, version), from_json(found))
         return known
@@ -256,7 +256,7 @@ class Registry:
                 raise UnknownVersion(f"{name} has no version {version}; it has {_listed(model)}")
             if model.aliases.get(alias) == version:
                 return
-            if alias not in model.aliases and len(model.aliases) >= MOST_ALIASES:
+            if alias not in model.aliases and len(model.aliases) >= MAX_ALIASES:
                 raise TooManyAliases(f"{name} has {len(model.aliases)} aliases: take one away")
             kept = Change(f"model:{name}", f"kept:{version}", "1", "1")
             if self.apply([kept, *self._moved(name, alias, model.aliases.get(alias), version, who, why)]):

@@ -24,12 +24,12 @@ class CannotServe(RuntimeError):
     """No worker can load the version; the message says why."""
 
 
-class Crew(Protocol):
+class LiveWorkers(Protocol):
     """Those who are to load it."""
 
     def owners(self) -> list[str]: ...
 
-    def knock(self) -> None:
+    def wake(self) -> None:
         """Have one of them look what is announced."""
 
 
@@ -43,25 +43,25 @@ class Rollout:
 
     # Those who move an alias
 
-    def await_loaded(self, card: Card, crew: Crew, patience: float) -> None:
+    def await_loaded(self, card: Card, live_workers: LiveWorkers, patience: float) -> None:
         """Until every live owner has loaded it, or ``patience`` seconds are over: one that is busy for longer loads it later.
         Raises CannotServe."""
         place = f"{card.name}/{card.version}"
-        waits_for = crew.owners()
+        waits_for = live_workers.owners()
         if not waits_for:
             return
         self._announce(place, card)
         try:
             for _ in waits_for:
-                crew.knock()
-            self._await(card, place, crew, patience)
+                live_workers.wake()
+            self._await(card, place, live_workers, patience)
         finally:
             self._withdraw(place)
 
-    def _await(self, card: Card, place: str, crew: Crew, patience: float) -> None:
+    def _await(self, card: Card, place: str, live_workers: LiveWorkers, patience: float) -> None:
         deadline = time.monotonic() + patience
         while True:
-            live, answers = set(crew.owners()), self._answers(place)
+            live, answers = set(live_workers.owners()), self._answers(place)
             over = time.monotonic() > deadline
             if live <= set(answers) or over:
                 break

@@ -27,7 +27,7 @@ def unpack(payload: bytes) -> list[list[float]]:
 
 
 FLOAT_BYTES = 24  # of the longest float in JSON
-LONGEST_DATE = 40
+MAX_DATE = 40
 
 
 class ResultSize(NamedTuple):
@@ -94,4 +94,4 @@ def _value_bytes(feature: Feature) -> int:
     """Of a value of the feature in JSON, at most."""
     if feature.type == "category":
         return max((len(msgspec.json.encode(category)) for category in feature.categories), default=len("null"))
-    return LONGEST_DATE if feature.type == "date" else FLOAT_BYTES
+    return MAX_DATE if feature.type == "date" else FLOAT_BYTES

@@ -41,16 +41,16 @@ def _make_once(file: Path) -> None:
     """Whole or not at all, whoever else makes it: written aside and linked, which fails if it is there."""
     if file.exists():
         return
-    aside = file.with_name(f"{KEY_FILE}.{os.getpid()}.{secrets.token_hex(4)}")
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    run_in_thread = file.with_name(f"{KEY_FILE}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(run_in_thread, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "w") as out:
             out.write(secrets.token_hex(32) + "\n")
             out.flush()
             os.fsync(out.fileno())
-        os.link(aside, file)
+        os.link(run_in_thread, file)
         log.info("made a new %s: versions that another key has signed cannot be loaded with it", file)
     except FileExistsError:
         pass  # another was faster
     finally:
-        aside.unlink()
+        run_in_thread.unlink()

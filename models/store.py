@@ -22,7 +22,7 @@ PUT_BYTES_A_SECOND = 1_000_000
 OWNER, FILE = 0o700, 0o666  # of a mode: all that the owner may, and all that a file may
 OPTIONS: dict[str, dict[str, Any]] = {"s3": S3, "s3a": S3}
 
-Answer = TypeVar("Answer")
+T = TypeVar("T")
 
 
 class Misplaced(ValueError):
@@ -77,18 +77,18 @@ class FolderStore:
         final = self.root / _placed(folder)
         for name in files:
             _plain(name)
-        aside, mode = final.with_name("." + final.name), self._mode()
-        _make_folder(aside.parent, mode)
-        _mkdir(aside, mode)  # one writer at a time has it
+        run_in_thread, mode = final.with_name("." + final.name), self._mode()
+        _make_folder(run_in_thread.parent, mode)
+        _mkdir(run_in_thread, mode)  # one writer at a time has it
         try:
             if final.exists():
                 raise FileExistsError(f"{folder} is in the store already")
             for name, content in files.items():
-                _write_synced(aside / name, content, mode)
-            _sync_folder(aside)
-            aside.rename(final)
+                _write_synced(run_in_thread / name, content, mode)
+            _sync_folder(run_in_thread)
+            run_in_thread.rename(final)
         except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
+            shutil.rmtree(run_in_thread, ignore_errors=True)
             raise
         _sync_folder(final.parent)
 
@@ -122,9 +122,9 @@ class FolderStore:
         place = self.root / _placed(folder)
         with suppress(FileNotFoundError, NotADirectoryError):  # also what another removes at the same time
             if place.is_dir() and not place.is_symlink():
-                aside = place.with_name(f".{place.name.lstrip('.')}.{uuid4().hex}")
-                place.rename(aside)  # so that there is never half of it under its name
-                shutil.rmtree(aside)
+                run_in_thread = place.with_name(f".{place.name.lstrip('.')}.{uuid4().hex}")
+                place.rename(run_in_thread)  # so that there is never half of it under its name
+                shutil.rmtree(run_in_thread)
             else:
                 place.unlink()
 
@@ -195,7 +195,7 @@ class ObjectStore:
 
         self._ask(path, put)
 
-    def _ask(self, path: str, question: Callable[[Any, str], Answer]) -> Answer:
+    def _ask(self, path: str, question: Callable[[Any, str], T]) -> T:
         """Raises FileNotFoundError if the store is there, StoreUnavailable for all else that its library raises."""
         try:
             there, root = self._session()
@@ -253,12 +253,12 @@ def _mkdir(folder: Path, mode: int) -> None:
 
 
 def _write_aside(final: Path, content: bytes, mode: int) -> None:
-    aside = final.with_name(f".{final.name}.{uuid4().hex}")
+    run_in_thread = final.with_name(f".{final.name}.{uuid4().hex}")
     try:
-        _write_synced(aside, content, mode)
-        aside.rename(final)
+        _write_synced(run_in_thread, content, mode)
+        run_in_thread.rename(final)
     except BaseException as error:
-        aside.unlink(missing_ok=True)
+        run_in_thread.unlink(missing_ok=True)
         if not (isinstance(error, FileNotFoundError) and final.exists()):  # else another was faster, and tidied up
             raise
 

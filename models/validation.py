@@ -10,12 +10,12 @@ from typing import Any
 
 import msgspec
 
-from models.feature import LONGEST_NAME, Feature
-from models.input_errors import Fault, InvalidInput, MalformedInput, TooManyRows, kind_of, listed
+from models.feature import MAX_NAME, Feature
+from models.input_errors import InputError, InvalidInput, MalformedInput, TooManyRows, kind_of, listed
 
 Row = tuple[float, ...]
 
-MOST_ERRORS = 20
+MAX_ERRORS = 20
 EXPLAIN_UP_TO = 1_000_000  # bytes; a larger body gets its first error only
 _PATH_STEP = re.compile(r"\[(\d+)\]|\.([^.\[]+)")
 
@@ -45,7 +45,7 @@ class Checker:
             raise MalformedInput("nested too deeply") from None
         rows = [decoded] if single else decoded
         if not rows:
-            raise InvalidInput([Fault("", "the array is empty: send at least one measurement")])
+            raise InvalidInput([InputError("", "the array is empty: send at least one measurement")])
         if len(rows) > max_rows:
             raise TooManyRows(f"{len(rows)} measurements in one request; at most {max_rows}")
         if not self._plain or drop_extra or body.count(b":") != len(rows) * len(self._features):
@@ -59,7 +59,9 @@ class Checker:
         try:
             encoded = [feature.encode(column) for feature, column in zip(self._features, columns, strict=True)]
         except (ValueError, OverflowError):  # text that is no date
-            raise InvalidInput(self._explain(body, drop_extra) or [Fault("", "text that is no date where one belongs")]) from None
+            raise InvalidInput(
+                self._explain(body, drop_extra) or [InputError("", "text that is no date where one belongs")]
+            ) from None
         return list(zip(*encoded, strict=True))
 
     @cached_property
@@ -81,8 +83,8 @@ class Checker:
         row = msgspec.defstruct("Measurement", fields, rename=renamed, forbid_unknown_fields=forbid_unknown, kw_only=True)
         return msgspec.json.Decoder(row), msgspec.json.Decoder(list[row])  # type: ignore[valid-type]
 
-    def _explain(self, body: bytes, drop_extra: bool) -> list[Fault]:
-        """All that is wrong, up to MOST_ERRORS; empty if it cannot be told."""
+    def _explain(self, body: bytes, drop_extra: bool) -> list[InputError]:
+        """All that is wrong, up to MAX_ERRORS; empty if it cannot be told."""
         if len(body) > EXPLAIN_UP_TO:
             return []
         try:
@@ -92,29 +94,29 @@ class Checker:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:  # cut short: that comes first
             raise MalformedInput(str(error)) from None
         rows = decoded if isinstance(decoded, list) else [decoded]
-        faults: list[Fault] = []
+        faults: list[InputError] = []
         for place, row in enumerate(rows):
             faults += self._faults_of(row, f"/{place}" if isinstance(decoded, list) else "", drop_extra)
-            if len(faults) >= MOST_ERRORS:
+            if len(faults) >= MAX_ERRORS:
                 break
-        return faults[:MOST_ERRORS]
+        return faults[:MAX_ERRORS]
 
-    def _faults_of(self, row: Any, at: str, drop_extra: bool) -> list[Fault]:
+    def _faults_of(self, row: Any, at: str, drop_extra: bool) -> list[InputError]:
         if not isinstance(row, dict):
-            return [Fault(at, f"expected an object with {listed(self._names)}, got {kind_of(row)}")]
-        unknown = [] if drop_extra else [name for name in row if name not in self._places][:MOST_ERRORS]
-        faults = [Fault(f"{at}/{escape(name)}", self._unknown(name, place)) for place, name in enumerate(unknown)]
+            return [InputError(at, f"expected an object with {listed(self._names)}, got {kind_of(row)}")]
+        unknown = [] if drop_extra else [name for name in row if name not in self._places][:MAX_ERRORS]
+        faults = [InputError(f"{at}/{escape(name)}", self._unknown(name, place)) for place, name in enumerate(unknown)]
         for feature in self._features:
-            if len(faults) >= MOST_ERRORS:
+            if len(faults) >= MAX_ERRORS:
                 break
             detail = feature.fault(row.get(feature.name)) if feature.name in row or feature.may_be_missing else "missing"
             if detail:
-                faults.append(Fault(f"{at}/{escape(feature.name)}", detail))
+                faults.append(InputError(f"{at}/{escape(feature.name)}", detail))
         return faults
 
     def _unknown(self, name: str, place: int) -> str:
         """With a suggestion for the first few: finding one takes time."""
-        worth_it = place < 3 and len(name) <= LONGEST_NAME and len(self._names) <= 100
+        worth_it = place < 3 and len(name) <= MAX_NAME and len(self._names) <= 100
         close = get_close_matches(name, self._names, n=1) if worth_it else []
         return "unknown field" + (f": did you mean {close[0]}?" if close else f"; the model takes {listed(self._names)}")
 
@@ -126,7 +128,7 @@ def refuse_duplicates(body: bytes) -> None:
         seen: set[str] = set()
         for name in map(itemgetter(0), items):
             if name in seen:
-                raise InvalidInput([Fault("", f"the field {name} is given twice")])
+                raise InvalidInput([InputError("", f"the field {name} is given twice")])
             seen.add(name)
 
     try:
@@ -135,13 +137,13 @@ def refuse_duplicates(body: bytes) -> None:
         raise MalformedInput("nested too deeply") from None
 
 
-def fault_of(error: msgspec.ValidationError, at: str = "") -> Fault:
+def fault_of(error: msgspec.ValidationError, at: str = "") -> InputError:
     """In msgspec's words; ``at`` points to what was decoded."""
     detail, _, path = str(error).partition(" - at `$")
     steps = _PATH_STEP.findall(path.rstrip("`").partition("[...]")[0])  # a key of an object, which is not told
-    return Fault(at + "".join(f"/{index or escape(name)}" for index, name in steps), detail[:1].lower() + detail[1:])
+    return InputError(at + "".join(f"/{index or escape(name)}" for index, name in steps), detail[:1].lower() + detail[1:])
 
 
 def escape(name: str) -> str:
     """As a part of a pointer (RFC 6901)."""
-    return name[:LONGEST_NAME].replace("~", "~0").replace("/", "~1")
+    return name[:MAX_NAME].replace("~", "~0").replace("/", "~1")

@@ -20,7 +20,7 @@ from redis.retry import Retry
 
 from mldeploy.demo.page import Page
 from mldeploy.demo.story import FLOWER, tell_story
-from modeler.artifact import Shelf, open_shelf
+from modeler.artifact import ArtifactStore, open_artifact_store
 from settings import Settings
 from tests.processes import ROOT, free_port
 
@@ -69,11 +69,11 @@ class Compose:
         assert {port["HostIp"] for port in ports} == {"127.0.0.1"}
         return [f"http://127.0.0.1:{port['HostPort']}" for port in ports]
 
-    def models(self) -> Shelf:
+    def models(self) -> ArtifactStore:
         """The shared volume's models, copied out."""
         folder = tempfile.mkdtemp()
         _docker("cp", f"{self.containers('train')[0]['Id']}:/models/.", folder)
-        return open_shelf(folder, self._key.encode())
+        return open_artifact_store(folder, self._key.encode())
 
 
 def main() -> None:

@@ -103,7 +103,7 @@ def estimator_of(pieces: Pieces, version: int) -> Any:
     ledger = pieces.ledger
     card = Registry(ledger.redis, ledger.prefix, ledger.guard).card("iris", version)
     assert card is not None
-    return artifact.load(artifact.open_shelf(pieces.settings.store_location, key_of(pieces)), card)
+    return artifact.load(artifact.open_artifact_store(pieces.settings.store_location, key_of(pieces)), card)
 
 
 def key_of(pieces: Pieces) -> bytes:

@@ -12,7 +12,7 @@ from celery import signals
 
 from jobs.job import Kind
 from settings import load
-from worker.handlers.roles import trade_of
+from worker.handlers.roles import role_of
 from worker.run import work
 
 
@@ -29,7 +29,7 @@ def main() -> None:
         threading.Thread(target=go_deaf_with, args=(file, sender), daemon=True).start()
 
     signals.worker_ready.connect(on_ready, weak=False)
-    sys.exit(work(settings, Kind.PREDICT, settings.predict_workers, lambda: trade_of(Kind.PREDICT, settings)))
+    sys.exit(work(settings, Kind.PREDICT, settings.predict_workers, lambda: role_of(Kind.PREDICT, settings)))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from api.server.connections import Connections
 from api.server.limits import Limits
 from api.server.memory_budget import NoRoom, Room
 from api.server.request import BadRequest, Request
-from api.server.response import Answer, Stream
+from api.server.response import Response, Stream
 from api.server.timeouts import Deadlines
 
 MAX_BODY = 100_000
@@ -28,13 +28,13 @@ class Echo:
         self._room = Room(100 * MAX_BODY, 100 * MAX_BODY)
         self.streams = 0  # that have not ended
 
-    async def answer(self, request: Request) -> Answer | Stream:
+    async def answer(self, request: Request) -> Response | Stream:
         if request.path == "/large":
-            return Answer(b"x" * int(request.query), 200, [])
+            return Response(b"x" * int(request.query), 200, [])
         if request.path == "/stream":
             return Stream(self._chunks(int(request.query)), [])
         if request.path == "/unread":
-            return Answer(b"", 404, [])
+            return Response(b"", 404, [])
         try:
             body = await request.body.read(self._room, request.address, MAX_BODY)
         except (BadRequest, BodyTooLarge, NoRoom, SlowBody, BodyCut) as error:
@@ -42,10 +42,10 @@ class Echo:
         finally:
             request.body.release()
         headers = {name: request.headers.get_all(name) for name in ("host", "x-a", "x-b", "content-type")}
-        return Answer(msgspec.json.encode([request.method, request.path, request.query, headers, body]), 200, [])
+        return Response(msgspec.json.encode([request.method, request.path, request.query, headers, body]), 200, [])
 
-    def refuse(self, code: str, detail: str) -> Answer:  # noqa: ARG002
-        return Answer(code.encode(), 400, [])
+    def refuse(self, code: str, detail: str) -> Response:  # noqa: ARG002
+        return Response(code.encode(), 400, [])
 
     async def _chunks(self, size: int) -> AsyncGenerator[bytes, None]:
         self.streams += 1

@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator
 
 from jobs.ledger import Ledger
 from modeler import artifact
-from modeler.artifact import open_shelf
+from modeler.artifact import open_artifact_store
 from models.card import Card, Data, Metrics
 from models.feature import Feature
 from models.registry import Registry
@@ -82,7 +82,7 @@ def publish(pieces: Pieces, name: str = "poison", version: int = 1) -> Path:
 
 def register(settings: Settings, ledger: Ledger, name: str, version: int, estimator: Any, schema: Schema) -> Card:
     """As the champion."""
-    shelf = open_shelf(settings.store_location, signing_key(settings.home_path, settings.signing_key))
+    artifacts = open_artifact_store(settings.store_location, signing_key(settings.home_path, settings.signing_key))
     model = artifact.dump(estimator)
     card = Card(
         name=name,
@@ -99,7 +99,7 @@ def register(settings: Settings, ledger: Ledger, name: str, version: int, estima
         python="",
         seconds=0.0,
     )
-    artifact.write(shelf, card, model)
+    artifact.write(artifacts, card, model)
     registry = Registry(ledger.redis, ledger.prefix, ledger.guard)
     champion = registry.resolve(name)
     ledger.redis.hset(ledger.prefix + "models", name, 1)

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-MOST_CONNECTIONS = 256  # at a time; more wait for their turn
+MAX_CONNECTIONS = 256  # at a time; more wait for their turn
 BUFFER = 65_536
 TICK = 0.1
 
@@ -52,7 +52,7 @@ class Proxy:
         self._latency = latency
         self._lock = threading.Lock()
         self._over = threading.Event()
-        self._slots = threading.Semaphore(MOST_CONNECTIONS)
+        self._slots = threading.Semaphore(MAX_CONNECTIONS)
         self._open: list[_Connection] = []
         self._listener = socket.create_server(("127.0.0.1", port), backlog=128)
         self._listener.settimeout(TICK)

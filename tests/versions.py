@@ -5,7 +5,7 @@ from typing import Any
 
 from mldeploy.client import Client
 from modeler import artifact
-from modeler.artifact import Shelf
+from modeler.artifact import ArtifactStore
 from tests.crowd import key_of
 from tests.processes import Pieces
 
@@ -16,8 +16,8 @@ def store_of(pieces: Pieces) -> Path:
     return Path(pieces.settings.store_location)
 
 
-def shelf_of(pieces: Pieces) -> Shelf:
-    return artifact.open_shelf(pieces.settings.store_location, key_of(pieces))
+def shelf_of(pieces: Pieces) -> ArtifactStore:
+    return artifact.open_artifact_store(pieces.settings.store_location, key_of(pieces))
 
 
 def folders(pieces: Pieces, name: str = "iris") -> list[str]:

@@ -4,10 +4,10 @@ import time
 from collections.abc import Callable
 
 FIRST, LONGEST = 60.0, 600.0  # seconds; each further silence is twice as long
-MOST_HOSTS = 10_000
+MAX_HOSTS = 10_000
 
 
-class Silence:
+class HostBackoff:
     """Of one process. To be used in several threads."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -27,7 +27,7 @@ class Silence:
         until, lasted = self._until.get(host, (0.0, 0.0))
         if until > now:
             return  # another thread has just said so
-        if len(self._until) >= MOST_HOSTS:
+        if len(self._until) >= MAX_HOSTS:
             self._until = {host: known for host, known in self._until.items() if known[0] > now}
         lasts = min(LONGEST, 2 * lasted) if lasted else FIRST
         self._until[host] = now + lasts, lasts

@@ -13,7 +13,7 @@ from types import TracebackType
 from webhooks.url import Target
 
 TIMEOUT = 20.0  # seconds for all of it
-MOST_ERROR = 200
+MAX_ERROR = 200
 HEADERS = {"User-Agent": "mldeploy-webhooks", "Content-Type": "application/json", "Connection": "close"}
 
 
@@ -41,7 +41,7 @@ def send(
 
 
 def failed(why: str) -> Reply:
-    return Reply(None, "".join(letter if letter.isprintable() else " " for letter in why)[:MOST_ERROR])
+    return Reply(None, "".join(letter if letter.isprintable() else " " for letter in why)[:MAX_ERROR])
 
 
 class Watchdog:

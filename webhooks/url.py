@@ -7,7 +7,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from webhooks.networks import Address, Networks
 
 LONGEST = 2000
-LONGEST_NAME = 253
+MAX_NAME = 253
 PORTS = {"https": 443, "http": 80}
 AUTHORITY = re.compile(r"(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<name>[^\[\]:@]+))(?::(?P<port>[0-9]{1,5}))?")
 LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
@@ -95,7 +95,7 @@ def _name(name: str) -> str:
     if changed:
         raise BadWebhook(f"the host {name!r} cannot be written as it is: give it as xn--…")
     labels = host.split(".")
-    if len(host) > LONGEST_NAME or not all(LABEL.fullmatch(label) for label in labels):
+    if len(host) > MAX_NAME or not all(LABEL.fullmatch(label) for label in labels):
         raise BadWebhook(f"{name!r} is not a host name")
     if labels[-1] in OF_THE_MACHINE:
         raise BadWebhook(f"{name} is not a public name")

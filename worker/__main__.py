@@ -8,7 +8,7 @@ from jobs.job import Kind
 from models.signing import NoKey
 from models.store import BadStore
 from settings import load
-from worker.handlers.roles import trade_of
+from worker.handlers.roles import role_of
 from worker.run import work
 
 
@@ -18,7 +18,7 @@ def main() -> None:
     settings, kind = load(), Kind(parser.parse_args().kind)
     processes = settings.train_workers if kind is Kind.TRAIN else settings.predict_workers
     try:
-        sys.exit(work(settings, kind, processes, lambda: trade_of(kind, settings)))
+        sys.exit(work(settings, kind, processes, lambda: role_of(kind, settings)))
     except (UnsafeRedis, NoKey, BadStore) as error:
         sys.exit(str(error))
 

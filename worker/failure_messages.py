@@ -4,7 +4,7 @@ from msgspec import Struct, json
 
 from jobs.job import ClaimedJob, Outcome, State
 
-MOST_DETAIL = 1000
+MAX_DETAIL = 1000
 
 
 class Failure(Struct, frozen=True):
@@ -14,7 +14,7 @@ class Failure(Struct, frozen=True):
 
 def failed(job: ClaimedJob, type_: str, detail: str) -> Outcome:
     printable = "".join(letter if letter.isprintable() else " " for letter in detail)
-    return Outcome(job, State.FAILED, json.encode(Failure(type_, printable[:MOST_DETAIL])))
+    return Outcome(job, State.FAILED, json.encode(Failure(type_, printable[:MAX_DETAIL])))
 
 
 def describe(error: BaseException) -> str:

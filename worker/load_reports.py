@@ -8,7 +8,7 @@ from contextlib import suppress
 from jobs.errors import LedgerError
 from jobs.job import Kind
 from jobs.ledger import Ledger
-from modeler.predictor import Loaded
+from modeler.predictor import ModelCache
 from models.card import Card
 from models.registry import Registry
 from worker.failure_messages import describe
@@ -30,7 +30,7 @@ class Crashes(str):
 
 class LoadReports:
     def __init__(
-        self, ledger: Ledger, registry: Registry, loaded: Loaded, limit: float, failures: Mapping[tuple[str, int], str]
+        self, ledger: Ledger, registry: Registry, loaded: ModelCache, limit: float, failures: Mapping[tuple[str, int], str]
     ) -> None:
         """``failures``: of the champions that were to be loaded before the fork."""
         self._ledger = ledger

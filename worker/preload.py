@@ -12,7 +12,7 @@ import msgspec
 from jobs.errors import LedgerError
 from jobs.job import Kind
 from jobs.ledger import Ledger
-from modeler.predictor import Loaded
+from modeler.predictor import ModelCache
 from models.card import Card
 from models.registry import Registry
 from parent_death import EXPENDABLE_SHARE, make_expendable, tie_to_parent
@@ -26,7 +26,7 @@ TICK = 0.01
 MAX_REASON = 2000  # bytes, which a pipe takes at once
 
 
-def preload(settings: Settings, loaded: Loaded) -> dict[tuple[str, int], str]:
+def preload(settings: Settings, loaded: ModelCache) -> dict[tuple[str, int], str]:
     """A model that cannot be loaded and asked is tried again with its first job. Each is tried in a process of its own: this one
     is the parent of all, and must not die or hang with it. Returns name and version of those that could not, and why. Raises
     LedgerUnavailable."""
@@ -63,7 +63,7 @@ def _champion(registry: Registry, name: str) -> Card | None:
         return None
 
 
-def _why_it_fails(card: Card, loaded: Loaded, patience: float) -> str:
+def _why_it_fails(card: Card, loaded: ModelCache, patience: float) -> str:
     """Empty if it can be loaded and asked."""
     parent = os.getpid()
     reader, writer = os.pipe()
@@ -96,7 +96,7 @@ def _await(child: int, patience: float) -> int | None:
     return None
 
 
-def _try(card: Card, loaded: Loaded, writer: int) -> None:
+def _try(card: Card, loaded: ModelCache, writer: int) -> None:
     """Ends the process, and writes why the version cannot be loaded."""
     try:
         loaded.get(card).warm()

@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
-from jobs.codec import Rings
+from jobs.codec import Wakeups
 from jobs.errors import LedgerFull, LedgerUnavailable
-from jobs.job import Appetite, Claim, Effect, Outcome, Rest, State
+from jobs.job import Claim, ClaimLater, ClaimRequest, Effect, Outcome, State
 from jobs.ledger import Ledger
-from jobs.wakeup import Bell
+from jobs.wakeup import WakeupSender
 from worker.time_limit import TimeLimit
 
 T = TypeVar("T")
@@ -21,10 +21,10 @@ T = TypeVar("T")
 log = logging.getLogger("mldeploy.worker")
 
 RETRY = 0.2  # seconds between tries while Redis is away
-SHORTEST_LINGER = 0.005  # seconds; Redis takes 0 for ever
-LONGEST_LINGER = 0.25  # seconds until it looks whether it is to drain
-MOST_FINISHED = 1_000_000  # bytes of results in one call, or one result
-SHORTEST_SLICE = 0.7  # of the time slice: processes that began together do not end together
+MIN_LINGER = 0.005  # seconds; Redis takes 0 for ever
+MAX_LINGER = 0.25  # seconds until it looks whether it is to drain
+MAX_FINISHED = 1_000_000  # bytes of results in one call, or one result
+MIN_SLICE = 0.7  # of the time slice: processes that began together do not end together
 OTHERS_EVERY = 4  # claims look into the second lane first once in so many
 REFUSED_FOR = 30.0  # seconds until a version that could not be loaded here is tried again
 
@@ -36,22 +36,24 @@ class Unloadable(Exception):
 Finish = Callable[[Sequence[Outcome], Sequence[Effect]], None]
 
 
-class Doer(Protocol):
+class Handler(Protocol):
     """Does a claim's work. Raises Unloadable; TimeLimit or MemoryError when it cannot tell which job is at fault."""
 
-    def do(self, claim: Claim, finish: Finish) -> None: ...
+    def handle(self, claim: Claim, finish: Finish) -> None: ...
 
-    def between(self) -> None:
+    def on_idle(self) -> None:
         """Called before each claim, and a few times a second while nothing waits."""
 
 
 class Process:
-    def __init__(self, kind: str, owner: str, ledger: Ledger, bell: Bell, doer: Doer, draining: Callable[[], bool]) -> None:
+    def __init__(
+        self, kind: str, owner: str, ledger: Ledger, wakeup: WakeupSender, handler: Handler, draining: Callable[[], bool]
+    ) -> None:
         self._kind = kind
         self._owner = owner
         self._ledger = ledger
-        self._bell = bell
-        self._doer = doer
+        self._wakeup_sender = wakeup
+        self._handler = handler
         self._draining = draining
         self._refused: dict[str, float] = {}  # group -> when to try it again
         self._claims = 0
@@ -59,49 +61,49 @@ class Process:
         self._last_work = time.monotonic()
         self._over = 0.0  # when the time slice is
         self._asked = False  # for work, together with the last finish …
-        self._next: Claim | Rest | None = None  # … and this is what was given
+        self._next: Claim | ClaimLater | None = None  # … and this is what was given
 
-    def serve(self, bell: str) -> bool:
+    def serve(self, wakeup: str) -> bool:
         """Whether it had work lately, and is to listen on. An error of our own ends the process: its parent then gives back
         whatever it held."""
         try:
-            return self._serve(bell)
+            return self._serve(wakeup)
         except Exception:
             log.exception("an error of our own while serving")
             logging.shutdown()
             os._exit(1)
 
-    def _serve(self, bell: str) -> bool:
+    def _serve(self, wakeup: str) -> bool:
         """For a time slice: all that waits, and then what comes. One who had work lately is to listen on, so that under steady
         traffic, and for a while after, somebody always does."""
-        self._over = time.monotonic() + self._ledger.settings.time_slice * random.uniform(SHORTEST_SLICE, 1)  # noqa: S311 - no secret
+        self._over = time.monotonic() + self._ledger.settings.time_slice * random.uniform(MIN_SLICE, 1)  # noqa: S311 - no secret
         self._asked = False  # what was asked for at the end of the slice before has been signed off
         while not self._finished():
-            self._doer.between()
-            claim = self._next if self._asked else self._claim(bell)
+            self._handler.on_idle()
+            claim = self._next if self._asked else self._claim(wakeup)
             self._asked, self._next = False, None
             if isinstance(claim, Claim):
                 self._work(claim)
             else:
                 self._linger(claim.seconds if claim else float("inf"))
-        self._bell.ring(patiently(lambda: self._ledger.sign_off(self._kind, self._owner)))
+        self._wakeup_sender.send(patiently(lambda: self._ledger.sign_off(self._kind, self._owner)))
         return time.monotonic() - self._last_work < self._ledger.settings.linger and not self._draining()
 
     def _finished(self) -> bool:
         """With work claimed already, not before that is done."""
         return not isinstance(self._next, Claim) and (self._draining() or time.monotonic() > self._over)
 
-    def _claim(self, bell: str) -> Claim | Rest | None:
+    def _claim(self, wakeup: str) -> Claim | ClaimLater | None:
         """Tries until Redis answers: a claim whose reply was lost is asked for again by its token."""
-        token, appetite = secrets.token_hex(8), self._appetite()
-        return patiently(lambda: self._ledger.claim(self._owner, token, appetite, bell))
+        token, request = secrets.token_hex(8), self._claim_request()
+        return patiently(lambda: self._ledger.claim(self._owner, token, request, wakeup))
 
-    def _appetite(self) -> Appetite:
+    def _claim_request(self) -> ClaimRequest:
         """Mostly for small jobs first; the others are never starved."""
         now = time.monotonic()
         self._claims += 1
         self._refused = {group: until for group, until in self._refused.items() if until > now}
-        return Appetite(
+        return ClaimRequest(
             kind=self._kind,
             unloadable=tuple(self._refused),
             linger=max(0.001, self._over - now),
@@ -113,23 +115,23 @@ class Process:
         """Until it is woken, or ``most`` seconds have passed."""
         end = time.monotonic() + most
         while not self._finished() and time.monotonic() < end:
-            seconds = max(SHORTEST_LINGER, min(LONGEST_LINGER, self._over - time.monotonic(), end - time.monotonic()))
+            seconds = max(MIN_LINGER, min(MAX_LINGER, self._over - time.monotonic(), end - time.monotonic()))
             if patiently(lambda: self._ledger.await_wake(self._owner, seconds)):  # noqa: B023 - called at once
                 return
-            self._doer.between()
+            self._handler.on_idle()
 
     def _work(self, claim: Claim) -> None:
         self._last_work = time.monotonic()
         try:
-            self._doer.do(claim, self._finish)
+            self._handler.handle(claim, self._finish)
         except Unloadable as error:
             log.error("%s: %s; its jobs wait for another worker", claim.group, error)
             self._refused[claim.group] = time.monotonic() + REFUSED_FOR
-            self._bell.ring(patiently(lambda: self._ledger.release(self._kind, self._owner)))
+            self._wakeup_sender.send(patiently(lambda: self._ledger.release(self._kind, self._owner)))
         except (TimeLimit, MemoryError) as error:
             log.error("%s: %s in a group of %d; each is tried alone", claim.group, type(error).__name__, len(claim.jobs))
-            blame = self._ledger.isolate if len(claim.jobs) > 1 else self._ledger.bury
-            self._bell.ring(patiently(lambda: blame(self._kind, self._owner)))
+            blame = self._ledger.isolate if len(claim.jobs) > 1 else self._ledger.owner_died
+            self._wakeup_sender.send(patiently(lambda: blame(self._kind, self._owner)))
 
     def _finish(self, outcomes: Sequence[Outcome], effects: Sequence[Effect] = ()) -> None:
         """Raises EffectConflict. A finish whose reply was lost is sent again, and then refused as done already. Where nothing
@@ -139,21 +141,21 @@ class Process:
         for part in first:
             self._ended(part, *patiently(lambda: self._ledger.finish(self._owner, part)))  # noqa: B023 - called at once
         if effects or time.monotonic() > self._over or self._draining():
-            ended, rings = patiently(lambda: self._ledger.finish(self._owner, outcomes, effects))
+            ended, wakeups = patiently(lambda: self._ledger.finish(self._owner, outcomes, effects))
         else:
-            token, appetite = secrets.token_hex(8), self._appetite()
-            ended, rings, self._next = patiently(lambda: self._ledger.finish_and_claim(self._owner, outcomes, token, appetite))
+            token, request = secrets.token_hex(8), self._claim_request()
+            ended, wakeups, self._next = patiently(lambda: self._ledger.finish_and_claim(self._owner, outcomes, token, request))
             self._asked = True
-        self._ended(outcomes, ended, rings)
+        self._ended(outcomes, ended, wakeups)
 
-    def _ended(self, outcomes: Sequence[Outcome], ended: int, rings: Rings) -> None:
+    def _ended(self, outcomes: Sequence[Outcome], ended: int, wakeups: Wakeups) -> None:
         for outcome in outcomes:
             if outcome.job.more.trace and outcome.state is not State.FAILED:  # the reconciler logs those that failed
                 log.info("job %s %s traceparent=%s", outcome.job.id, outcome.state, outcome.job.more.trace)
         if ended < len(outcomes):
             lost = len(outcomes) - ended
             log.warning("%d of %d jobs had been given to another, finished already, or canceled", lost, len(outcomes))
-        self._bell.ring(rings)
+        self._wakeup_sender.send(wakeups)
 
 
 def _parts(outcomes: Sequence[Outcome]) -> list[Sequence[Outcome]]:
@@ -161,7 +163,7 @@ def _parts(outcomes: Sequence[Outcome]) -> list[Sequence[Outcome]]:
     parts, size = [list[Outcome]()], 0
     for outcome in outcomes:
         size += len(outcome.body)
-        if size > MOST_FINISHED and parts[-1]:
+        if size > MAX_FINISHED and parts[-1]:
             parts.append([])
             size = len(outcome.body)
         parts[-1].append(outcome)

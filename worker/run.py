@@ -13,18 +13,18 @@ from jobs.ledger import Ledger
 from jobs.redis_connection import UNREACHABLE, check_server
 from logs import log_to_stderr
 from settings import Settings
-from worker.app import Trade, make_worker_app
+from worker.app import Role, make_worker_app
 
 log = logging.getLogger("mldeploy.worker")
 
 
-def work(settings: Settings, kind: Kind, processes: int, make_trade: Callable[[], Trade]) -> int:
+def work(settings: Settings, kind: Kind, processes: int, make_role: Callable[[], Role]) -> int:
     """Until it is told to stop; its exit status. Raises UnsafeRedis, and what making the trade raises."""
     log_to_stderr(kind)
     logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)  # a line per knock
     logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
     _wait_for_redis(settings)
-    app = make_worker_app(settings, kind, make_trade())
+    app = make_worker_app(settings, kind, make_role())
     return _run(app, kind, processes)
 
 

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from jobs.codec import Rings
+from jobs.codec import Wakeups
 from jobs.errors import LedgerError
 from jobs.job import Kind
 from jobs.ledger import Ledger
-from jobs.wakeup import Bell
+from jobs.wakeup import WakeupSender
 from worker.deaths import Death, Deaths, death_of
 from worker.local_wakeups import LocalWakeups
 from worker.memory import Memory
@@ -26,7 +26,7 @@ log = logging.getLogger("mldeploy.keeper")
 
 TICK = 0.25  # seconds; a dead child's work waits no longer than this
 RENEWALS = 5  # in one lease
-LONGEST_UNRENEWED = 1.0  # seconds between two looks at the ledger
+MAX_UNRENEWED = 1.0  # seconds between two looks at the ledger
 LOOK_INTERVAL = 4.0  # seconds between two looks at what could not be loaded
 RESCUED_AFTER = 0.5  # seconds that work waits with nobody at it
 
@@ -40,14 +40,20 @@ def owner_of(node: str, pid: int) -> str:
     return f"{node}:{pid}"
 
 
-class Keeper:
+class Supervisor:
     def __init__(
-        self, kind: str, node: str, ledger: Ledger, bell: Bell, wakeups: LocalWakeups, start_draining: Callable[[], None]
+        self,
+        kind: str,
+        node: str,
+        ledger: Ledger,
+        wakeup_sender: WakeupSender,
+        wakeups: LocalWakeups,
+        start_draining: Callable[[], None],
     ) -> None:
         self._kind = kind
         self._node = node
         self._ledger = ledger
-        self._bell = bell
+        self._wakeup_sender = wakeup_sender
         self._wakeups = wakeups
         self._start_draining = start_draining
         self._pool: Any = None
@@ -55,8 +61,8 @@ class Keeper:
         self._noted_dead: set[int] = set()  # and still in Celery's list
         self._deaths = Deaths(kind, Memory())
         self._timed_out: queue.SimpleQueue[tuple[int, float]] = queue.SimpleQueue()
-        self._owed: list[Callable[[], Rings]] = []  # what Redis must still be told
-        self._paying = threading.Lock()
+        self._queued_reports: list[Callable[[], Wakeups]] = []  # what Redis must still be told
+        self._flushing = threading.Lock()
         self._next_renewal = 0.0
         self._next_look = 0.0
         self._unheard_since: float | None = None  # since when work has waited that no message told of
@@ -86,11 +92,11 @@ class Keeper:
         self._start_draining()
         self._drain_until = time.monotonic() + self._ledger.settings.drain
 
-    def leave(self) -> None:
+    def owner_left(self) -> None:
         """All children have stopped."""
         for pid in self._children:
-            self._owe(self._ledger.leave, pid)
-        self._pay()
+            self._queue_report(self._ledger.owner_left, pid)
+        self._flush()
 
     # The thread
 
@@ -108,7 +114,7 @@ class Keeper:
     def _tick(self) -> None:
         self._note_timeouts()
         self._note_deaths()
-        self._pay()
+        self._flush()
         if self._kind == Kind.TRAIN:
             self._stop_canceled()
         if self._kind == Kind.PREDICT and time.monotonic() >= self._next_look:
@@ -122,7 +128,7 @@ class Keeper:
         while not self._timed_out.empty():
             pid, started = self._timed_out.get()
             innocent = self._last_outage > started  # it may have waited for Redis, not for the model
-            self._owe(self._ledger.release if innocent else self._ledger.time_out, pid)
+            self._queue_report(self._ledger.release if innocent else self._ledger.time_out, pid)
 
     def _note_deaths(self) -> None:
         processes = self._pool._pool and self._pool._pool._pool  # gone when the pool has stopped
@@ -133,7 +139,7 @@ class Keeper:
         for pid in known.keys() - alive.keys() - self._noted_dead:
             death = death_of(known[pid]) or Death()
             log.warning("worker process %d has died: %s", pid, death)
-            self._owe(partial(self._ledger.bury, error=self._deaths.reason(pid, death)), pid)
+            self._queue_report(partial(self._ledger.owner_died, error=self._deaths.reason(pid, death)), pid)
             self._wakeups.free_place()
         self._noted_dead = there.keys() - alive.keys()
         new, self._children = alive.keys() - self._children.keys(), alive
@@ -144,11 +150,11 @@ class Keeper:
     def _stop_canceled(self) -> None:
         """A training looks for nothing while it fits: its process is ended."""
         by_owner = {owner_of(self._node, pid): pid for pid in self._children}
-        stopped, rings = self._ledger.stop_canceled(self._kind, list(by_owner))
+        stopped, wakeups = self._ledger.stop_canceled(self._kind, list(by_owner))
         if stopped:
             log.info("ending %d worker processes whose jobs were canceled", len(stopped))
             _kill(by_owner[owner] for owner in stopped)
-        self._bell.ring(rings)
+        self._wakeup_sender.send(wakeups)
 
     def _have_loads_reported(self) -> None:
         """While some worker cannot load a version, the processes look whether they can (see load_reports), also idle ones."""
@@ -156,21 +162,21 @@ class Keeper:
         if self._ledger.unloadable(self._kind):
             self._wakeups.send()
 
-    def _owe(self, call: Callable[[str, str], Rings], pid: int) -> None:
-        self._owed.append(lambda: call(self._kind, owner_of(self._node, pid)))
+    def _queue_report(self, call: Callable[[str, str], Wakeups], pid: int) -> None:
+        self._queued_reports.append(lambda: call(self._kind, owner_of(self._node, pid)))
 
-    def _pay(self) -> None:
+    def _flush(self) -> None:
         """In order, and each until Redis has heard it."""
-        with self._paying:
-            while self._owed:
-                self._bell.ring(self._owed[0]())
-                self._owed.pop(0)
+        with self._flushing:
+            while self._queued_reports:
+                self._wakeup_sender.send(self._queued_reports[0]())
+                self._queued_reports.pop(0)
 
     def _renew(self) -> None:
         settings = self._ledger.settings
         owners = [owner_of(self._node, pid) for pid in self._children]
         held, starved = self._ledger.renew(self._kind, owners)
-        self._next_renewal = time.monotonic() + min(settings.lease / RENEWALS, LONGEST_UNRENEWED)
+        self._next_renewal = time.monotonic() + min(settings.lease / RENEWALS, MAX_UNRENEWED)
         if self._drain_until is None:
             self._look_for_a_stall(held, starved)
 
@@ -182,7 +188,7 @@ class Keeper:
             self._wakeups.send()
             self._unheard_since = self._unheard_since or now - starved
         if held == 0 and self._unheard_since and now - self._unheard_since > self._ledger.settings.stall:
-            if self._bell.waiting(self._kind):
+            if self._wakeup_sender.waiting(self._kind):
                 log.critical("messages wait in the broker, and none has arrived: the consumer has stalled, restarting")
                 self._end(1)
             self._unheard_since = None
@@ -191,9 +197,9 @@ class Keeper:
         log.warning("work in hand takes longer than the drain: given back")
         _kill(self._children)  # first, so that they claim nothing more
         for pid in self._children:
-            self._owe(self._ledger.leave, pid)
+            self._queue_report(self._ledger.owner_left, pid)
         try:
-            self._pay()
+            self._flush()
         except LedgerError as error:
             log.error("could not give it back, its lease will run out: %s", error)
         self._end(0)

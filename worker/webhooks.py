@@ -6,11 +6,11 @@ import sys
 from jobs.errors import UnsafeRedis
 from jobs.job import Kind
 from jobs.ledger import Ledger
-from jobs.wakeup import Bell
+from jobs.wakeup import WakeupSender
 from settings import BadSettings, Settings, load
 from webhooks.networks import parse_networks
 from webhooks.signing_secrets import Secrets
-from worker.handlers.webhook import Delivering
+from worker.handlers.webhook import WebhookHandler
 from worker.process import patiently
 from worker.run import work
 
@@ -26,9 +26,9 @@ class Tell:
     def prepare(self) -> None:
         """Nothing."""
 
-    def doer(self, owner: str, ledger: Ledger, bell: Bell) -> Delivering:
+    def handler(self, owner: str, ledger: Ledger, wakeup_sender: WakeupSender) -> WebhookHandler:
         secrets = Secrets(ledger.redis, ledger.prefix, lambda call: patiently(lambda: ledger.guard(call)))
-        return Delivering(owner, ledger, bell, secrets, self._networks)
+        return WebhookHandler(owner, ledger, wakeup_sender, secrets, self._networks)
 
 
 def main() -> None:

@@ -11,13 +11,13 @@ from urllib.parse import parse_qsl
 import msgspec
 from werkzeug.http import parse_options_header
 
-from api.http.context import exchange
-from api.http.problems import Refusal
-from models.input_errors import Fault, InvalidInput, MalformedInput
+from api.http.context import api_context
+from api.http.problems import HTTPProblem
+from models.input_errors import InputError, InvalidInput, MalformedInput
 from models.validation import fault_of, refuse_duplicates
 
 SPELLINGS = 100  # of a header, or queries, that are remembered …
-MOST_OPTIONS = 100_000  # bytes
+MAX_OPTIONS = 100_000  # bytes
 LONGEST = 300  # … unless they are longer
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -32,7 +32,7 @@ def remembered(read: Callable[[str], P]) -> Callable[[str], P]:
 
 
 def mimetype() -> str:
-    return _mimetype(exchange().headers.get("content-type") or "")
+    return _mimetype(api_context().headers.get("content-type") or "")
 
 
 @remembered
@@ -47,24 +47,24 @@ def is_json() -> bool:
 
 
 def json_body(also: str = "") -> bytes:
-    """Raises Refusal for another content type, whose text says what is taken ``also``."""
-    body = exchange().body
+    """Raises HTTPProblem for another content type, whose text says what is taken ``also``."""
+    body = api_context().body
     if body and not is_json():
         taken = f"JSON with 'Content-Type: application/json'{also}"
-        raise Refusal("unsupported-media-type", f"send {taken}, not {mimetype()[:80]}")
+        raise HTTPProblem("unsupported-media-type", f"send {taken}, not {mimetype()[:80]}")
     return body
 
 
 def decode(body: bytes, type_: type[T]) -> T:
-    """A small JSON object of a known form. Raises MalformedInput, InvalidInput, or Refusal if it is not small."""
-    if len(body) > MOST_OPTIONS:
-        raise Refusal("body-too-large", f"options have at most {MOST_OPTIONS:,} bytes")
+    """A small JSON object of a known form. Raises MalformedInput, InvalidInput, or HTTPProblem if it is not small."""
+    if len(body) > MAX_OPTIONS:
+        raise HTTPProblem("body-too-large", f"options have at most {MAX_OPTIONS:,} bytes")
     decoded = read_json(body, type_, lambda error: _fault(error, type_))
     refuse_duplicates(body)
     return decoded
 
 
-def read_json(body: bytes | msgspec.Raw, type_: type[P], fault: Callable[[msgspec.ValidationError], Fault] = fault_of) -> P:
+def read_json(body: bytes | msgspec.Raw, type_: type[P], fault: Callable[[msgspec.ValidationError], InputError] = fault_of) -> P:
     """JSON of a known form, in which a name may be given twice. Raises MalformedInput or InvalidInput."""
     try:
         return msgspec.json.decode(body, type=type_)
@@ -83,7 +83,7 @@ def query_of(type_: type[T]) -> Callable[[], T]:
     def read_query(text: str) -> T:
         return from_texts(_given(text), type_)
 
-    return lambda: read_query(exchange().query)
+    return lambda: read_query(api_context().query)
 
 
 def queries_of(first: type[T], also: type[U]) -> Callable[[], tuple[T, U]]:
@@ -95,7 +95,7 @@ def queries_of(first: type[T], also: type[U]) -> Callable[[], tuple[T, U]]:
         beside = {name: given.pop(name) for name in also.__struct_fields__ if name in given}
         return from_texts(given, first), from_texts(beside, also)
 
-    return lambda: read_query(exchange().query)
+    return lambda: read_query(api_context().query)
 
 
 def _given(query: str) -> dict[str, str]:
@@ -113,7 +113,7 @@ def from_texts(given: dict[str, str], type_: type[T]) -> T:
         raise InvalidInput([_fault(error, type_)]) from None
     for name in given:
         if getattr(found, name) is None:  # what the text "null" is to msgspec
-            raise InvalidInput([Fault(f"/{name}", f"expected {_taken(get_type_hints(type_, include_extras=True)[name])}")])
+            raise InvalidInput([InputError(f"/{name}", f"expected {_taken(get_type_hints(type_, include_extras=True)[name])}")])
     return found
 
 
@@ -127,22 +127,22 @@ def _from_json(name: str, text: str) -> Any:
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise InvalidInput([Fault(f"/{name[:80]}", f"this is no JSON: {error}")]) from None
+        raise InvalidInput([InputError(f"/{name[:80]}", f"this is no JSON: {error}")]) from None
 
 
-def _fault(error: msgspec.ValidationError, type_: type[msgspec.Struct]) -> Fault:
+def _fault(error: msgspec.ValidationError, type_: type[msgspec.Struct]) -> InputError:
     """With what is taken, in words for a person."""
     detail, _, path = str(error).partition(" - at `$")
     names, field = list(type_.__struct_fields__), re.split(r"[.\[`]", path.removeprefix("."))[0]
     if field in names:
         taken = _taken(get_type_hints(type_, include_extras=True)[field])
-        return Fault(f"/{field}", f"expected {taken}" if taken else detail[:1].lower() + detail[1:])
+        return InputError(f"/{field}", f"expected {taken}" if taken else detail[:1].lower() + detail[1:])
     unknown = re.search(r"unknown field `(.+)`", detail)
     if unknown:
         close = get_close_matches(unknown[1][:80], names, n=1)
         meant = f" (did you mean {close[0]}?)" if close else ""
-        return Fault("", f"there is no option {unknown[1][:80]}{meant}; there are: {', '.join(names)}")
-    return Fault("", detail[:1].lower() + detail[1:])
+        return InputError("", f"there is no option {unknown[1][:80]}{meant}; there are: {', '.join(names)}")
+    return InputError("", detail[:1].lower() + detail[1:])
 
 
 def _taken(hint: Any) -> str:

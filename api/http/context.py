@@ -1,4 +1,4 @@
-"""One request, as every view finds it: ``exchange()``. Set by the server, in the context of the request's own task."""
+"""One request, as every view finds it: ``api_context()``. Set by the server, in the context of the request's own task."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,7 +17,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Exchange(Struct):
+class ApiContext(Struct):
     """``body`` is whole; ``gone`` is done when the client has hung up, whose ``address`` is known; ``is_near``: as far as
     is known it is on this machine. ``key`` is the caller's, none
     while no key was ever made; ``notes`` are headers for whatever is answered. ``repeatable``: the hash of the Idempotency-Key,
@@ -54,18 +54,18 @@ class Exchange(Struct):
         return self.key is None or self.key.may("admin")
 
 
-_current: ContextVar[Exchange] = ContextVar("exchange")
+_current: ContextVar[ApiContext] = ContextVar("api_context")
 
-exchange = _current.get
+api_context = _current.get
 begin = _current.set
 end = _current.reset
 
 
 def service() -> Service:
-    return exchange().service
+    return api_context().service
 
 
-async def aside(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+async def run_in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call what would hold the event loop up in a thread, in the context of this request."""
     call = partial(copy_context().run, function, *args, **kwargs)
     return await asyncio.get_running_loop().run_in_executor(service().threads, call)

@@ -8,12 +8,12 @@ import asyncio
 
 from api.application import Application
 from api.http import problems
-from api.http.context import Exchange, begin
+from api.http.context import ApiContext, begin
 from api.http.flask_dispatch import through_flask, through_wsgi
 from api.http.pipeline import Pipeline
-from api.http.problems import Refusal
+from api.http.problems import HTTPProblem
 from api.server.request import Request
-from api.server.response import Answer, Stream
+from api.server.response import Response, Stream
 from api.service import Service
 
 ALWAYS = ("/health/live", "/health/ready")  # answered however many are connected
@@ -33,29 +33,29 @@ class Server:
     async def stop(self) -> None:
         await self._pipeline.stop()
 
-    def refuse(self, code: str, detail: str) -> Answer:
+    def refuse(self, code: str, detail: str) -> Response:
         return problems.no_request(code, detail)
 
-    async def answer(self, request: Request) -> Answer | Stream:
-        exchange = Exchange(
+    async def answer(self, request: Request) -> Response | Stream:
+        context = ApiContext(
             self._pipeline.service, request.method, request.path, request.query, request.headers, request.gone, request.address
         )
-        begin(exchange)
+        begin(context)
         try:
-            answer = await self._answer_well(exchange, request)
+            answer = await self._answer_well(context, request)
         except Exception as error:  # noqa: BLE001 - whatever it is becomes a problem, and is logged if it is ours
             answer = problems.answer(error)
         finally:
-            exchange.end_turn()
-        if exchange.notes:
-            answer.headers.extend(exchange.notes)
+            context.end_turn()
+        if context.notes:
+            answer.headers.extend(context.notes)
         return answer
 
-    async def _answer_well(self, exchange: Exchange, request: Request) -> Answer | Stream:
-        if request.over and exchange.path not in ALWAYS:
-            raise Refusal("too-many-connections", "Too many clients are connected; try again later.")
+    async def _answer_well(self, context: ApiContext, request: Request) -> Response | Stream:
+        if request.over and context.path not in ALWAYS:
+            raise HTTPProblem("too-many-connections", "Too many clients are connected; try again later.")
         if self._app.has_middleware:
             return await through_wsgi(self._app, self._pipeline, request)
-        if self._app.has_hooks or not self._pipeline.is_ours(exchange.method, exchange.path):
-            return await through_flask(self._app, self._pipeline, exchange, request)
-        return await self._pipeline.answer(exchange, request.body)
+        if self._app.has_hooks or not self._pipeline.is_ours(context.method, context.path):
+            return await through_flask(self._app, self._pipeline, context, request)
+        return await self._pipeline.answer(context, request.body)

@@ -10,19 +10,19 @@ from functools import partial
 from io import BytesIO
 from typing import Any
 
-from flask import Response
+from flask import Response as FlaskResponse
 from werkzeug.datastructures import Headers
 from werkzeug.test import run_wsgi_app
 
 from api.application import Application
-from api.http.context import Exchange
+from api.http.context import ApiContext
 from api.http.flask_response import COUNTED, StreamResponse, answer_of, headers_of
 from api.http.pipeline import Pipeline
 from api.http.wsgi_request import FAILED, GONE
 from api.server.body import BodyCut, BodyTooLarge, SlowBody
 from api.server.memory_budget import NoRoom, Room
 from api.server.request import Request
-from api.server.response import Answer, Stream
+from api.server.response import Response, Stream
 
 STREAMED = "text/event-stream"
 OF_THE_CONNECTION = ("CONTENT_LENGTH", "TRANSFER_ENCODING", "CONNECTION", "UPGRADE", "KEEP_ALIVE")
@@ -57,19 +57,19 @@ async def _arrived(pipeline: Pipeline, request: Request) -> ArrivedBody:
     return ArrivedBody(body.declared, data, None)
 
 
-async def through_flask(app: Application, pipeline: Pipeline, exchange: Exchange, request: Request) -> Answer | Stream:
+async def through_flask(app: Application, pipeline: Pipeline, context: ApiContext, request: Request) -> Response | Stream:
     """With hooks, error handlers and signals, on the event loop."""
     try:
         body = await _arrived(pipeline, request)
         if body.error and not pipeline.is_ours(request.method, request.path):
             raise body.error
-        context = app.request_context(_environ(request, body.data))
-        context.push()
+        flask_context = app.request_context(_environ(request, body.data))
+        flask_context.push()
         failed: BaseException | None = None
         try:
-            response = await app.dispatch_on_loop(lambda: pipeline.answer(exchange, body))
-            exchange.notes = []  # they are in the response
-            environ = context.request.environ
+            response = await app.dispatch_on_loop(lambda: pipeline.answer(context, body))
+            context.notes = []  # they are in the response
+            environ = flask_context.request.environ
             if isinstance(response, StreamResponse):
                 chunks = _then_close(response.sent.chunks, response)
                 return Stream(chunks, headers_of(response, environ), response.status_code)
@@ -83,12 +83,12 @@ async def through_flask(app: Application, pipeline: Pipeline, exchange: Exchange
             failed = error
             raise
         finally:
-            context.pop(failed)
+            flask_context.pop(failed)
     finally:
         request.body.release()
 
 
-async def _then_close(chunks: AsyncGenerator[bytes, None], response: Response) -> AsyncGenerator[bytes, None]:
+async def _then_close(chunks: AsyncGenerator[bytes, None], response: FlaskResponse) -> AsyncGenerator[bytes, None]:
     """With what an extension wants called at the end of the response."""
     try:
         async with aclosing(chunks):
@@ -98,7 +98,7 @@ async def _then_close(chunks: AsyncGenerator[bytes, None], response: Response) -
         response.close()
 
 
-async def through_wsgi(app: Application, pipeline: Pipeline, request: Request) -> Answer | Stream:
+async def through_wsgi(app: Application, pipeline: Pipeline, request: Request) -> Response | Stream:
     """With middleware: the application is called as a WSGI server calls it, in a thread."""
     try:
         body = await _arrived(pipeline, request)
@@ -110,7 +110,7 @@ async def through_wsgi(app: Application, pipeline: Pipeline, request: Request) -
         code, pairs = int(status.partition(" ")[0]), [pair for pair in headers if pair[0].lower() != COUNTED]
         if Headers(pairs).get("Content-Type", "").startswith(STREAMED):
             return Stream(_stream(parts, threads), pairs, code)
-        return Answer(await loop.run_in_executor(threads, call, _whole, parts), code, pairs)
+        return Response(await loop.run_in_executor(threads, call, _whole, parts), code, pairs)
     finally:
         request.body.release()
 

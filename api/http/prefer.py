@@ -5,7 +5,7 @@ from typing import NamedTuple
 from werkzeug.http import parse_list_header
 
 from api.http.body import remembered
-from api.http.context import exchange
+from api.http.context import api_context
 
 
 class Preference(NamedTuple):
@@ -31,7 +31,7 @@ NONE = Preference()
 
 def preferred() -> Preference:
     """Of all the request's lines together."""
-    headers = exchange().headers
+    headers = api_context().headers
     return _read(", ".join(headers.get_all("prefer"))) if "prefer" in headers else NONE
 
 

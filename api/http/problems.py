@@ -8,19 +8,19 @@ from msgspec import Struct
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from api.alias_moves import TooManyMoves
-from api.http.context import exchange
+from api.http.context import api_context
 from api.http.protocol_errors import error_members
 from api.parquet_process import BadParquet, TooManyFiles
 from api.server.body import BodyCut, BodyTooLarge, SlowBody
 from api.server.memory_budget import NoRoom
 from api.server.request import BadRequest
-from api.server.response import Answer
+from api.server.response import Response
 from auth.rates import RatesUnavailable
-from jobs.errors import AfterFailed, JobTooLarge, KeyReused, LaneFull, LedgerFull, LedgerUnavailable, Moved
+from jobs.errors import AfterFailed, JobTooLarge, KeyReused, LaneFull, LedgerFull, LedgerUnavailable, PreconditionFailed
 from jobs.failures import TYPE
 from models.alias_history import NothingToRollBackTo
 from models.datasets import UnknownDataset
-from models.input_errors import Fault, InvalidInput, MalformedInput, TooManyRows
+from models.input_errors import InputError, InvalidInput, MalformedInput, TooManyRows
 from models.registry import MovedMeanwhile, TooManyAliases, TooManyModels, UnknownModel, UnknownVersion
 from models.rollout import CannotServe
 
@@ -109,7 +109,7 @@ CODES: dict[type[Exception], str] = {
     LedgerUnavailable: "unavailable",
     LedgerFull: "full",
     AfterFailed: "unavailable",
-    Moved: "unavailable",
+    PreconditionFailed: "unavailable",
     KeyReused: "idempotency-key-reused",
     RateLimited: "rate-limited",
     RatesUnavailable: "unavailable",
@@ -136,13 +136,13 @@ class Problem(Struct, frozen=True, omit_defaults=True):
     status: int
     detail: str
     instance: str
-    errors: list[Fault] = []
+    errors: list[InputError] = []
     error: str = ""
     error_code: str = ""
     message: str = ""
 
 
-class Refusal(Exception):
+class HTTPProblem(Exception):
     """A request that is refused for a reason of HTTP alone."""
 
     def __init__(self, code: str, detail: str, *headers: tuple[str, str]) -> None:
@@ -151,16 +151,16 @@ class Refusal(Exception):
         self.headers = headers
 
 
-def answer(error: Exception) -> Answer:
+def answer(error: Exception) -> Response:
     """Whatever went wrong with a request, as it is told to its client."""
-    if isinstance(error, Refusal):
+    if isinstance(error, HTTPProblem):
         told = _answer(error.code, str(error))
         return told._replace(headers=[*told.headers, *error.headers])
     if isinstance(error, HTTPException):
         return _http_error(error)
     if isinstance(error, BodyTooLarge):
         return _answer(
-            "body-too-large", f"A body has at most {exchange().service.settings.max_body:,} bytes: send less at a time."
+            "body-too-large", f"A body has at most {api_context().service.settings.max_body:,} bytes: send less at a time."
         )
     code = error.code if isinstance(error, BadRequest) else next((CODES[kind] for kind in CODES if isinstance(error, kind)), None)
     if code is None:
@@ -173,27 +173,27 @@ def answer(error: Exception) -> Answer:
 
 def is_unforeseen(error: Exception) -> bool:
     """It is a fault of the service, and was logged."""
-    foreseen = (Refusal, HTTPException, BodyTooLarge, BadRequest, *CODES)
+    foreseen = (HTTPProblem, HTTPException, BodyTooLarge, BadRequest, *CODES)
     return not isinstance(error, foreseen)
 
 
 def log_unforeseen(error: Exception) -> None:
-    log.error("%s %r", exchange().method, exchange().path, exc_info=error)
+    log.error("%s %r", api_context().method, api_context().path, exc_info=error)
 
 
-def _told(faults: list[Fault]) -> str:
+def _told(faults: list[InputError]) -> str:
     """The first, for those who look at nothing else."""
     first, more = faults[0], len(faults) - 1
     said = f"{first.pointer}: {first.detail}" if first.pointer else first.detail
     return f"{said} (and {more} more)" if more else said
 
 
-def _http_error(error: HTTPException) -> Answer:
+def _http_error(error: HTTPException) -> Response:
     """Of werkzeug's routing, or of a body."""
     status = error.code or 500
     code = HTTP_CODES.get(status)
     if code is None:
-        problem = Problem("about:blank", responses.get(status, ""), status, error.description or "", exchange().path)
+        problem = Problem("about:blank", responses.get(status, ""), status, error.description or "", api_context().path)
         answer = _respond(problem)
         kept = [(name, value) for name, value in error.get_headers() if name != "Content-Type"]
         taken = {name for name, _ in kept}
@@ -205,7 +205,7 @@ def _http_error(error: HTTPException) -> Answer:
 
 
 def _http_detail(code: str, error: HTTPException) -> str:
-    path = exchange().path
+    path = api_context().path
     if error.description and error.description != type(error).description:  # of a view of the operator's
         return error.description
     if code == "method-not-allowed":
@@ -213,24 +213,24 @@ def _http_detail(code: str, error: HTTPException) -> str:
     return f"There is no route {path}; there are {ROUTES}."
 
 
-def _answer(code: str, detail: str, faults: list[Fault] | None = None, retry_after: int = 1) -> Answer:
-    return _respond(_problem(code, detail, exchange().path, faults), retry_after)
+def _answer(code: str, detail: str, faults: list[InputError] | None = None, retry_after: int = 1) -> Response:
+    return _respond(_problem(code, detail, api_context().path, faults), retry_after)
 
 
-def no_request(code: str, detail: str) -> Answer:
+def no_request(code: str, detail: str) -> Response:
     """For what cannot be read as a request, so that there is no path either."""
     return _respond(_problem(code, detail, ""))
 
 
-def _problem(code: str, detail: str, path: str, faults: list[Fault] | None = None) -> Problem:
+def _problem(code: str, detail: str, path: str, faults: list[InputError] | None = None) -> Problem:
     status, title = PROBLEMS[code]
     return Problem(TYPE + code, title, status, detail, path, faults or [])
 
 
-def _respond(problem: Problem, retry_after: int = 1) -> Answer:
+def _respond(problem: Problem, retry_after: int = 1) -> Response:
     headers = [("Content-Type", "application/problem+json")]
     if problem.status in TRY_AGAIN:
         headers.append(("Retry-After", str(retry_after)))
     members = error_members(problem.instance, problem.status, problem.detail)
     told = msgspec.structs.replace(problem, **members) if members else problem
-    return Answer(msgspec.json.encode(told), problem.status, headers)
+    return Response(msgspec.json.encode(told), problem.status, headers)

@@ -1,15 +1,15 @@
-"""Turns for writes: while others read, only so many are taken in at once, and the rest wait without costing anything. A crowd
-of them then delays no read; how many are committed together is theirs to decide again when nobody reads."""
+"""While others read, only so many writes are taken in at once, and the rest wait without costing anything. A crowd of them then
+delays no read; how many are committed together is theirs to decide again when nobody reads."""
 
 import asyncio
 from collections import deque
 
-MOST_BESIDE_READS = 32
+MAX_BESIDE_READS = 32
 MOST = 1000
 LATELY = 0.5  # seconds since the last read
 
 
-class Turns:
+class WriteThrottle:
     """To be used on one event loop."""
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Turns:
                 turn.set_result(None)
 
     def _most(self) -> int:
-        return MOST_BESIDE_READS if asyncio.get_running_loop().time() - self._last_read < LATELY else MOST
+        return MAX_BESIDE_READS if asyncio.get_running_loop().time() - self._last_read < LATELY else MOST
 
 
 class Turn:
@@ -48,8 +48,8 @@ class Turn:
 
     __slots__ = ("_turns",)
 
-    def __init__(self, turns: Turns) -> None:
-        self._turns: Turns | None = turns
+    def __init__(self, turns: WriteThrottle) -> None:
+        self._turns: WriteThrottle | None = turns
 
     def end(self) -> None:
         if self._turns:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from flask import Request
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
-from api.http.context import Exchange
+from api.http.context import ApiContext
 from api.http.loop_thread import WaitingThread
 from api.server.body import BodyCut, BodyTooLarge
 from api.server.headers import Headers
@@ -18,10 +18,10 @@ GONE = "mldeploy.gone"  # and a future that is done when the client has left, as
 FAILED = "mldeploy.body_failed"  # in the environment of a request: why its body could not be taken
 
 
-def exchange_of(request: Request, service: Service, loop: asyncio.AbstractEventLoop) -> Exchange:
+def context_of(request: Request, service: Service, loop: asyncio.AbstractEventLoop) -> ApiContext:
     pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in request.headers.items()]
     address = request.remote_addr or ""
-    return Exchange(
+    return ApiContext(
         service,
         request.method,
         request.path,

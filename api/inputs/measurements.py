@@ -3,14 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from models.input_errors import Fault, InvalidInput
+from models.input_errors import InputError, InvalidInput
 from models.schema import Measurements, Schema
 from models.validation import escape
 
 Place = Callable[[str, str], str | None]  # row and name -> a pointer into the body; None for what is not there
 
 
-class Given(NamedTuple):
+class MeasurementInput(NamedTuple):
     """``body``: one measurement or an array of them, as JSON; in the request it was ``at``, as it is now unless there is a
     ``place``."""
 
@@ -25,14 +25,14 @@ class Given(NamedTuple):
         except InvalidInput as error:
             raise InvalidInput([self._told(fault) for fault in error.faults]) from None
 
-    def _told(self, fault: Fault) -> Fault:
+    def _told(self, fault: InputError) -> InputError:
         if self.place is None:
-            return Fault(self.at + fault.pointer, fault.detail)
+            return InputError(self.at + fault.pointer, fault.detail)
         row, _, name = fault.pointer[1:].partition("/")
         found = self.place(row, name)
         if found:
-            return Fault(found, fault.detail)
-        return Fault(self.at, f"{name}: {fault.detail}" if name else fault.detail)
+            return InputError(found, fault.detail)
+        return InputError(self.at, f"{name}: {fault.detail}" if name else fault.detail)
 
 
 def in_rows(names: Sequence[str], at: str) -> Place:

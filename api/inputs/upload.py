@@ -11,10 +11,10 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
 
 from api.http.body import mimetype
-from api.http.context import exchange
+from api.http.context import api_context
 from api.http.operation import Media
-from api.http.problems import Refusal
-from models.input_errors import Fault, InvalidInput, listed
+from api.http.problems import HTTPProblem
+from models.input_errors import InputError, InvalidInput, listed
 from models.options import Format
 
 FORMATS: dict[str, Format] = {
@@ -31,7 +31,7 @@ FILE = {"type": "string", "format": "binary", "contentMediaType": "application/o
 FILES = (Media("text/csv", str), Media("application/vnd.apache.parquet"), Media("application/x-ndjson", str))
 FORM = "multipart/form-data"
 TABLES = (*FILES, Media(FORM, {"type": "object", "properties": {"file": FILE}, "required": ["file"]}))
-MOST_COLUMNS = 1001
+MAX_COLUMNS = 1001
 TAKEN = "a table as text/csv, application/vnd.apache.parquet, application/x-ndjson, or a file as multipart/form-data"
 
 
@@ -51,22 +51,22 @@ def is_table() -> bool:
 
 
 def upload() -> Upload:
-    """Raises Refusal."""
+    """Raises HTTPProblem."""
     if mimetype() == FORM:
         return _from_form()
-    return _looked_at(exchange().body, FORMATS[mimetype()], {})
+    return _looked_at(api_context().body, FORMATS[mimetype()], {})
 
 
 def _from_form() -> Upload:
     """One file, its format by its content type or its name's ending; the fields beside it are options."""
-    found = exchange()
+    found = api_context()
     parser = FormDataParser(max_form_memory_size=100_000, max_form_parts=100, silent=False)
     options = dict(part.strip().split("=", 1) for part in (found.headers.get("content-type") or "").split(";")[1:] if "=" in part)
     options = {name.lower(): value.strip('"') for name, value in options.items()}
     try:
         _, form, files = parser.parse(io.BytesIO(found.body), FORM, len(found.body), options)
     except (ValueError, RequestEntityTooLarge) as error:
-        raise Refusal("bad-table", f"the form cannot be read: {error}") from None
+        raise HTTPProblem("bad-table", f"the form cannot be read: {error}") from None
     many = sum(len(each) for _, each in files.lists())
     if many != 1:
         hint = (
@@ -74,11 +74,11 @@ def _from_form() -> Upload:
             if form and not many
             else ""
         )
-        raise Refusal("bad-table", f"the form has {many} files; it takes one{hint}")
+        raise HTTPProblem("bad-table", f"the form has {many} files; it takes one{hint}")
     file = next(iter(files.values()))
     format_ = FORMATS.get(file.mimetype) or ENDINGS.get((file.filename or "").rpartition(".")[2].lower())
     if format_ is None:
-        raise Refusal(
+        raise HTTPProblem(
             "bad-table", f"the format of the file {(file.filename or '')[:100]} is not known: name it .csv, .parquet or .ndjson"
         )
     return _looked_at(file.read(), format_, _single(form))
@@ -88,19 +88,19 @@ def _single(form: "MultiDict[str, str]") -> dict[str, str]:
     """Raises InvalidInput for a field that comes twice."""
     twice = next((name for name, values in form.lists() if len(values) > 1), None)
     if twice is not None:
-        raise InvalidInput([Fault(f"/{twice[:80]}", "give this once")])
+        raise InvalidInput([InputError(f"/{twice[:80]}", "give this once")])
     return {name: value for name, value in form.items() if value}
 
 
 def _looked_at(body: bytes, format_: Format, options: dict[str, str]) -> Upload:
     if not body.strip():
-        raise Refusal("bad-table", "the body is empty: send a table")
+        raise HTTPProblem("bad-table", "the body is empty: send a table")
     columns, rows = _LOOKS[format_](body)
     if columns and len(columns) < 2:
         hint = " (one column was found: are they separated by ; ?)" if ";" in columns[0] else ""
-        raise Refusal("bad-table", f"a table has a target and at least one feature{hint}")
-    if len(columns) > MOST_COLUMNS:
-        raise Refusal("bad-table", f"{len(columns):,} columns; a target and at most {MOST_COLUMNS - 1:,} features are taken")
+        raise HTTPProblem("bad-table", f"a table has a target and at least one feature{hint}")
+    if len(columns) > MAX_COLUMNS:
+        raise HTTPProblem("bad-table", f"{len(columns):,} columns; a target and at most {MAX_COLUMNS - 1:,} features are taken")
     return Upload(body, format_, options, columns, rows)
 
 
@@ -109,31 +109,31 @@ def _look_at_csv(body: bytes) -> tuple[list[str], int]:
     header = csv_header(text)
     rows = text.rstrip("\n").count("\n")
     if rows < 1:
-        raise Refusal("bad-table", "there are no rows below the header")
+        raise HTTPProblem("bad-table", "there are no rows below the header")
     return header, rows
 
 
 def csv_text(body: bytes) -> str:
-    """Raises Refusal."""
+    """Raises HTTPProblem."""
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise Refusal("bad-table", f"the CSV is not UTF-8 (byte {error.start}): save it as UTF-8") from None
+        raise HTTPProblem("bad-table", f"the CSV is not UTF-8 (byte {error.start}): save it as UTF-8") from None
     if "\0" in text:
-        raise Refusal("bad-table", "the CSV holds a NUL byte")
+        raise HTTPProblem("bad-table", "the CSV holds a NUL byte")
     return text
 
 
 def csv_header(text: str) -> list[str]:
-    """Raises Refusal."""
+    """Raises HTTPProblem."""
     try:
         header = next(csv.reader(io.StringIO(text[:1_000_000])), [])
     except csv.Error as error:
-        raise Refusal("bad-table", f"the CSV's header cannot be read: {error}") from None
+        raise HTTPProblem("bad-table", f"the CSV's header cannot be read: {error}") from None
     if len(set(header)) < len(header) or not all(name.strip() for name in header):
-        raise Refusal("bad-table", "each column needs a name of its own in the header line (in pandas: to_csv(index=False))")
+        raise HTTPProblem("bad-table", "each column needs a name of its own in the header line (in pandas: to_csv(index=False))")
     if len(header) > 1 and sum(map(_is_number, header)) * 2 > len(header):
-        raise Refusal("bad-table", f"the first line is no header but a row ({listed(header)[:200]}): name the columns in it")
+        raise HTTPProblem("bad-table", f"the first line is no header but a row ({listed(header)[:200]}): name the columns in it")
     return header
 
 
@@ -142,13 +142,13 @@ def _look_at_ndjson(body: bytes) -> tuple[list[str], int]:
     try:
         columns = list(msgspec.json.decode(first, type=dict[str, msgspec.Raw]))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Refusal("bad-table", f"the first line is no JSON object: {error}") from None
+        raise HTTPProblem("bad-table", f"the first line is no JSON object: {error}") from None
     return columns, body.rstrip().count(b"\n") + 1
 
 
 def _look_at_parquet(body: bytes) -> tuple[list[str], int]:
     if body[:4] != b"PAR1" or body[-4:] != b"PAR1":
-        raise Refusal("bad-table", "this is no Parquet file, or not all of it")
+        raise HTTPProblem("bad-table", "this is no Parquet file, or not all of it")
     return [], 0
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from jobs.resource import JobAnswer, Step
+from jobs.resource import JobResource, Step
 from models.results import Added, Predictions, SinglePrediction, TrainResult
 from models.schema import Measurements
 
@@ -14,7 +14,7 @@ MEASUREMENTS = "Measurements"  # the component that is made of the models there 
 
 # What a form holds that is written elsewhere, and kept as JSON until it is told.
 HELD: dict[type, dict[str, Sequence[Any]]] = {
-    JobAnswer: {"result": (SinglePrediction, Predictions, TrainResult, Added), "progress": (Step,)},
+    JobResource: {"result": (SinglePrediction, Predictions, TrainResult, Added), "progress": (Step,)},
 }
 
 Json = dict[str, Any]
@@ -33,8 +33,8 @@ class Forms:
             return {"$ref": SCHEMAS + MEASUREMENTS}
         (schema,), found = msgspec.json.schema_components([form], ref_template=SCHEMAS + "{name}")
         for name, component in found.items():
-            if name not in self.components:
-                self.components[name] = tidy(component)
+            if component_name(name) not in self.components:
+                self.components[component_name(name)] = tidy(component)
                 self._fill(name)
         tidied: Json = tidy(schema)
         return tidied
@@ -44,7 +44,12 @@ class Forms:
             if form.__name__ == name:
                 for field, kinds in held.items():
                     told = [self.schema(kind) for kind in kinds]
-                    self.components[name]["properties"][field] = {"anyOf": told} if len(told) > 1 else told[0]
+                    self.components[component_name(name)]["properties"][field] = {"anyOf": told} if len(told) > 1 else told[0]
+
+
+def component_name(name: str) -> str:
+    """Of a class or a reference to it: `Job` for JobResource, which is not called Job since the ledger has a Job of its own."""
+    return name.removesuffix("Resource")
 
 
 def tidy(schema: Any) -> Any:
@@ -55,6 +60,9 @@ def tidy(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     told = {name: tidy(value) for name, value in schema.items() if name != "default" or value not in (None, "", {}, [], ())}
+    for member in ("$ref", "title"):
+        if isinstance(told.get(member), str):
+            told[member] = component_name(told[member])
     if isinstance(told.get("description"), str):
         told["description"] = plain(told["description"])
     if isinstance(told.get("pattern"), str):

@@ -9,23 +9,23 @@ from msgspec.structs import replace
 
 from api.http import responses
 from api.http.body import json_body, read_json
-from api.http.context import exchange, service
+from api.http.context import api_context, service
 from api.http.operation import operation
-from api.http.problems import Refusal
-from api.inputs.measurements import Given
+from api.http.problems import HTTPProblem
+from api.inputs.measurements import MeasurementInput
 from api.protocols.open_inference import asked_of
 from api.protocols.tensors import Name, OutputTensor, Parameters, Tensor, outputs_of, rows_of
 from api.protocols.wait_for_prediction import PROBLEMS, answered
-from api.server.response import Answer
+from api.server.response import Response
 from models.card import CHAMPION
-from models.input_errors import Fault, InvalidInput
+from models.input_errors import InputError, InvalidInput
 from models.options import ModelName, VersionName
 from models.schema import Schema
 from models.validation import refuse_duplicates
 
 blueprint = Blueprint("infer", __name__, url_prefix="/v2/models")
 
-MOST_INPUTS = 1001
+MAX_INPUTS = 1001
 BINARY = "inference-header-content-length"
 
 OutputName = Literal["predict", "predict_proba"]
@@ -43,7 +43,7 @@ class V2Request(Struct, frozen=True, forbid_unknown_fields=True):
     name; or a tensor of [rows] or [rows, 1] for each feature, with the feature's name. ``outputs``: ``predict`` if none is named;
     ``predict_proba`` has a column per class, in the order of the model's classes."""
 
-    inputs: Annotated[list[Tensor], Meta(min_length=1, max_length=MOST_INPUTS)]
+    inputs: Annotated[list[Tensor], Meta(min_length=1, max_length=MAX_INPUTS)]
     id: Name | None = None
     parameters: Parameters | None = None
     outputs: Annotated[list[V2RequestOutput], Meta(max_length=2)] | None = None
@@ -75,7 +75,7 @@ described = partial(
 
 @blueprint.post("/<name>/infer")
 @described("predict", "Predict with a model, and wait for it")
-async def v2_infer(name: ModelName) -> Answer:
+async def v2_infer(name: ModelName) -> Response:
     """Waits as long as the server lets anyone, or as `Prefer: wait=5` says; a job that is not done by then goes on, and a 504
     names it. An Idempotency-Key is not heeded here: /predict does."""
     return await _infer(name, CHAMPION)
@@ -83,18 +83,18 @@ async def v2_infer(name: ModelName) -> Answer:
 
 @blueprint.post("/<name>/versions/<version>/infer")
 @described("predict", "Predict with a version, and wait for it")
-async def v2_infer_version(name: ModelName, version: VersionName) -> Answer:
+async def v2_infer_version(name: ModelName, version: VersionName) -> Response:
     """As with the model; `version` is a number or an alias."""
     return await _infer(name, version)
 
 
-async def _infer(name: str, version: str) -> Answer:
-    if BINARY in exchange().headers:
-        raise Refusal("unsupported-media-type", "binary tensors are not taken: send the data as JSON")
+async def _infer(name: str, version: str) -> Response:
+    if BINARY in api_context().headers:
+        raise HTTPProblem("unsupported-media-type", "binary tensors are not taken: send the data as JSON")
     body, asked = json_body(), asked_of(name, version)
     request = read_json(body, V2Request)
 
-    def rows(schema: Schema) -> Given:
+    def rows(schema: Schema) -> MeasurementInput:
         made = rows_of(request.inputs, schema, service().settings.max_rows)
         refuse_duplicates(body)  # now that it is known to be flat
         return made
@@ -102,7 +102,9 @@ async def _infer(name: str, version: str) -> Answer:
     try:
         record, predictions, headers = await answered(replace(asked, proba="predict_proba" in request.wanted), rows)
     except InvalidInput as error:  # the query's proba is an output here
-        raise InvalidInput([Fault("/outputs" if f.pointer == "/proba" else f.pointer, f.detail) for f in error.faults]) from None
+        raise InvalidInput(
+            [InputError("/outputs" if f.pointer == "/proba" else f.pointer, f.detail) for f in error.faults]
+        ) from None
     told = {"job_id": record.id, "result_url": f"/result/{record.id}"}
     outputs = outputs_of(predictions, request.wanted)
     return responses.json(V2Response(record.model, str(record.version), outputs, told, request.id), 200, *headers)

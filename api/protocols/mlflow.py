@@ -8,17 +8,17 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType, ValidationError
 
 from api.http import responses
 from api.http.body import json_body, mimetype, query_of, read_json
-from api.http.context import exchange, service
+from api.http.context import api_context, service
 from api.http.operation import Media, operation
-from api.inputs.measurements import Given
+from api.inputs.measurements import MeasurementInput
 from api.inputs.tabular import check_rows, from_columns, from_csv, from_lists, from_rows
 from api.protocols.wait_for_prediction import PROBLEMS, answered
 from api.routes import health
 from api.routes.predict import PredictQuery
-from api.server.response import Answer
+from api.server.response import Response
 from api.version import version as own_version
 from models.card import CHAMPION
-from models.input_errors import Fault, InvalidInput
+from models.input_errors import InputError, InvalidInput
 from models.options import ColumnName, ModelName, VersionName
 from models.parquet_rows import Cell
 from models.results import Label
@@ -80,7 +80,7 @@ class Invocation(Struct, frozen=True, forbid_unknown_fields=True):
     params: dict[str, Any] | None = None
 
 
-class InvocationAnswer(Struct, frozen=True):
+class InvocationPredictions(Struct, frozen=True):
     """In the order of the measurements."""
 
     predictions: list[Label]
@@ -97,21 +97,21 @@ invocations_query = query_of(InvocationsQuery)
     headers=("Prefer", "traceparent"),
     takes=(Invocation, Media("text/csv", str)),
     example=EXAMPLE,
-    answers={200: InvocationAnswer},
+    answers={200: InvocationPredictions},
     problems=(*PROBLEMS, "bad-table"),
 )
-async def invocations() -> Answer:
+async def invocations() -> Response:
     """As MLflow's scoring server. Waits as long as the server lets anyone, or as `Prefer: wait=5` says; a job that is not done by
     then goes on, and a 504 names it. An Idempotency-Key is not heeded here: /predict does."""
     asked = invocations_query()
     query = PredictQuery(model=asked.model, version=asked.version, extra=asked.extra)
     _, predictions, headers = await answered(query, _from_csv if mimetype() in CSV else _from_json)
-    return responses.json(InvocationAnswer([each.prediction for each in predictions]), 200, *headers)
+    return responses.json(InvocationPredictions([each.prediction for each in predictions]), 200, *headers)
 
 
 @blueprint.get("/ping")
 @operation("open", "Jobs are accepted and done", answers={200: Media("text/plain", str), 503: Media("text/plain", str)})
-async def ping() -> Answer:
+async def ping() -> Response:
     """`GET /health/ready` says why not."""
     if await health.is_ready():
         return _text("\n")
@@ -120,40 +120,40 @@ async def ping() -> Answer:
 
 @blueprint.get("/version")
 @operation("any", "The version of mldeploy", answers={200: Media("text/plain", str)})
-async def version() -> Answer:
+async def version() -> Response:
     return _text(own_version())
 
 
-def _text(said: str, status: int = 200, *headers: tuple[str, str]) -> Answer:
-    return Answer(said.encode(), status, [("Content-Type", "text/plain; charset=utf-8"), *headers])
+def _text(said: str, status: int = 200, *headers: tuple[str, str]) -> Response:
+    return Response(said.encode(), status, [("Content-Type", "text/plain; charset=utf-8"), *headers])
 
 
-def _from_csv(schema: Schema) -> Given:
-    return from_csv(exchange().body, schema, service().settings.max_rows)
+def _from_csv(schema: Schema) -> MeasurementInput:
+    return from_csv(api_context().body, schema, service().settings.max_rows)
 
 
-def _from_json(schema: Schema) -> Given:
+def _from_json(schema: Schema) -> MeasurementInput:
     body = json_body(also=", or text/csv with a header line")
     sent = read_json(body, Invocation, _fault)
     given = [name for name in FORMS if getattr(sent, name) is not UNSET]
     if len(given) != 1:
-        raise InvalidInput([Fault("", f"give exactly one of {', '.join(FORMS)}, not {' and '.join(given) or 'none'}")])
+        raise InvalidInput([InputError("", f"give exactly one of {', '.join(FORMS)}, not {' and '.join(given) or 'none'}")])
     if sent.params:
-        raise InvalidInput([Fault("/params", "there are no params to give")])
+        raise InvalidInput([InputError("/params", "there are no params to give")])
     made = _measurements(given[0], getattr(sent, given[0]), schema)
     refuse_duplicates(body)
     return made
 
 
-def _fault(error: ValidationError) -> Fault:
+def _fault(error: ValidationError) -> InputError:
     """A measurement by itself is the likeliest mistake."""
     fault = fault_of(error)
     if not fault.pointer and "unknown field" in fault.detail:
-        return Fault("", f"give the measurements as one of {', '.join(FORMS)}: {fault.detail}")
+        return InputError("", f"give the measurements as one of {', '.join(FORMS)}: {fault.detail}")
     return fault
 
 
-def _measurements(name: str, sent: Any, schema: Schema) -> Given:
+def _measurements(name: str, sent: Any, schema: Schema) -> MeasurementInput:
     most = service().settings.max_rows
     if isinstance(sent, Split):
         return _from_split(sent, most)
@@ -165,12 +165,12 @@ def _measurements(name: str, sent: Any, schema: Schema) -> Given:
     if ROWS_OF_VALUES.match(text) and name != "dataframe_records":
         return from_lists(text, schema, most, f"/{name}")
     if text[:1] != b"[":
-        raise InvalidInput([Fault(f"/{name}", "expected an array of measurements")])
-    return Given(text, f"/{name}")
+        raise InvalidInput([InputError(f"/{name}", "expected an array of measurements")])
+    return MeasurementInput(text, f"/{name}")
 
 
-def _from_split(sent: Split, most: int) -> Given:
+def _from_split(sent: Split, most: int) -> MeasurementInput:
     if len(set(sent.columns)) < len(sent.columns):
-        raise InvalidInput([Fault("/dataframe_split/columns", "each column needs a name of its own")])
+        raise InvalidInput([InputError("/dataframe_split/columns", "each column needs a name of its own")])
     check_rows(len(sent.data), most)
     return from_rows(sent.columns, sent.data, "/dataframe_split/data")

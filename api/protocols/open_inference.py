@@ -7,12 +7,12 @@ from flask import Blueprint
 from msgspec import Struct
 
 from api.http import responses
-from api.http.context import aside, service
+from api.http.context import run_in_thread, service
 from api.http.operation import operation
 from api.protocols.tensors import Datatype, datatype_of, datatype_of_feature
 from api.routes import health
 from api.routes.predict import PredictQuery, unknown
-from api.server.response import Answer
+from api.server.response import Response
 from api.version import version as own_version
 from models.card import CHAMPION
 from models.options import ModelName, VersionName
@@ -66,19 +66,19 @@ class V2Model(Struct, frozen=True):
 
 @blueprint.get("")
 @operation("any", "The server", answers={200: V2Server})
-async def v2_server() -> Answer:
+async def v2_server() -> Response:
     return responses.json(V2Server("mldeploy", own_version(), []))
 
 
 @blueprint.get("/health/live")
 @operation("open", "This process answers", answers={200: V2Live})
-async def v2_live() -> Answer:
+async def v2_live() -> Response:
     return responses.json(V2Live())
 
 
 @blueprint.get("/health/ready")
 @operation("open", "Jobs are accepted and done", answers={200: V2Ready, 503: V2Ready})
-async def v2_ready() -> Answer:
+async def v2_ready() -> Response:
     """`GET /health/ready` says why not."""
     if await health.is_ready():
         return responses.json(V2Ready())
@@ -87,26 +87,26 @@ async def v2_ready() -> Answer:
 
 @blueprint.get("/models/<name>")
 @operation("any", "The tensors that a model takes and gives", answers={200: V2Model}, problems=UNKNOWN)
-async def v2_model(name: ModelName) -> Answer:
-    return responses.json(await aside(_model, name, CHAMPION))
+async def v2_model(name: ModelName) -> Response:
+    return responses.json(await run_in_thread(_model, name, CHAMPION))
 
 
 @blueprint.get("/models/<name>/versions/<version>")
 @operation("any", "The tensors that a version takes and gives", answers={200: V2Model}, problems=UNKNOWN)
-async def v2_version(name: ModelName, version: VersionName) -> Answer:
-    return responses.json(await aside(_model, name, version))
+async def v2_version(name: ModelName, version: VersionName) -> Response:
+    return responses.json(await run_in_thread(_model, name, version))
 
 
 @blueprint.get("/models/<name>/ready")
 @operation("any", "The model can be asked", answers={200: V2ModelReady}, problems=UNKNOWN)
-async def v2_model_ready(name: ModelName) -> Answer:
-    return responses.json(V2ModelReady((await aside(_model, name, CHAMPION)).name))
+async def v2_model_ready(name: ModelName) -> Response:
+    return responses.json(V2ModelReady((await run_in_thread(_model, name, CHAMPION)).name))
 
 
 @blueprint.get("/models/<name>/versions/<version>/ready")
 @operation("any", "The version can be asked", answers={200: V2ModelReady}, problems=UNKNOWN)
-async def v2_version_ready(name: ModelName, version: VersionName) -> Answer:
-    return responses.json(V2ModelReady((await aside(_model, name, version)).name))
+async def v2_version_ready(name: ModelName, version: VersionName) -> Response:
+    return responses.json(V2ModelReady((await run_in_thread(_model, name, version)).name))
 
 
 def asked_of(name: str, version: str) -> PredictQuery:

@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Raw, Struct
 
 from api.http.body import read_json
-from api.inputs.measurements import Given, in_flat, in_rows
+from api.inputs.measurements import MeasurementInput, in_flat, in_rows
 from api.inputs.tabular import check_rows, from_columns, measurements
 from models.feature import Feature, FeatureType
-from models.input_errors import Fault, InvalidInput, listed
+from models.input_errors import InputError, InvalidInput, listed
 from models.parquet_rows import Cell
 from models.results import Prediction
 from models.schema import Schema
@@ -81,7 +81,7 @@ class OutputTensor(Struct, frozen=True):
     parameters: NumPy = NumPy()
 
 
-def rows_of(inputs: Sequence[Tensor], schema: Schema, most: int) -> Given:
+def rows_of(inputs: Sequence[Tensor], schema: Schema, most: int) -> MeasurementInput:
     """The measurements in one tensor of (rows, features) or (features,), or in a tensor of (rows,) or (rows, 1) for each feature.
     Raises InvalidInput, MalformedInput or TooManyRows."""
     if len(inputs) == 1 and not _is_column(inputs[0], schema):
@@ -111,28 +111,28 @@ def _is_column(tensor: Tensor, schema: Schema) -> bool:
     return tensor.name in schema.names and tensor.shape[1:] in ([], [1])
 
 
-def _from_matrix(tensor: Tensor, schema: Schema, most: int) -> Given:
+def _from_matrix(tensor: Tensor, schema: Schema, most: int) -> MeasurementInput:
     width = len(schema.features)
     if tensor.shape[-1] != width:
         detail = f"expected [rows, {width}] or [{width}] ({listed(schema.names)}), got {tensor.shape}"
-        raise InvalidInput([Fault("/inputs/0/shape", detail)])
+        raise InvalidInput([InputError("/inputs/0/shape", detail)])
     check_rows(tensor.shape[0] if len(tensor.shape) == 2 else 1, most)
     values = _values(tensor, 0)
     columns = [_as_told(values[place::width], feature) for place, feature in enumerate(schema.features)]
     names, at = schema.names, "/inputs/0/data"
     is_nested = NESTED.match(tensor.data) is not None
     place = (in_rows if is_nested else in_flat)(names, at)
-    return Given(measurements(names, zip(*columns, strict=True), at), at, place)
+    return MeasurementInput(measurements(names, zip(*columns, strict=True), at), at, place)
 
 
-def _from_columns(inputs: Sequence[Tensor], schema: Schema, most: int) -> Given:
+def _from_columns(inputs: Sequence[Tensor], schema: Schema, most: int) -> MeasurementInput:
     features = {feature.name: feature for feature in schema.features}
     columns: dict[str, list[Cell]] = {}
     for place, tensor in enumerate(inputs):
         if tensor.name in columns:
-            raise InvalidInput([Fault(f"/inputs/{place}/name", f"the input {tensor.name} is given twice")])
+            raise InvalidInput([InputError(f"/inputs/{place}/name", f"the input {tensor.name} is given twice")])
         if tensor.shape[1:] not in ([], [1]):
-            raise InvalidInput([Fault(f"/inputs/{place}/shape", f"expected [rows] or [rows, 1], got {tensor.shape}")])
+            raise InvalidInput([InputError(f"/inputs/{place}/shape", f"expected [rows] or [rows, 1], got {tensor.shape}")])
         check_rows(tensor.shape[0], most)
         values = _values(tensor, place)
         columns[tensor.name] = _as_told(values, features[tensor.name]) if tensor.name in features else values
@@ -145,17 +145,17 @@ def _values(tensor: Tensor, place: int) -> list[Cell]:
     at = f"/inputs/{place}"
     content_type = (tensor.parameters or {}).get("content_type")
     if content_type not in CONTENT_TYPES:
-        raise InvalidInput([Fault(f"{at}/parameters/content_type", f"{content_type} is not accepted: send plain values")])
+        raise InvalidInput([InputError(f"{at}/parameters/content_type", f"{content_type} is not accepted: send plain values")])
     fault, value = partial(fault_of, at=f"{at}/data"), TYPES[tensor.datatype] | None
     if NESTED.match(tensor.data):
         lists: list[list[Cell]] = read_json(tensor.data, list[list[value]], fault)  # type: ignore[valid-type]
         if [len(lists), *{len(each) for each in lists}] != [tensor.shape[0], prod(tensor.shape[1:])]:
-            raise InvalidInput([Fault(f"{at}/data", f"its lists are not of the shape {tensor.shape}")])
+            raise InvalidInput([InputError(f"{at}/data", f"its lists are not of the shape {tensor.shape}")])
         return [cell for each in lists for cell in each]
     values: list[Cell] = read_json(tensor.data, list[value], fault)  # type: ignore[valid-type]
     if len(values) != prod(tensor.shape):
         detail = f"expected {prod(tensor.shape)} values, as the shape {tensor.shape} says, got {len(values)}"
-        raise InvalidInput([Fault(f"{at}/data", detail)])
+        raise InvalidInput([InputError(f"{at}/data", detail)])
     return values
 
 

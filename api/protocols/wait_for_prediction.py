@@ -7,8 +7,8 @@ import msgspec
 
 from api.http.context import service
 from api.http.prefer import preferred
-from api.http.problems import Refusal
-from api.inputs.measurements import Given
+from api.http.problems import HTTPProblem
+from api.inputs.measurements import MeasurementInput
 from api.routes.predict import Jobs, PredictQuery, with_version
 from api.submission import submit_and_wait
 from api.submit_options import SubmitQuery, terms_of
@@ -34,11 +34,11 @@ class Answered(NamedTuple):
     headers: list[tuple[str, str]]
 
 
-async def answered(asked: PredictQuery, given_for: Callable[[Schema], Given]) -> Answered:
-    """``given_for`` makes measurements for a schema. Raises Refusal if there is no prediction within the seconds of
+async def answered(asked: PredictQuery, given_for: Callable[[Schema], MeasurementInput]) -> Answered:
+    """``given_for`` makes measurements for a schema. Raises HTTPProblem if there is no prediction within the seconds of
     `Prefer: wait`, or as long as this server lets anyone wait; the job goes on then."""
     if service().waiters.is_full:
-        raise Refusal(
+        raise HTTPProblem(
             "too-many-waiting", "Too many clients wait: send it again later, or submit it to /predict, which need not wait."
         )
     return await with_version(asked, given_for, _end_of, terms_of(SubmitQuery()))
@@ -51,9 +51,9 @@ async def _end_of(jobs: Jobs) -> Answered:
     headers = [] if preference.wait is None else preference.applied(seconds, final=True)
     if record is None or not record.state.final:
         detail = f"The job was accepted, did not end within {seconds:g} s and goes on: GET {url} tells its end."
-        raise Refusal("not-in-time", detail, ("Location", url), *headers)
+        raise HTTPProblem("not-in-time", detail, ("Location", url), *headers)
     if record.state is not State.SUCCEEDED:
-        raise Refusal("prediction-failed", f"{_why(record)} (GET {url})", ("Location", url), *headers)
+        raise HTTPProblem("prediction-failed", f"{_why(record)} (GET {url})", ("Location", url), *headers)
     assert record.result is not None
     return Answered(record, _predictions.decode(record.result).predictions, headers)
 

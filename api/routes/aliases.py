@@ -9,16 +9,16 @@ from msgspec import Meta, Struct
 
 from api.http import responses
 from api.http.body import decode, json_body
-from api.http.context import aside, exchange, service
+from api.http.context import api_context, run_in_thread, service
 from api.http.operation import operation
-from api.http.problems import Refusal
-from api.server.response import Answer
+from api.http.problems import HTTPProblem
+from api.server.response import Response
 from jobs.job import Kind
-from jobs.live_workers import Crew
+from jobs.live_workers import LiveWorkers
 from models import alias_history
 from models.alias_history import Move
 from models.card import CHAMPION, Card
-from models.input_errors import Fault, InvalidInput
+from models.input_errors import InputError, InvalidInput
 from models.options import ModelName
 from models.registry import MovedMeanwhile, UnknownVersion
 
@@ -51,7 +51,7 @@ class RollbackRequest(Struct, frozen=True, forbid_unknown_fields=True):
     why: Told = ""
 
 
-class AliasAnswer(Struct, frozen=True):
+class AliasesResource(Struct, frozen=True):
     name: str
     aliases: dict[str, int]
     moves: list[Move]
@@ -62,13 +62,13 @@ class AliasAnswer(Struct, frozen=True):
     "admin",
     "Move an alias: champion serves",
     takes=(MoveRequest,),
-    answers={200: AliasAnswer},
+    answers={200: AliasesResource},
     problems=("invalid-input", "cannot-serve", "too-many-aliases", *OF_MOVES),
 )
-async def put_alias(name: ModelName, alias: Alias) -> Answer:
+async def put_alias(name: ModelName, alias: Alias) -> Response:
     """champion serves: the workers load the version before it does."""
     if not ALIAS.fullmatch(alias):
-        raise InvalidInput([Fault("", "an alias is a lower-case letter and at most 63 more letters, digits, - and _")])
+        raise InvalidInput([InputError("", "an alias is a lower-case letter and at most 63 more letters, digits, - and _")])
     asked = decode(json_body(), MoveRequest)
     return await _swapping(_move, name, alias, asked)
 
@@ -77,13 +77,13 @@ async def put_alias(name: ModelName, alias: Alias) -> Answer:
 @operation(
     "admin",
     "Take an alias away",
-    answers={200: AliasAnswer},
+    answers={200: AliasesResource},
     problems=("unknown-model", "unknown-version", "champion-stays", "moved-meanwhile"),
 )
-async def delete_alias(name: ModelName, alias: Alias) -> Answer:
+async def delete_alias(name: ModelName, alias: Alias) -> Response:
     if alias == CHAMPION:
-        raise Refusal("champion-stays", "champion serves: move it to another version, or roll back.")
-    return await aside(_take_away, name, alias)
+        raise HTTPProblem("champion-stays", "champion serves: move it to another version, or roll back.")
+    return await run_in_thread(_take_away, name, alias)
 
 
 @blueprint.post("/rollback")
@@ -92,22 +92,22 @@ async def delete_alias(name: ModelName, alias: Alias) -> Answer:
     "Back to the version that served before",
     takes=(RollbackRequest,),
     bodiless=True,
-    answers={200: AliasAnswer},
+    answers={200: AliasesResource},
     problems=("invalid-input", "nothing-before", "cannot-serve", *OF_MOVES),
 )
-async def roll_back(name: ModelName) -> Answer:
+async def roll_back(name: ModelName) -> Response:
     """Back to the version that was champion before; again, and it goes one further back."""
     body = json_body()
     return await _swapping(_roll_back, name, decode(body, RollbackRequest) if body.strip() else RollbackRequest())
 
 
-async def _swapping(function: Callable[..., Answer], *args: Any) -> Answer:
+async def _swapping(function: Callable[..., Response], *args: Any) -> Response:
     """It may take seconds: this request's turn to write is another's."""
-    exchange().end_turn()
-    return await service().swaps.run(function, *args)
+    api_context().end_turn()
+    return await service().alias_moves.run(function, *args)
 
 
-def _move(name: str, alias: str, asked: MoveRequest) -> Answer:
+def _move(name: str, alias: str, asked: MoveRequest) -> Response:
     registry = service().registry
     version = int(asked.version)
     card = registry.known(name).cards.get(version)
@@ -119,12 +119,12 @@ def _move(name: str, alias: str, asked: MoveRequest) -> Answer:
     return _told(name)
 
 
-def _take_away(name: str, alias: str) -> Answer:
+def _take_away(name: str, alias: str) -> Response:
     service().registry.take_away(name, alias, "over HTTP", "")
     return _told(name)
 
 
-def _roll_back(name: str, asked: RollbackRequest) -> Answer:
+def _roll_back(name: str, asked: RollbackRequest) -> Response:
     registry = service().registry
     for _ in range(TRIES):
         model = registry.known(name)
@@ -138,9 +138,9 @@ def _roll_back(name: str, asked: RollbackRequest) -> Answer:
 def _await_loaded(card: Card) -> None:
     """Raises CannotServe."""
     here = service()
-    here.rollout.await_loaded(card, Crew(Kind.PREDICT, here.ledger, here.bell), here.settings.swap_patience)
+    here.rollout.await_loaded(card, LiveWorkers(Kind.PREDICT, here.ledger, here.wakeup_sender), here.settings.swap_patience)
 
 
-def _told(name: str) -> Answer:
+def _told(name: str) -> Response:
     model = service().registry.known(name)
-    return responses.json(AliasAnswer(name, model.aliases, model.moves))
+    return responses.json(AliasesResource(name, model.aliases, model.moves))

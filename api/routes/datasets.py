@@ -9,19 +9,19 @@ from msgspec import Struct
 from api import caller_datasets
 from api.http import responses
 from api.http.body import query_of
-from api.http.context import aside, service
+from api.http.context import run_in_thread, service
 from api.http.operation import operation
-from api.http.problems import Refusal
+from api.http.problems import HTTPProblem
 from api.inputs.upload import TABLES, TAKEN, is_table, upload
 from api.job_ids import new_id
-from api.server.response import Answer
+from api.server.response import Response
 from api.submission import submit
 from api.submit_options import SubmitQuery, terms_of
 from jobs.job import Job, Kind
-from jobs.resource import JobAnswer
+from jobs.resource import JobResource
 from models.datasets import DatasetRecord, shown
 from models.feature import FeatureType
-from models.input_errors import Fault, InvalidInput
+from models.input_errors import InputError, InvalidInput
 from models.options import AddTask, DatasetName
 from models.results import ADDITION_BYTES
 
@@ -31,7 +31,7 @@ submit_query = query_of(SubmitQuery)
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
-class DatasetAnswer(Struct, frozen=True):
+class DatasetResource(Struct, frozen=True):
     """``types`` by column, the target among them; ``test_share`` is null until it is first trained on."""
 
     name: str
@@ -47,19 +47,19 @@ class DatasetAnswer(Struct, frozen=True):
 
 
 class DatasetList(Struct, frozen=True):
-    datasets: list[DatasetAnswer]
+    datasets: list[DatasetResource]
 
 
 @blueprint.get("")
 @operation("any", "The caller's data sets", answers={200: DatasetList})
-async def list_datasets() -> Answer:
-    return await aside(_list)
+async def list_datasets() -> Response:
+    return await run_in_thread(_list)
 
 
 @blueprint.get("/<name>")
-@operation("any", "A data set", answers={200: DatasetAnswer}, problems=("unknown-dataset",))
-async def show_dataset(name: DatasetName) -> Answer:
-    return await aside(_show, name)
+@operation("any", "A data set", answers={200: DatasetResource}, problems=("unknown-dataset",))
+async def show_dataset(name: DatasetName) -> Response:
+    return await run_in_thread(_show, name)
 
 
 @blueprint.post("/<name>")
@@ -69,44 +69,44 @@ async def show_dataset(name: DatasetName) -> Answer:
     query=(SubmitQuery,),
     takes=TABLES,
     submits=True,
-    answers={200: JobAnswer, 202: JobAnswer},
+    answers={200: JobResource, 202: JobResource},
     problems=("bad-table", "too-many-datasets"),
 )
-async def add_rows(name: DatasetName) -> Answer:
+async def add_rows(name: DatasetName) -> Response:
     """A job that adds the rows of the body; it makes the data set if there is none."""
     if not NAME.fullmatch(name):
-        raise InvalidInput([Fault("", "a data set's name has at most 64 lower-case letters, digits, - and _")])
+        raise InvalidInput([InputError("", "a data set's name has at most 64 lower-case letters, digits, - and _")])
     terms = terms_of(submit_query())
     if not is_table():
-        raise Refusal("unsupported-media-type", f"send {TAKEN}")
-    sent = await aside(upload)
+        raise HTTPProblem("unsupported-media-type", f"send {TAKEN}")
+    sent = await run_in_thread(upload)
     if sent.options:
         detail = "a form for a data set has its file alone: give this in the query"
-        raise InvalidInput([Fault(f"/{next(iter(sent.options))[:80]}", detail)])
-    record = (await aside(caller_datasets.find, name)).record
+        raise InvalidInput([InputError(f"/{next(iter(sent.options))[:80]}", detail)])
+    record = (await run_in_thread(caller_datasets.find, name)).record
     others = set(sent.columns) ^ set(record.types) if record and sent.columns else set()
     if record and others and sent.format == "csv":
         differ = f"{', '.join(sorted(others))[:300]} differ"
-        raise Refusal("bad-table", f"the columns are not those of {name} ({', '.join(record.types)[:500]}): {differ}")
-    place = await aside(caller_datasets.place, name)
-    if record is None and not await aside(service().datasets.has_room, place, service().settings.max_models):
-        raise Refusal("too-many-datasets", "There are too many data sets already.")
+        raise HTTPProblem("bad-table", f"the columns are not those of {name} ({', '.join(record.types)[:500]}): {differ}")
+    place = await run_in_thread(caller_datasets.place, name)
+    if record is None and not await run_in_thread(service().datasets.has_room, place, service().settings.max_models):
+        raise HTTPProblem("too-many-datasets", "There are too many data sets already.")
     task = msgspec.json.encode(AddTask(place, sent.format))
     size = ADDITION_BYTES
     return await submit(Job(await new_id(), Kind.DATASET, place, 0, sent.rows, sent.body, task, terms=terms, result_bytes=size))
 
 
-def _list() -> Answer:
+def _list() -> Response:
     records = [record for name in caller_datasets.names() if (record := caller_datasets.find(name).record)]
     return responses.json(DatasetList([_answer(record) for record in records]))
 
 
-def _show(name: str) -> Answer:
+def _show(name: str) -> Response:
     return responses.json(_answer(caller_datasets.get(name)))
 
 
-def _answer(record: DatasetRecord) -> DatasetAnswer:
-    return DatasetAnswer(
+def _answer(record: DatasetRecord) -> DatasetResource:
+    return DatasetResource(
         name=shown(record.name),
         rows=record.rows,
         target=record.target or None,

@@ -10,17 +10,17 @@ import msgspec
 from flask import Blueprint, Flask
 from msgspec import Meta
 
-from api.http.context import aside, service
+from api.http.context import run_in_thread, service
 from api.http.operation import Media, operation
-from api.http.problems import Refusal
+from api.http.problems import HTTPProblem
 from api.openapi.document import Document
-from api.server.response import Answer
+from api.server.response import Response
 from jobs.errors import LedgerError
 from models.packaged import packaged_schema
 from models.schema import Schema
 
 PACKAGE = "flask-swagger-ui"  # only for its folder of assets
-MOST_MODELS = 100  # that the document tells of
+MAX_MODELS = 100  # that the document tells of
 MOMENT = 2.0  # seconds for which it is remembered
 
 Asset = Annotated[
@@ -62,9 +62,9 @@ def make_blueprint(app: Flask) -> Blueprint:
 
     @blueprint.get("/openapi.json")
     @operation("public", "This document", answers={200: dict})
-    async def openapi() -> Answer:
-        text = await aside(told.text)
-        return Answer(text, 200, [("Content-Type", "application/json"), ("Cache-Control", "no-cache")])
+    async def openapi() -> Response:
+        text = await run_in_thread(told.text)
+        return Response(text, 200, [("Content-Type", "application/json"), ("Cache-Control", "no-cache")])
 
     blueprint.get("/docs")(docs)
     blueprint.get("/docs/<asset>")(docs_asset)
@@ -72,10 +72,10 @@ def make_blueprint(app: Flask) -> Blueprint:
 
 
 @operation("public", "A page that shows this document, to read and to try", answers={200: Media("text/html", str)})
-async def docs() -> Answer:
+async def docs() -> Response:
     page = (resources.files("api") / "pages" / "docs.html").read_text().replace("{version}", metadata.version(PACKAGE))
     headers = [("Content-Type", "text/html; charset=utf-8"), ("Content-Security-Policy", POLICY), ("Cache-Control", "no-cache")]
-    return Answer(page.encode(), 200, [*headers, CHECKED])
+    return Response(page.encode(), 200, [*headers, CHECKED])
 
 
 @operation(
@@ -83,11 +83,11 @@ async def docs() -> Answer:
     "A file of that page",
     answers={200: (Media("text/css"), Media("text/javascript"), Media("image/png"))},
 )
-async def docs_asset(asset: Asset) -> Answer:
+async def docs_asset(asset: Asset) -> Response:
     if asset not in ASSETS:
-        raise Refusal("not-found", f"The files of this page are {', '.join(ASSETS)}.")
+        raise HTTPProblem("not-found", f"The files of this page are {', '.join(ASSETS)}.")
     headers = [("Content-Type", ASSETS[asset]), ("Cache-Control", "private, max-age=31536000, immutable"), CHECKED]
-    return Answer(await aside(_read, asset), 200, headers)
+    return Response(await run_in_thread(_read, asset), 200, headers)
 
 
 def _read(asset: str) -> bytes:
@@ -112,7 +112,7 @@ def _schemas() -> dict[str, Schema]:
 
 def _champions() -> dict[str, Schema]:
     registry = service().registry
-    names = sorted(registry.names())[:MOST_MODELS]
+    names = sorted(registry.names())[:MAX_MODELS]
     numbers = dict(zip(names, [champion for champion, _ in registry.summaries(names)], strict=True))
     cards = [registry.card(name, number) for name, number in numbers.items() if number]
     return {card.name: card.schema for card in cards if card}

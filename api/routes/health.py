@@ -7,7 +7,7 @@ from api.http import responses
 from api.http.context import service
 from api.http.operation import operation
 from api.readiness import Readiness
-from api.server.response import Answer
+from api.server.response import Response
 
 RETRY_AFTER = ("Retry-After", "2")
 
@@ -20,13 +20,13 @@ class Live(Struct, frozen=True):
 
 @blueprint.get("/live")
 @operation("open", "This process answers", answers={200: Live})
-async def live() -> Answer:
+async def live() -> Response:
     return responses.json(Live("live"))
 
 
 @blueprint.get("/ready")
 @operation("open", "Whether jobs are accepted and done, and if not, why", answers={200: Readiness, 503: Readiness})
-async def ready() -> Answer:
+async def ready() -> Response:
     """200 while it is `ready` or `degraded`, and 503 while it is `not-ready`: nothing is accepted, or no prediction is made. Each
     reason says what to do. It is looked up at most four times a second."""
     found = await service().readiness.now()

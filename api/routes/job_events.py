@@ -35,7 +35,7 @@ class JobEvent(Struct, frozen=True):
         Meta(
             extra_json_schema={
                 "contentMediaType": "application/json",
-                "contentSchema": {"$ref": "#/components/schemas/JobAnswer"},
+                "contentSchema": {"$ref": "#/components/schemas/Job"},
             }
         ),
     ]

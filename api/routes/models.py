@@ -7,9 +7,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from api.http import responses
-from api.http.context import aside, service
+from api.http.context import run_in_thread, service
 from api.http.operation import Media, operation
-from api.server.response import Answer
+from api.server.response import Response
 from models.alias_history import Move
 from models.card import Card
 from models.datasets import shown
@@ -32,7 +32,7 @@ class ModelList(Struct, frozen=True):
     models: list[ModelSummary]
 
 
-class ModelAnswer(Struct, frozen=True):
+class ModelResource(Struct, frozen=True):
     """``schema`` is a JSON Schema of one measurement, as the champion takes it. ``moves`` of its aliases, newest first; ``notes``
     on versions, by number: of data that were deleted since."""
 
@@ -44,7 +44,7 @@ class ModelAnswer(Struct, frozen=True):
     notes: dict[int, list[str]]
 
 
-class VersionAnswer(Struct, frozen=True):
+class VersionResource(Struct, frozen=True):
     """``moves``: those to and from this version."""
 
     card: Card
@@ -55,16 +55,16 @@ class VersionAnswer(Struct, frozen=True):
 
 @blueprint.get("/models")
 @operation("any", "The models", answers={200: ModelList})
-async def list_models() -> Answer:
-    return await aside(_list)
+async def list_models() -> Response:
+    return await run_in_thread(_list)
 
 
 @blueprint.get("/models/<name>")
 @operation(
-    "any", "A model: what it takes, its versions, how they were judged", answers={200: ModelAnswer}, problems=("unknown-model",)
+    "any", "A model: what it takes, its versions, how they were judged", answers={200: ModelResource}, problems=("unknown-model",)
 )
-async def show_model(name: ModelName) -> Answer:
-    return await aside(_show, name)
+async def show_model(name: ModelName) -> Response:
+    return await run_in_thread(_show, name)
 
 
 @blueprint.get("/models/<name>/schema")
@@ -74,39 +74,39 @@ async def show_model(name: ModelName) -> Answer:
     answers={200: Media("application/schema+json", dict)},
     problems=("unknown-model", "unknown-version"),
 )
-async def show_schema(name: ModelName) -> Answer:
-    return await aside(_show_schema, name)
+async def show_schema(name: ModelName) -> Response:
+    return await run_in_thread(_show_schema, name)
 
 
 @blueprint.get("/models/<name>/versions/<version>")
-@operation("any", "A version's card", answers={200: VersionAnswer}, problems=("unknown-model", "unknown-version"))
-async def show_version(name: ModelName, version: VersionName) -> Answer:
+@operation("any", "A version's card", answers={200: VersionResource}, problems=("unknown-model", "unknown-version"))
+async def show_version(name: ModelName, version: VersionName) -> Response:
     """By its number or an alias."""
-    return await aside(_show_version, name, version)
+    return await run_in_thread(_show_version, name, version)
 
 
-def _list() -> Answer:
+def _list() -> Response:
     names = sorted({*service().registry.names(), service().settings.default_model})
     found = zip(names, service().registry.summaries(names), strict=True)
     return responses.json(ModelList([ModelSummary(name, champion, all_, f"/models/{name}") for name, (champion, all_) in found]))
 
 
-def _show(name: str) -> Answer:
+def _show(name: str) -> Response:
     model = _model(name)
     schema = _champion_schema(model)
     cards = [_told(card) for card in model.cards.values()]
     shown = schema.json_schema() if schema else None
-    return responses.json(ModelAnswer(name, model.aliases, shown, cards, model.moves, model.notes))
+    return responses.json(ModelResource(name, model.aliases, shown, cards, model.moves, model.notes))
 
 
-def _show_schema(name: str) -> Answer:
+def _show_schema(name: str) -> Response:
     schema = _champion_schema(_model(name))
     if schema is None:
         raise UnknownVersion(f"no version of {name} serves yet")
     return responses.schema(schema.json_schema())
 
 
-def _show_version(name: str, reference: str) -> Answer:
+def _show_version(name: str, reference: str) -> Response:
     model = _model(name)
     number = int(reference) if reference.isdecimal() and len(reference) < 10 else model.aliases.get(reference, 0)
     card = model.cards.get(number)
@@ -115,7 +115,7 @@ def _show_version(name: str, reference: str) -> Answer:
         raise UnknownVersion(f"{name} has no version {reference[:64]}; it has {known}")
     aliases = [alias for alias, version in model.aliases.items() if version == number]
     moved = [move for move in model.moves if number in (move.from_version, move.to_version)]
-    return responses.json(VersionAnswer(_told(card), aliases, moved, model.notes.get(number, [])))
+    return responses.json(VersionResource(_told(card), aliases, moved, model.notes.get(number, [])))
 
 
 def _told(card: Card) -> Card:

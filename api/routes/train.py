@@ -8,18 +8,18 @@ from msgspec import Meta
 
 from api import caller_datasets
 from api.http.body import decode, from_texts, json_body, queries_of
-from api.http.context import aside, exchange, service
+from api.http.context import api_context, run_in_thread, service
 from api.http.operation import Media, operation
-from api.http.problems import Refusal
+from api.http.problems import HTTPProblem
 from api.inputs.upload import FILE, FILES, FORM, TAKEN, Upload, is_table, upload
 from api.job_ids import new_id
-from api.server.response import Answer
+from api.server.response import Response
 from api.submission import submit
 from api.submit_options import SubmitQuery, terms_of
-from jobs.job import Job, Kind, Terms
-from jobs.resource import JobAnswer
+from jobs.job import Job, Kind, SubmitOptions
+from jobs.resource import JobResource
 from models.catalog import check_estimator
-from models.input_errors import Fault, InvalidInput, listed
+from models.input_errors import InputError, InvalidInput, listed
 from models.options import TrainOptions, TrainTask
 from models.packaged import packaged_csv, packaged_schema
 from models.registry import no_model
@@ -44,33 +44,35 @@ class TrainForm(TrainOptions, frozen=True, kw_only=True):
     bodiless=True,
     example={"model": "iris", "estimator": "RandomForestClassifier"},
     submits=True,
-    answers={200: JobAnswer, 202: JobAnswer},
+    answers={200: JobResource, 202: JobResource},
     problems=("bad-table", "unknown-model", "unknown-dataset", "too-many-models"),
 )
-async def train() -> Answer:
+async def train() -> Response:
     """With options as JSON (nothing: retrain the default model on the rows it has), or with a table and the options in the query.
     In a form the table is its file, and the options may be its other fields."""
     return await submit(await (_from_table() if is_table() else _from_options()))
 
 
 async def _from_table() -> Job:
-    sent = await aside(upload)
+    sent = await run_in_thread(upload)
     options, asked = train_query()
     terms = terms_of(asked)
     if sent.options:
         if options != TrainOptions():
-            raise InvalidInput([Fault("", "give the options in the form's fields or in the query, not in both")])
+            raise InvalidInput([InputError("", "give the options in the form's fields or in the query, not in both")])
         beside = next((name for name in SubmitQuery.__struct_fields__ if name in sent.options), None)
         if beside:
-            raise InvalidInput([Fault(f"/{beside}", "give this in the query: the form's fields are options of the training")])
+            raise InvalidInput(
+                [InputError(f"/{beside}", "give this in the query: the form's fields are options of the training")]
+            )
         options = from_texts(sent.options, TrainOptions)
     if options.dataset and options.dataset != (options.model or service().settings.default_model):
         raise InvalidInput(
-            [Fault("/dataset", "rows that are sent are of the data set with the model's name; give one or the other")]
+            [InputError("/dataset", "rows that are sent are of the data set with the model's name; give one or the other")]
         )
     _check_columns(sent, options)
     if not options.model:
-        await aside(_check_is_default, sent)
+        await run_in_thread(_check_is_default, sent)
     return await _job(_named(msgspec.structs.replace(options, dataset="")), sent, terms)
 
 
@@ -78,10 +80,10 @@ async def _from_options() -> Job:
     body = json_body(also=f" (options), or {TAKEN}")
     beside, asked = train_query()
     if beside != TrainOptions():
-        raise InvalidInput([Fault("", "give the options in the JSON body, or send a table with them in the query")])
+        raise InvalidInput([InputError("", "give the options in the JSON body, or send a table with them in the query")])
     terms = terms_of(asked)
     options = _named(decode(body, TrainOptions) if body.strip() else TrainOptions())
-    await aside(_check_has_rows, options)
+    await run_in_thread(_check_has_rows, options)
     return await _job(options, None, terms)
 
 
@@ -89,11 +91,11 @@ def _named(options: TrainOptions) -> TrainOptions:
     return options if options.model else msgspec.structs.replace(options, model=service().settings.default_model)
 
 
-async def _job(options: TrainOptions, sent: Upload | None, terms: Terms) -> Job:
+async def _job(options: TrainOptions, sent: Upload | None, terms: SubmitOptions) -> Job:
     check_estimator(options, service().settings.estimators)
-    version = await aside(service().registry.next_version, options.model)
-    place = await aside(caller_datasets.place, options.dataset) if options.dataset else ""
-    task = msgspec.json.encode(TrainTask(options, sent.format if sent else None, exchange().caller, place))
+    version = await run_in_thread(service().registry.next_version, options.model)
+    place = await run_in_thread(caller_datasets.place, options.dataset) if options.dataset else ""
+    task = msgspec.json.encode(TrainTask(options, sent.format if sent else None, api_context().caller, place))
     rows, body = (sent.rows, sent.body) if sent else (0, b"")
     size = TRAINING_BYTES
     return Job(await new_id(), Kind.TRAIN, options.model, version, rows, body, task, terms=terms, result_bytes=size)
@@ -111,7 +113,7 @@ def _check_has_rows(options: TrainOptions) -> None:
 def _check_columns(sent: Upload, options: TrainOptions) -> None:
     for name, role in ((options.target, "to predict"), (options.weight, "of weights")):
         if name and sent.columns and name not in sent.columns:
-            raise Refusal("bad-table", f"there is no column {name} {role}; the columns are {listed(sent.columns)}")
+            raise HTTPProblem("bad-table", f"there is no column {name} {role}; the columns are {listed(sent.columns)}")
 
 
 def _check_is_default(sent: Upload) -> None:
@@ -121,4 +123,4 @@ def _check_is_default(sent: Upload) -> None:
     schema = card.schema if card else packaged_schema(name)
     if schema and sent.columns and not set(schema.names) <= set(sent.columns):
         detail = f"these are not the columns of {name} ({listed(schema.names)}): give model=… for a model of its own"
-        raise Refusal("bad-table", detail)
+        raise HTTPProblem("bad-table", detail)

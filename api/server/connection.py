@@ -13,23 +13,23 @@ from api.server.body import Body, BodyCut
 from api.server.connections import Connections, Peer, Phase, address_of
 from api.server.headers import Headers
 from api.server.request import BadRequest, Request, check_head, split_target
-from api.server.response import Answer, Stream
+from api.server.response import Response, Stream
 from api.server.timeouts import Deadlines
 
-MOST_HEAD = 65_536  # bytes of a request before its body
-MOST_HEADERS = 100
-MOST_ABOUT = 8  # bytes about each byte of a body that comes in chunks: a chunk of one byte has five
-TOO_LONG = f"An address has at most {MOST_HEAD:,} bytes."
+MAX_HEAD = 65_536  # bytes of a request before its body
+MAX_HEADERS = 100
+MAX_ABOUT = 8  # bytes about each byte of a body that comes in chunks: a chunk of one byte has five
+TOO_LONG = f"An address has at most {MAX_HEAD:,} bytes."
 HIGH_WATER = 65_536  # bytes of a body that nobody has asked for yet
 
 log = logging.getLogger("mldeploy.api")
 
 
 class Application(Protocol):
-    async def answer(self, request: Request) -> Answer | Stream:
+    async def answer(self, request: Request) -> Response | Stream:
         """Raises nothing."""
 
-    def refuse(self, code: str, detail: str) -> Answer:
+    def refuse(self, code: str, detail: str) -> Response:
         """For what is no request."""
 
 
@@ -48,7 +48,7 @@ class Connection(asyncio.Protocol):
         self._streaming = False
         self._gone = set[asyncio.Future[None]]()
         self._writable: asyncio.Future[None] | None = None
-        self._refusal: Answer | None = None  # of what came last, and was no request
+        self._refusal: Response | None = None  # of what came last, and was no request
         self._closing = self._is_half_closed = False
         self._bad_head: BadRequest | None = None
         self._came = 0  # bytes since the last request ended
@@ -170,17 +170,17 @@ class Connection(asyncio.Protocol):
 
     def _note_head(self) -> None:
         """A part of a head has come."""
-        if len(self._target) > MOST_HEAD:
+        if len(self._target) > MAX_HEAD:
             self._refuse("address-too-long", TOO_LONG)
-        elif self._came > MOST_HEAD:
-            self._refuse("head-too-large", f"A request has at most {MOST_HEAD:,} bytes before its body.")
+        elif self._came > MAX_HEAD:
+            self._refuse("head-too-large", f"A request has at most {MAX_HEAD:,} bytes before its body.")
         elif self.phase is Phase.IDLE:
             self._become(Phase.OPENING)
 
     def _is_padded(self, body: Body) -> bool:
         if body.declared is not None or body.complete:
             return False
-        return self._since_body > 2 * MOST_HEAD or self._came > 2 * MOST_HEAD + (1 + MOST_ABOUT) * body.received
+        return self._since_body > 2 * MAX_HEAD or self._came > 2 * MAX_HEAD + (1 + MAX_ABOUT) * body.received
 
     # httptools
 
@@ -236,10 +236,10 @@ class Connection(asyncio.Protocol):
     def _request(self) -> Request:
         """Raises BadRequest."""
         parser, headers = self._parser, Headers(self._pairs)
-        if len(self._target) > MOST_HEAD:
+        if len(self._target) > MAX_HEAD:
             raise BadRequest("address-too-long", TOO_LONG)
-        if len(self._pairs) > MOST_HEADERS or sum(len(name) + len(value) for name, value in self._pairs) > MOST_HEAD:
-            raise BadRequest("head-too-large", f"A request has at most {MOST_HEADERS} headers, of {MOST_HEAD:,} bytes.")
+        if len(self._pairs) > MAX_HEADERS or sum(len(name) + len(value) for name, value in self._pairs) > MAX_HEAD:
+            raise BadRequest("head-too-large", f"A request has at most {MAX_HEADERS} headers, of {MAX_HEAD:,} bytes.")
         version = parser.get_http_version()
         declared = check_head(headers, version, chunked="transfer-encoding" in headers)
         path, query = split_target(self._target, headers.get("host"))
@@ -279,7 +279,7 @@ class Connection(asyncio.Protocol):
         self._resume()
         self._become(Phase.OPENING if self._in_head else Phase.IDLE)
 
-    async def _send(self, request: Request, answer: Answer | Stream) -> None:
+    async def _send(self, request: Request, answer: Response | Stream) -> None:
         """The connection ends with it if its body is not to be had, or if there was no need for more."""
         last = request.close or not request.body.complete or self._connections.draining
         if isinstance(answer, Stream):
@@ -341,7 +341,7 @@ class Connection(asyncio.Protocol):
         else:
             self._end_with(self._refusal)
 
-    def _end_with(self, answer: Answer) -> None:
+    def _end_with(self, answer: Response) -> None:
         self._write(*response.whole(answer, "GET", response.CLOSE))
         self._end(whole=False)
 

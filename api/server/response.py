@@ -17,7 +17,7 @@ SMALL = 65_536  # bytes that are rather copied than sent by themselves
 HeaderPairs = list[tuple[str, str]]
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """What goes over the wire, as a view of Flask's returns it."""
 
     body: bytes
@@ -45,7 +45,7 @@ def head(status: int, headers: HeaderPairs, more: str) -> bytes:
     return f"{_status_line(status)}{_date(int(time.time()))}{lines}{more}\r\n".encode()
 
 
-def whole(answer: Answer, method: str, more: str) -> tuple[bytes, ...]:
+def whole(answer: Response, method: str, more: str) -> tuple[bytes, ...]:
     """An answer with its body, which a HEAD is not sent. Raises BadHeader."""
     if answer.status in WITHOUT_BODY:
         return (head(answer.status, answer.headers, more),)

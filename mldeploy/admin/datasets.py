@@ -32,7 +32,7 @@ def delete_data(name: str, file: Path | None, yes: bool, home: str | None) -> No
         record = here.datasets.get(name)
         gone = read_table(file, record.types) if file else None
         affected = _affected(here, record, gone)
-        left = dataset_parts.without(record, here.shelf.store, gone) if gone else None
+        left = dataset_parts.without(record, here.artifacts.store, gone) if gone else None
         count = record.rows - (left.rows if left else 0)
         if count and not (here.datasets.apply(found, left) if left else here.datasets.forget(found)):
             raise CannotOperate(f"{name} changed meanwhile: try again")
@@ -46,7 +46,7 @@ def _affected(here: Operator, record: DatasetRecord, gone: table.Table | None) -
     """The parts that hold rows which are to go: of the data set, and of versions that were trained on what it was."""
     cards = [card for model in all_of(here.registry) for card in model.cards.values() if card.data.dataset == record.name]
     parts = {part.sha256 for part in record.parts} | {part for card in cards for part in card.data.parts}
-    return {part for part in parts if gone is None or dataset_parts.holds(here.shelf.store, part, gone)}
+    return {part for part in parts if gone is None or dataset_parts.holds(here.artifacts.store, part, gone)}
 
 
 def _note_and_remove(here: Operator, name: str, parts: set[str], note: str) -> int:
@@ -59,7 +59,7 @@ def _note_and_remove(here: Operator, name: str, parts: set[str], note: str) -> i
             elif parts & set(card.data.parts):
                 here.registry.note(model.name, card.version, note)
                 noted += 1
-    remove_parts(parts - used, here.shelf.store)
+    remove_parts(parts - used, here.artifacts.store)
     return noted
 
 

@@ -12,10 +12,9 @@ from jobs.condition import NOT_ADOPTED
 from mldeploy.account import account
 from mldeploy.admin.operator import FILE, CannotOperate, Operator, ask, home_option, operating, read_table, why_option, yes_option
 from mldeploy.closed_pipe import PipedGroup
-from modeler import artifact
+from modeler import artifact, import_model
 from modeler.adopt import Verdict, adopt, examine, restore_dataset
 from modeler.cleanup import remove_version
-from modeler.import_model import bring_in, export
 from modeler.refit import refit, save
 from models.card import CHAMPION, Card
 from models.options import ModelName
@@ -36,7 +35,7 @@ def main() -> None:
 @click.option("--promote/--no-promote", default=None, help="Serve it.  [default: if there is no champion]")
 @why_option
 @home_option
-def import_model(
+def import_file(
     file: Path, name: str, sample: Path | None, target: str, promote: bool | None, why: str, home: str | None
 ) -> None:
     """Bring in FILE: a joblib file of yours, or what `models export` wrote.
@@ -46,11 +45,11 @@ def import_model(
     """
     with operating(home) as here:
         known = read_table(sample) if sample else None
-        brought = bring_in(file.read_bytes(), name, known, target)
-        _check_name(brought.card.name)
-        version, folder = here.next_version(brought.card.name)
-        placed = msgspec.structs.replace(brought.card, version=version, artifact=artifact.describe(folder, brought.model))
-        artifact.write(here.shelf, placed, brought.model)
+        imported = import_model.import_model(file.read_bytes(), name, known, target)
+        _check_name(imported.card.name)
+        version, folder = here.next_version(imported.card.name)
+        placed = msgspec.structs.replace(imported.card, version=version, artifact=artifact.describe(folder, imported.model))
+        artifact.write(here.artifacts, placed, imported.model)
         wanted = promote if promote is not None else here.registry.resolve(placed.name) is None
         try:
             serves = here.publish(placed, wanted, why or f"imported from {file.name}")
@@ -70,7 +69,7 @@ def export_model(name: str, version: str, output: Path | None, home: str | None)
     with operating(home) as here:
         card = _card(here, name, version)
         output = output or Path(f"{card.name}-{card.version}.zip")
-        output.write_bytes(export(card, artifact.verified(here.shelf, card)))
+        output.write_bytes(import_model.export(card, artifact.verified(here.artifacts, card)))
         click.echo(f"{card.name} version {card.version} is in {output}")
 
 
@@ -98,8 +97,8 @@ def _refit(here: Operator, name: str, tolerance: float) -> bool:
         click.echo(f"{name}: nothing serves")
         return True
     try:
-        made = refit(card, here.shelf, here.settings.estimators)
-        new = save(made, card, here.shelf, *here.next_version(name), tolerance)
+        made = refit(card, here.artifacts, here.settings.estimators)
+        new = save(made, card, here.artifacts, *here.next_version(name), tolerance)
     except Exception as error:  # noqa: BLE001 - whatever an estimator raises; the other models are refitted all the same
         click.echo(f"{name}: {error or type(error).__name__}", err=True)
         return False
@@ -132,7 +131,7 @@ def adopt_models(names: tuple[str, ...], promote: bool, dry_run: bool, why: str,
         if strangers := set(names) - set(stored):
             raise CannotOperate(f"the store has no model {', '.join(sorted(strangers))}; it has {', '.join(stored) or 'none'}")
         for name in names or stored:
-            verdicts = examine(here.shelf, here.registry, here.inventory, name)
+            verdicts = examine(here.artifacts, here.registry, here.inventory, name)
             done = [verdict if dry_run or verdict.refused else adopt(here.registry, verdict) for verdict in verdicts]
             for verdict in reversed(done):  # the data set of the newest is the one that comes back
                 click.echo(_adopted(here, verdict, dry_run))
@@ -156,7 +155,7 @@ def _adopted(here: Operator, verdict: Verdict, dry_run: bool) -> str:
         return f"{verdict.folder}: refused: {verdict.refused}"
     card = verdict.card
     text = f"{verdict.folder}: {card.name} version {card.version}, {card.estimator}, of {card.created_at}"
-    restored = None if dry_run else restore_dataset(here.shelf, here.datasets, card)
+    restored = None if dry_run else restore_dataset(here.artifacts, here.datasets, card)
     return f"{text}; its data set {restored.name} is back, {restored.rows} rows" if restored else text
 
 
@@ -168,7 +167,7 @@ def _promote_adopted(here: Operator, newest: Card, promote: bool, why: str) -> b
         click.echo(f"{newest.name}: no version serves; `mldeploy models promote {newest.name} {newest.version}` lets the newest")
         return True
     try:
-        here.rollout.await_loaded(newest, here.crew, here.settings.swap_patience)
+        here.rollout.await_loaded(newest, here.live_workers, here.settings.swap_patience)
     except CannotServe as error:
         click.echo(f"{newest.name}: no version serves: {error}")
         return False
@@ -198,12 +197,12 @@ def delete_model(name: str, version: int | None, yes: bool, home: str | None) ->
             told = here.ledger.retire(f"model:{name}", number, f"{name}/{number}", force=True)
             if told == "aliased":
                 raise CannotOperate(f"version {number} has got an alias meanwhile: move that first")
-            remove_version(model.cards[number], here.shelf.store, here.inventory, here.registry, here.datasets)
+            remove_version(model.cards[number], here.artifacts.store, here.inventory, here.registry, here.datasets)
         if not version:
             for folder in here.inventory.leftovers(name):
                 here.inventory.remove_leftover(name, folder)
             if not here.inventory.contents(name).folders:
-                here.shelf.store.remove(name)
+                here.artifacts.store.remove(name)
         click.echo(f"deleted {name}" + (f" version {version}" if version else f" and its {len(versions)} versions"))
 
 

@@ -12,13 +12,13 @@ import redis
 from jobs.errors import LedgerError
 from jobs.job import Kind
 from jobs.ledger import Ledger
-from jobs.live_workers import Crew
-from jobs.wakeup import Bell, make_celery
+from jobs.live_workers import LiveWorkers
+from jobs.wakeup import WakeupSender, make_celery
 from mldeploy.account import account
 from modeler import table
-from modeler.artifact import CorruptArtifact, open_shelf
+from modeler.artifact import CorruptArtifact, open_artifact_store
 from modeler.dataset_parts import LostRows
-from modeler.import_model import CannotBringIn
+from modeler.import_model import CannotImport
 from modeler.refit import CannotRefit
 from modeler.table import BadTrainingData
 from models.card import Card
@@ -46,7 +46,7 @@ EXPECTED = (
     BadSettings,
     BadStore,
     BadTrainingData,
-    CannotBringIn,
+    CannotImport,
     CannotOperate,
     CannotRefit,
     CannotServe,
@@ -74,9 +74,9 @@ class Operator:
         self._check_store(self.ledger.guard(lambda: self.ledger.redis.get(self.ledger.prefix + "store")))
         self.registry = Registry(*known, settings.max_models)
         self.datasets, self.rollout = Datasets(*known), Rollout(*known)
-        self.crew = Crew(Kind.PREDICT, self.ledger, Bell(make_celery(settings)))
-        self.shelf = open_shelf(settings.store_location, signing_key(settings.home_path, settings.signing_key))
-        self.inventory = Inventory(*known, self.registry, self.shelf.store)
+        self.live_workers = LiveWorkers(Kind.PREDICT, self.ledger, WakeupSender(make_celery(settings)))
+        self.artifacts = open_artifact_store(settings.store_location, signing_key(settings.home_path, settings.signing_key))
+        self.inventory = Inventory(*known, self.registry, self.artifacts.store)
 
     def _check_store(self, of_service: Any) -> None:
         ours, theirs = self.settings.store_location, (of_service or b"").decode()
@@ -96,7 +96,7 @@ class Operator:
         """Whether it serves now. Raises CannotServe."""
         champion = self.registry.resolve(card.name)
         if promote:
-            self.rollout.await_loaded(card, self.crew, self.settings.swap_patience)
+            self.rollout.await_loaded(card, self.live_workers, self.settings.swap_patience)
         changes = self.registry.publication(card, promote, champion, account(), why)
         if not self.registry.apply(changes):
             raise CannotOperate(f"the champion of {card.name} moved meanwhile: try again")

@@ -67,7 +67,7 @@ def keys() -> None:
 def create(name: str, scopes: str, rate: str, home: str | None) -> None:
     """Make a key, and print it on the last line: it is shown this once, and kept only as a hash."""
     with _keys(home) as known:
-        first = not known.ring().closed
+        first = not known.key_set().closed
         try:
             key, token = known.create(name, _split(scopes), rate)
         except NameTaken as error:

@@ -13,7 +13,7 @@ from mldeploy.client.problems import Unavailable
 from mldeploy.client.transport import Calls, never, refused
 
 URL = "http://127.0.0.1:5000"
-LONGEST_SWAP = 60.0  # seconds that workers may take to load a version
+MAX_SWAP = 60.0  # seconds that workers may take to load a version
 PAGE = 500  # jobs
 MANY = 100  # ids in one read
 
@@ -162,12 +162,12 @@ class Client:
     def promote(self, name: str, version: int, *, alias: str = "champion", who: str = "", why: str = "") -> dict[str, Any]:
         """Move an alias; champion serves. The workers load the version first."""
         body = given({"version": version, "who": who, "why": why})
-        return self._calls.json("PUT", f"models/{part(name)}/aliases/{part(alias)}", json=body, held=LONGEST_SWAP, again=refused)
+        return self._calls.json("PUT", f"models/{part(name)}/aliases/{part(alias)}", json=body, held=MAX_SWAP, again=refused)
 
     def rollback(self, name: str, *, who: str = "", why: str = "") -> dict[str, Any]:
         """Back to the version that was champion before."""
         body = given({"who": who, "why": why})
-        return self._calls.json("POST", f"models/{part(name)}/rollback", json=body, held=LONGEST_SWAP, again=refused)
+        return self._calls.json("POST", f"models/{part(name)}/rollback", json=body, held=MAX_SWAP, again=refused)
 
     def ready(self) -> dict[str, Any]:
         """``status`` is ``ready``, ``degraded`` or ``not-ready``, and ``reasons`` says why and what to do; asked once. Raises

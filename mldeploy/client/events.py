@@ -14,7 +14,7 @@ from mldeploy.client.outage import Outage
 from mldeploy.client.problems import Unavailable
 
 CHUNK = 65_536
-LONGEST_RETRY = 60.0  # seconds
+MAX_RETRY = 60.0  # seconds
 QUEUE_AWAY = "the queue does not answer"  # as a comment: the stream is there, and nothing can be told
 
 
@@ -57,7 +57,7 @@ class EventReader:
             elif field == "id" and "\0" not in value:
                 last_id = value
             elif field == "retry" and value.isascii() and value.isdigit():
-                self.retry = min(int(value) / 1000, LONGEST_RETRY)
+                self.retry = min(int(value) / 1000, MAX_RETRY)
 
 
 def chunks_of(answer: requests.Response) -> Iterator[bytes]:

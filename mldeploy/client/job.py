@@ -12,7 +12,7 @@ from mldeploy.client.outage import Outage
 from mldeploy.client.problems import Problem
 from mldeploy.client.transport import Calls, never, passing
 
-LONGEST_POLL = 20.0  # seconds that one request is held
+MAX_POLL = 20.0  # seconds that one request is held
 RETRY_FOR = 60.0  # seconds that the service may be away in a row while a job is waited for
 UNHELD = 1.0  # seconds between reads that the service does not hold
 
@@ -67,7 +67,7 @@ class Job:
         self.answer = self._calls.json("GET", self.answer["result_url"])
         return self
 
-    def wait(self, timeout: float | None = None, poll: float = LONGEST_POLL, retry_for: float = RETRY_FOR) -> Any:
+    def wait(self, timeout: float | None = None, poll: float = MAX_POLL, retry_for: float = RETRY_FOR) -> Any:
         """The job's result. Raises JobFailed, TimeoutError after ``timeout`` seconds, or ServiceAway (a TimeoutError too) when
         the service has been away for ``retry_for`` seconds in a row. ``poll``: seconds after which it is asked anew, and
         ``progress`` is of that moment."""

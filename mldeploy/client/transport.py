@@ -20,7 +20,7 @@ T = TypeVar("T")
 PASSING = (Unavailable, requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 
 FIRST_PAUSE = 0.2  # seconds at most before the second attempt; each further one may wait twice as long …
-LONGEST_PAUSE = 5.0  # … up to here, on top of what the service asks for
+MAX_PAUSE = 5.0  # … up to here, on top of what the service asks for
 HERE = re.compile(r"localhost|127(\.\d+){3}|::1")
 SILENCE = 30.0  # of a stream whose heart beats every 10 s
 
@@ -112,7 +112,7 @@ class Calls:
 def _pause(error: Exception, attempt: int) -> float:
     """What the service asks for, and a random part more, so that all who were turned away don't come back at once."""
     asked = error.retry_after if isinstance(error, Unavailable) else 0.0
-    return asked + random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempt))  # noqa: S311
+    return asked + random.uniform(0, min(MAX_PAUSE, FIRST_PAUSE * 2**attempt))  # noqa: S311
 
 
 def _no_events(answer: requests.Response) -> Problem:

@@ -9,7 +9,7 @@ import msgspec
 from mldeploy.demo.conversation import Conversation, DemoFailed
 from mldeploy.demo.page import Page
 from modeler import artifact, dataset, table
-from modeler.artifact import Shelf
+from modeler.artifact import ArtifactStore
 from models.card import Card
 from models.packaged import packaged_csv
 
@@ -17,16 +17,16 @@ FLOWER = {"sepal_length": 5.0, "sepal_width": 3.2, "petal_length": 1.5, "petal_w
 ANOTHER_ESTIMATOR = {"estimator": "RandomForestClassifier", "promote": "always"}
 
 
-def tell_story(url: str, shelf: Callable[[], Shelf], page: Page, api_key: str = "") -> None:
+def tell_story(url: str, artifacts: Callable[[], ArtifactStore], page: Page, api_key: str = "") -> None:
     """``shelf`` is where the models are kept; ``api_key`` must have the scope admin. Raises DemoFailed."""
-    _Story(Conversation(url, page, api_key), page, shelf).tell()
+    _Story(Conversation(url, page, api_key), page, artifacts).tell()
 
 
 class _Story:
-    def __init__(self, conversation: Conversation, page: Page, shelf: Callable[[], Shelf]) -> None:
+    def __init__(self, conversation: Conversation, page: Page, artifacts: Callable[[], ArtifactStore]) -> None:
         self._conversation = conversation
         self._page = page
-        self._shelf = shelf
+        self._artifacts = artifacts
 
     def tell(self) -> None:
         self._page.step("Train a model of iris flowers, on the 150 that come with mldeploy")
@@ -70,7 +70,7 @@ class _Story:
     def _compare(self, predictions: list[Any], flowers: list[dict[str, float]], version: int) -> None:
         """With the very file in the store, loaded in this process."""
         card = next(card for card in self._cards() if card.version == version)
-        stored = artifact.load(self._shelf(), card)
+        stored = artifact.load(self._artifacts(), card)
         direct = stored.predict([[flower[name] for name in card.schema.names] for flower in flowers]).tolist()
         same = sum(ours == theirs for ours, theirs in zip(predictions, direct, strict=True))
         if same != len(flowers):

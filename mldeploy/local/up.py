@@ -106,7 +106,7 @@ class Up:
         if s.insecure or is_loopback(s.host) or self._stop.is_set():
             return
         try:
-            closed = Keys(ledger.redis, ledger.prefix, ledger.guard).ring().closed
+            closed = Keys(ledger.redis, ledger.prefix, ledger.guard).key_set().closed
         except LedgerUnavailable as error:
             raise CannotStart(f"Redis went away while the service started: {error}") from error
         if not closed:

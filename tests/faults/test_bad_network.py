@@ -4,7 +4,7 @@ import time
 from collections import Counter
 
 from jobs.job import Kind
-from jobs.wakeup import Bell, make_celery
+from jobs.wakeup import WakeupSender, make_celery
 from tests.faults.load import Load, executed, settle
 from tests.faults.network import Network
 from tests.faults.push_counter import PushCounter
@@ -77,5 +77,5 @@ def test_a_broker_that_resets_connections_does_not_say_whether_messages_wait(sto
     with Network(redis_port) as network, stopped.reaching_redis_at(network.port):
         network.become(latency=0.0, reset_share=0.15)  # some connections are made, and are reset at a later command
         for _ in range(4):
-            assert Bell(make_celery(stopped.settings)).waiting(Kind.PREDICT) == 0
+            assert WakeupSender(make_celery(stopped.settings)).waiting(Kind.PREDICT) == 0
     assert network.resets

@@ -64,11 +64,11 @@ def on_small_disk(disk: Mount, tmp_path: Path) -> Iterator[Callable[..., Pieces]
         pieces.stop()
 
 
-def fill(folder: Path, leave: int) -> Path:
+def fill(folder: Path, owner_left: int) -> Path:
     """A file that leaves so many bytes of the disk free."""
     ballast, found = folder / "ballast", os.statvfs(folder)
     with ballast.open("wb") as out:
-        os.posix_fallocate(out.fileno(), 0, found.f_bavail * found.f_frsize - leave)
+        os.posix_fallocate(out.fileno(), 0, found.f_bavail * found.f_frsize - owner_left)
     return ballast
 
 
@@ -82,7 +82,7 @@ def test_below_the_reserve_nothing_is_accepted_what_was_accepted_ends_and_with_r
     pieces = on_small_disk()
     client = Client(pieces.url, retry_for=0)
     accepted = [client.predict(row(number, seconds=0.2), model="poison") for number in range(20)]
-    ballast = fill(pieces.folder / "redis", leave=RESERVE // 2)
+    ballast = fill(pieces.folder / "redis", owner_left=RESERVE // 2)
     until(lambda: "refuses-jobs" in codes(pieces), 10, "it says so")
     found = requests.get(f"{pieces.url}/health/ready", timeout=10)
     assert (found.status_code, found.json()["status"]) == (503, "not-ready")
@@ -107,7 +107,7 @@ def test_where_the_append_only_file_fills_the_disk_it_is_rewritten(on_small_disk
     """Large jobs that have ended stay in it until then, and Redis by itself waits until it is twice as large as the last time."""
     pieces = on_small_disk(keep_bytes=2 * MB)
     pieces.ledger.redis.config_set("auto-aof-rewrite-percentage", 0)  # never by itself
-    fill(pieces.folder / "redis", leave=RESERVE + 20 * MB)
+    fill(pieces.folder / "redis", owner_left=RESERVE + 20 * MB)
     eager, patient = Client(pieces.url, retry_for=0), Client(pieces.url, retry_for=60)
     rows = [row(number) for number in range(10_000)]
     rewrites, largest = file_of(pieces)["aof_rewrites"], 0

@@ -14,7 +14,7 @@ import sklearn
 
 from mldeploy.client import Client, JobFailed
 from modeler import artifact
-from modeler.artifact import MANIFEST, MODEL, CorruptArtifact, Manifest, Shelf
+from modeler.artifact import MANIFEST, MODEL, ArtifactStore, CorruptArtifact, Manifest
 from models.card import Card, Data, Metrics
 from models.feature import Feature
 from models.registry import Registry
@@ -62,20 +62,20 @@ def bit_flipped(victim: Path, chance: random.Random) -> None:
 
 
 def file_of(other: str) -> Harm:
-    def swap(victim: Path, _: random.Random) -> None:
+    def rollout(victim: Path, _: random.Random) -> None:
         (victim / MODEL).write_bytes((victim.parent.parent / PLACES[other] / MODEL).read_bytes())
 
-    return swap
+    return rollout
 
 
 def folder_of(other: str) -> Harm:
     """Each file of it, its signed manifest too."""
 
-    def swap(victim: Path, _: random.Random) -> None:
+    def rollout(victim: Path, _: random.Random) -> None:
         for file in (victim.parent.parent / PLACES[other]).iterdir():
             (victim / file.name).write_bytes(file.read_bytes())
 
-    return swap
+    return rollout
 
 
 def manifest_altered(victim: Path, chance: random.Random) -> None:
@@ -124,7 +124,7 @@ def harmed(victim: Path, harm: Harm, chance: random.Random) -> Iterator[None]:
         file.write_bytes(content)
 
 
-def shelve(shelf: Shelf, sings: Path) -> Card:
+def shelve(artifacts: ArtifactStore, sings: Path) -> Card:
     """A canary in each of the folders. The card of the one that is to be harmed."""
     cards = []
     for seed, folder in enumerate(ATTEMPTS):
@@ -134,7 +134,7 @@ def shelve(shelf: Shelf, sings: Path) -> Card:
         data, libraries = Data(name, "", (), 0, 0, 0.2), {"scikit-learn": sklearn.__version__}
         place = artifact.describe(folder, model)
         cards.append(Card(name, version, "", "", "Canary", {}, schema, data, Metrics(0), place, libraries, "", 0.0))
-        artifact.write(shelf, cards[-1], model)
+        artifact.write(artifacts, cards[-1], model)
     return cards[0]
 
 
@@ -150,17 +150,17 @@ def sings_when_unpickled(file: Path, sings: Path) -> bool:
 @pytest.mark.parametrize("what", list(HARMS))
 def test_f12_a_harmed_version_is_refused_before_a_byte_is_unpickled(tmp_path: Path, what: str) -> None:
     sings, chance = tmp_path / "sings", random.Random(what)
-    shelf = Shelf(FolderStore(tmp_path / "store"), b"a key of ours")
-    card = shelve(shelf, sings)
+    artifacts = ArtifactStore(FolderStore(tmp_path / "store"), b"a key of ours")
+    card = shelve(artifacts, sings)
     victim, heard = tmp_path / "store" / card.artifact.folder, 0
     for _ in range(ROUNDS):
         with harmed(victim, HARMS[what], chance):
             with pytest.raises(CorruptArtifact):
-                artifact.load(shelf, card)
+                artifact.load(artifacts, card)
             assert not sings.exists()
             heard += sings_when_unpickled(victim / MODEL, sings)
     assert heard > ROUNDS / 2, "where nothing would have been heard, silence shows nothing"
-    artifact.load(shelf, card)
+    artifact.load(artifacts, card)
     assert sings.exists()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from jobs.job import Kind
-from jobs.wakeup import Bell, make_celery
+from jobs.wakeup import WakeupSender, make_celery
 from settings import Settings
 from tests.faults.load import SLOWEST_REFUSAL, Announcements, Load, executed, settle
 from tests.processes import Pieces, until
@@ -24,7 +24,7 @@ class Echo:
     def __init__(self, pieces: Pieces) -> None:
         self.knocks = 0
         self._ledger = pieces.ledger
-        self._bell = Bell(make_celery(pieces.settings))
+        self._wakeup_sender = WakeupSender(make_celery(pieces.settings))
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._echo, daemon=True)
 
@@ -40,10 +40,10 @@ class Echo:
         known = set[bytes]()
         while not self._over.wait(0.002):
             on_their_way = cast("list[bytes]", self._ledger.redis.zrange(f"{self._ledger.prefix}bells:predict", 0, -1))
-            for bell in set(on_their_way) - known:
-                known.add(bell)
+            for wakeup in set(on_their_way) - known:
+                known.add(wakeup)
                 more = AT_ONCE if len(known) % 2 else 2
-                self._bell.ring([(str(Kind.PREDICT), bell.decode())] * more)
+                self._wakeup_sender.send([(str(Kind.PREDICT), wakeup.decode())] * more)
                 self.knocks += 1
 
 

@@ -26,7 +26,7 @@ FLOWERS = [
 ]
 FRESH = 5.0  # seconds for which a result stays whatever comes
 WITHIN = 60.0  # seconds after the thaw
-MOST_BATCHES = 5000
+MAX_BATCHES = 5000
 
 
 @dataclass
@@ -82,7 +82,7 @@ def with_suppressed(call: Callable[[], object]) -> None:
 def fill(pieces: Pieces, run: Run) -> None:
     """Batches whose results are larger than they are, until no more is taken."""
     session = requests.Session()
-    while len(run.accepted) < MOST_BATCHES:
+    while len(run.accepted) < MAX_BATCHES:
         answer = session.post(f"{pieces.url}/predict?proba=true", json=FLOWERS, timeout=30)
         if answer.status_code != 202:
             run.refusal = answer.json() | {"retry_after": answer.headers.get("Retry-After")}

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from jobs.codec import Accepted
 from jobs.errors import LedgerError
-from jobs.job import Appetite, Claim, Job, Kind, Outcome, Record, Rest, State, Terms
+from jobs.job import Claim, ClaimLater, ClaimRequest, Job, Kind, Outcome, Record, State, SubmitOptions
 from jobs.ledger import Ledger, MemoryLook
 from jobs.memory import plan_memory
 
@@ -29,7 +29,7 @@ def added(ledger: Ledger, count: int, **given: int | str) -> list[Job]:
 
 
 def on_terms(ledger: Ledger, kind: Kind = Kind.PREDICT, after: str = "", rows: int = 1, **terms: Any) -> Job:
-    return replace(job(ledger, kind=kind, after=after, rows=rows), terms=Terms(**terms))
+    return replace(job(ledger, kind=kind, after=after, rows=rows), terms=SubmitOptions(**terms))
 
 
 def accepted(ledger: Ledger, **given: Any) -> Job:
@@ -45,12 +45,12 @@ def outcome_of(ledger: Ledger, one: Job) -> Accepted | LedgerError:
 def claim(
     ledger: Ledger, owner: str = "w:1", token: str = "t1", kind: str = "predict", unloadable: tuple[str, ...] = ()
 ) -> Claim:
-    claimed = ledger.claim(owner, token, Appetite(kind, unloadable))
+    claimed = ledger.claim(owner, token, ClaimRequest(kind, unloadable))
     assert isinstance(claimed, Claim)
     return claimed
 
 
-def ids(claimed: Claim | Rest | None) -> list[str]:
+def ids(claimed: Claim | ClaimLater | None) -> list[str]:
     return [each.id for each in claimed.jobs] if isinstance(claimed, Claim) else []
 
 
@@ -72,7 +72,7 @@ def record_of(ledger: Ledger, job_id: str) -> Record:
 def reconcile(ledger: Ledger, outage: float = 5.0) -> tuple[int, int, list[tuple[str, str]]]:
     """Owners found dead, jobs that expired or were forgotten, knocks to make."""
     done = ledger.reconcile(outage)
-    return done.dead, done.ended, done.rings
+    return done.dead, done.ended, done.wakeups
 
 
 def accept_nothing(ledger: Ledger, why: str) -> None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from jobs.errors import AfterFailed, KeyReused, LaneFull, LedgerError, Moved
-from jobs.job import LANES, NO_MORE, NO_TERMS, Appetite, Job, Kind, State, Terms
+from jobs.errors import AfterFailed, KeyReused, LaneFull, LedgerError, PreconditionFailed
+from jobs.job import LANES, NO_MORE, NO_TERMS, ClaimRequest, Job, Kind, State, SubmitOptions
 from jobs.ledger import DIED, LAPSED, TIMED_OUT
 from settings import Settings
 
@@ -38,7 +38,7 @@ class Known:
     group: str
     rows: int
     size: int
-    terms: Terms = NO_TERMS
+    terms: SubmitOptions = NO_TERMS
     after: str = ""
     options: int = 0
     result_bytes: int = 0
@@ -151,7 +151,7 @@ class Model:
         limits, waiting = self.settings, self.waiting(job.lane)
         after = self.jobs.get(job.after)
         if job.expects.key and self.effects.get(job.expects.field) != job.expects.value:
-            return Moved
+            return PreconditionFailed
         if job.after and (after is None or after.state in ("failed", "canceled", "expired")):
             return AfterFailed
         if job.terms.host and self.deliveries >= limits.lane_jobs:
@@ -192,13 +192,13 @@ class Model:
 
     # Those who work
 
-    def claimable(self, appetite: Appetite) -> list[list[str]]:
+    def claimable(self, request: ClaimRequest) -> list[list[str]]:
         """What the claim may be, one of these: the next jobs of each group of the first lane that has any."""
         self.expire()
-        lanes = LANES[appetite.kind]
+        lanes = LANES[request.kind]
         for at in range(len(lanes)):
-            ready = [k for k in self.waiting(lanes[(appetite.first_lane + at) % len(lanes)]) if not self.held_back(k)]
-            groups = {known.group for known in ready} - set(appetite.unloadable)
+            ready = [k for k in self.waiting(lanes[(request.first_lane + at) % len(lanes)]) if not self.held_back(k)]
+            groups = {known.group for known in ready} - set(request.unloadable)
             if groups:
                 return [self._next_of([known for known in ready if known.group == group]) for group in groups]
         return []

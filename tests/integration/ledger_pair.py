@@ -7,19 +7,19 @@ import pytest
 from jobs import codec
 from jobs.codec import Accepted
 from jobs.errors import EffectConflict, LedgerUnavailable
-from jobs.job import WORKERS, Appetite, Claim, ClaimedJob, Effect, Job, Kind, Outcome, Record, State
+from jobs.job import WORKERS, Claim, ClaimedJob, ClaimRequest, Effect, Job, Kind, Outcome, Record, State
 from jobs.ledger import Ledger
 from tests.integration.ledger_model import ENDED, Known, Model, kind_of
 from tests.integration.ledger_view import View, Watched, agree, nothing_is_left
 
 NEVER = 1e6  # seconds without a round that would be an outage
 OVER = "over"
-MOST_PUSHED = 4000  # bytes
+MAX_PUSHED = 4000  # bytes
 TAKEN_BACK: dict[str, Callable[[Ledger, str, str], object]] = {
     "released": Ledger.release,
-    "left": Ledger.leave,
+    "left": Ledger.owner_left,
     "isolated": Ledger.isolate,
-    "died": Ledger.bury,
+    "died": Ledger.owner_died,
     "timed_out": Ledger.time_out,
 }
 
@@ -120,12 +120,12 @@ class Pair:
 
     # Those who work
 
-    def claim(self, owner: str, token: str, appetite: Appetite) -> Claim | None:
+    def claim(self, owner: str, token: str, request: ClaimRequest) -> Claim | None:
         if owner in self.model.stopped:
             with pytest.raises(LedgerUnavailable):
-                self.ledger.claim(owner, token, appetite)
+                self.ledger.claim(owner, token, request)
             return None
-        claim = self.ledger.claim(owner, token, appetite)
+        claim = self.ledger.claim(owner, token, request)
         assert claim is None or isinstance(claim, Claim)
         ids = [job.id for job in claim.jobs] if claim else []
         held = self.model.hands.get(owner)
@@ -133,7 +133,7 @@ class Pair:
             assert ids == held
         else:
             self.model.take_back(owner, "released")
-            allowed = self.model.claimable(appetite)
+            allowed = self.model.claimable(request)
             assert ids in allowed if allowed else not ids
         if claim and not (held and self._tokens[owner] == token):
             self.model.claim(owner, ids)
@@ -239,7 +239,7 @@ class Pair:
     def _do_all(self, kind: Kind) -> None:
         """Looked at only afterwards, for it takes a while."""
         owner, turn, self._redis.watches = f"{kind}-9", 0, False
-        while claim := self.claim(owner, f"last{turn}", Appetite(kind)):
+        while claim := self.claim(owner, f"last{turn}", ClaimRequest(kind)):
             turn += 1
             if kind is Kind.WEBHOOK:
                 for delivery in claim.jobs:
@@ -256,4 +256,4 @@ def _pushed(told: tuple[str, Record | None]) -> tuple[str, str, bytes]:
 
 def _to_push(end: tuple[str, str, bytes]) -> tuple[str, str, bytes]:
     """Of a large one the id alone: it is read."""
-    return end if len(end[2]) <= MOST_PUSHED else (end[0], "", b"")
+    return end if len(end[2]) <= MAX_PUSHED else (end[0], "", b"")

@@ -188,7 +188,7 @@ def test_a_key_counts_at_once_in_each_process_and_is_worthless_at_once(closed: S
     assert alice.get("/models").status_code == 200
     for each in clients:
         each.close()
-    assert keys.ring().find(token) is None
+    assert keys.key_set().find(token) is None
     assert key.id != alice.id
 
 

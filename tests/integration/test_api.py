@@ -13,7 +13,7 @@ import requests
 
 from mldeploy.client import Client
 from modeler import artifact, dataset, table
-from modeler.artifact import open_shelf
+from modeler.artifact import open_artifact_store
 from models.card import from_json
 from models.packaged import packaged_csv
 from models.signing import signing_key
@@ -79,7 +79,7 @@ def test_150_predictions_equal_those_of_the_stored_model(service: Service, clien
     said = [each["prediction"] for each in job.wait(30)["predictions"]]
     version = job.answer["model"]["version"]
     card = from_json(json.dumps(next(card for card in client.model("iris")["versions"] if card["version"] == version)))
-    stored = artifact.load(open_shelf(str(service.home / "models"), signing_key(service.home, "")), card)
+    stored = artifact.load(open_artifact_store(str(service.home / "models"), signing_key(service.home, "")), card)
     assert said == stored.predict(TABLE.features).tolist()
 
 

@@ -64,9 +64,9 @@ def test_api_answers_what_is_in_hand_and_ends(assemble: Assemble, api_workers: i
     pieces = assemble(api_workers=api_workers)
     pieces.worker()
     api, port = api_of(pieces), pieces.settings.port
-    with Wire(port) as idle, Wire(port) as silent, ThreadPoolExecutor(1) as aside:
+    with Wire(port) as idle, Wire(port) as silent, ThreadPoolExecutor(1) as run_in_thread:
         assert idle.send(LIVE).read().status == 200
-        waiting = aside.submit(Caller(pieces.url).post, POISON, json=row(7, seconds=1.0), headers={"Prefer": "wait=20"})
+        waiting = run_in_thread.submit(Caller(pieces.url).post, POISON, json=row(7, seconds=1.0), headers={"Prefer": "wait=20"})
         until(lambda: any(job["status"] == "running" for job in Caller(pieces.url).get("/jobs").json()["jobs"]), 10, "it runs")
         since = time.monotonic()
         api.popen.send_signal(number)

@@ -28,7 +28,7 @@ def queue(assemble: Assemble) -> Pieces:
 
 
 @pytest.fixture
-def aside() -> Iterator[ThreadPoolExecutor]:
+def run_in_thread() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(8) as threads:
         yield threads
 
@@ -121,12 +121,12 @@ def test_a_move_whose_reply_is_lost_is_not_made_twice(shared: Pieces, move: str)
 
 @pytest.mark.parametrize("call", ["predict", "promote"])
 def test_a_refused_connection_is_tried_again(
-    shared: Pieces, aside: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture, call: str
+    shared: Pieces, run_in_thread: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture, call: str
 ) -> None:
     port = free_port()
     service = Client(f"127.0.0.1:{port}")
     caplog.set_level(logging.DEBUG, "urllib3.connectionpool")
-    done = aside.submit(
+    done = run_in_thread.submit(
         (lambda: service.predict(row(4), model="poison").wait(30))
         if call == "predict"
         else (lambda: service.promote("poison", 1, alias="tried"))
@@ -137,7 +137,7 @@ def test_a_refused_connection_is_tried_again(
     assert answer.get("prediction", expected(4)) == expected(4)
 
 
-def test_a_full_lane_is_waited_for_as_long_as_it_asks(assemble: Assemble, aside: ThreadPoolExecutor) -> None:
+def test_a_full_lane_is_waited_for_as_long_as_it_asks(assemble: Assemble, run_in_thread: ThreadPoolExecutor) -> None:
     pieces = assemble(lane_jobs=1)
     first = Client(pieces.url).predict(row(1), model="poison")
     with Proxy(pieces.settings.port) as proxy:
@@ -146,20 +146,20 @@ def test_a_full_lane_is_waited_for_as_long_as_it_asks(assemble: Assemble, aside:
         assert full.value.status == 429
         assert full.value.retry_after >= 1
         assert len(proxy.replies) == 1  # to come back within half a second was not what was asked for
-        second = aside.submit(Client(proxy.url).predict, row(2), model="poison")
+        second = run_in_thread.submit(Client(proxy.url).predict, row(2), model="poison")
         until(lambda: len(proxy.replies) >= 2, 20, "it was turned away")
         first.cancel()
         assert second.result(30).status == "queued"
 
 
-def test_an_outage_of_the_queue_is_waited_out(queue: Pieces, aside: ThreadPoolExecutor) -> None:
+def test_an_outage_of_the_queue_is_waited_out(queue: Pieces, run_in_thread: ThreadPoolExecutor) -> None:
     redis = queue._running[0]
     service = Client(queue.url)
     service.predict(row(1), model="poison").cancel()  # what the API remembers of models is read
     redis.signal_all(signal.SIGSTOP)
     try:
         with Proxy(queue.settings.port) as proxy:
-            jobs = [aside.submit(Client(proxy.url).predict, row(n), model="poison", label="outage") for n in range(5)]
+            jobs = [run_in_thread.submit(Client(proxy.url).predict, row(n), model="poison", label="outage") for n in range(5)]
             until(lambda: len(proxy.replies) >= 6, 25, "some were turned away, and came back")
             redis.signal_all(signal.SIGCONT)
             ids = {job.result(40).id for job in jobs}

@@ -64,9 +64,9 @@ def test_a_stream_that_is_cut_goes_on_where_it_was(queue: Pieces) -> None:
 
 def test_a_stream_that_falls_silent_is_opened_again(queue: Pieces, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "SILENCE", 0.5)  # shorter than a heart beats
-    with ThreadPoolExecutor(1) as aside, Proxy(queue.settings.port) as proxy:
+    with ThreadPoolExecutor(1) as run_in_thread, Proxy(queue.settings.port) as proxy:
         job = Client(proxy.url).predict(row(5), model="poison")
-        seen = aside.submit(list, job.events())
+        seen = run_in_thread.submit(list, job.events())
         until(lambda: sum("Last-Event-ID" in reply.request for reply in proxy.replies) >= 2, 20, "it was opened again, twice")
         queue.worker()
         check_stream(seen.result(30))

@@ -11,7 +11,7 @@ import pytest
 
 from auth.rates import Rates
 from jobs.errors import LedgerUnavailable
-from jobs.job import Appetite, Claim, Kind, State
+from jobs.job import Claim, ClaimRequest, Kind, State
 from jobs.ledger import Ledger
 from jobs.reconciler import Reconciler
 from settings import Settings
@@ -143,12 +143,12 @@ def test_a_backlog_beside_another_version_goes_on(clocked: Clocked, step: int) -
     add(ledger, *(job(ledger, version=1) for _ in range(40)), *(job(ledger, version=2) for _ in range(3)))
     claimed = claim(ledger, "w:1", "a")
     ledger.finish("w:1", succeeded(claimed))
-    ledger.claim("w:1", "b", Appetite("predict", linger=1.0))
+    ledger.claim("w:1", "b", ClaimRequest("predict", linger=1.0))
     clocked.set(step)
     taken, tokens = set[str](), itertools.count()
 
     def take() -> int:
-        found = asked_again(lambda: ledger.claim("w:1", f"t{next(tokens)}", Appetite("predict", linger=1.0)))
+        found = asked_again(lambda: ledger.claim("w:1", f"t{next(tokens)}", ClaimRequest("predict", linger=1.0)))
         taken.update(ids(found))
         if ids(found):
             ledger.finish("w:1", succeeded(found))
@@ -271,7 +271,7 @@ def test_a_delivery_is_tried_again_when_it_is_due(clocked: Clocked, step: int) -
 
     def due() -> bool:
         clocked.round()
-        claimed.extend(ids(asked_again(lambda: clocked.ledger.claim("h:1", f"t{time.monotonic()}", Appetite("webhook")))))
+        claimed.extend(ids(asked_again(lambda: clocked.ledger.claim("h:1", f"t{time.monotonic()}", ClaimRequest("webhook")))))
         return bool(claimed)
 
     until(due, 4, "it is tried again")
@@ -300,7 +300,7 @@ def test_a_wakeup_that_was_lost_is_sent_again(server: tuple[Settings, ServerCloc
         clocked.ledger.renew("predict", ["w:1"])
         assert len(clocked.ledger.add([job(clocked.ledger)])[1]) == 1
         clocked.set(step)
-        until(lambda: clocked.ledger.reconcile(5.0).rings, 4, "the lane is rung for again")
+        until(lambda: clocked.ledger.reconcile(5.0).wakeups, 4, "the lane is rung for again")
     finally:
         clock.set(0)
 

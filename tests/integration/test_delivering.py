@@ -8,28 +8,28 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 
-from jobs.job import Effect, Job, Kind, More, Outcome, State, Terms
+from jobs.job import Effect, Job, Kind, Metadata, Outcome, State, SubmitOptions
 from jobs.ledger import Ledger
-from jobs.wakeup import Bell, make_celery
+from jobs.wakeup import WakeupSender, make_celery
 from settings import Settings
 from tests.integration.jobs import add, claim, reconcile
 from tests.integration.test_webhook_sending import HERE, receiver_that, say_nothing
 from tests.processes import until
 from tests.receiver import Receiver
-from webhooks.host_backoff import FIRST, LONGEST, Silence
+from webhooks.host_backoff import FIRST, LONGEST, HostBackoff
 from webhooks.networks import Networks
 from webhooks.retry_schedule import DELAYS
 from webhooks.signing_secrets import Secrets
-from worker.handlers.webhook import Delivering
-from worker.handlers.webhook_message import MOST_BYTES
+from worker.handlers.webhook import WebhookHandler
+from worker.handlers.webhook_message import MAX_BYTES
 
 CALLER = "k1"
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 @pytest.fixture
-def bell(settings: Settings) -> Bell:
-    return Bell(make_celery(settings))
+def bell(settings: Settings) -> WakeupSender:
+    return WakeupSender(make_celery(settings))
 
 
 @pytest.fixture
@@ -38,13 +38,13 @@ def secrets(ledger: Ledger) -> Secrets:
 
 
 @pytest.fixture
-def delivering(ledger: Ledger, bell: Bell, secrets: Secrets) -> Delivering:
-    return Delivering("w:1", ledger, bell, secrets, HERE)
+def delivering(ledger: Ledger, bell: WakeupSender, secrets: Secrets) -> WebhookHandler:
+    return WebhookHandler("w:1", ledger, bell, secrets, HERE)
 
 
 def ended(ledger: Ledger, url: str, body: bytes = b'{"prediction":"setosa"}', state: State = State.SUCCEEDED) -> str:
     """The id of a job that asks for its end to be told."""
-    terms = Terms(CALLER, host="127.0.0.1", more=More("mine", url, TRACE))
+    terms = SubmitOptions(CALLER, host="127.0.0.1", more=Metadata("mine", url, TRACE))
     job = Job(ledger.new_id(CALLER), Kind.PREDICT, "iris", 1, 1, b"payload", terms=terms)
     add(ledger, job)
     claimed = claim(ledger)
@@ -52,8 +52,8 @@ def ended(ledger: Ledger, url: str, body: bytes = b'{"prediction":"setosa"}', st
     return job.id
 
 
-def deliver(ledger: Ledger, delivering: Delivering) -> None:
-    delivering.do(claim(ledger, kind="webhook"), no_more)
+def deliver(ledger: Ledger, delivering: WebhookHandler) -> None:
+    delivering.handle(claim(ledger, kind="webhook"), no_more)
 
 
 def no_more(outcomes: Sequence[Outcome], effects: Sequence[Effect]) -> None:
@@ -83,7 +83,7 @@ def left(ledger: Ledger) -> list[bytes | str]:
     return ledger.redis.keys(f"{ledger.prefix}job:wh-*")
 
 
-def test_the_end_of_a_job_is_told_signed_and_listed(ledger: Ledger, delivering: Delivering, secrets: Secrets) -> None:
+def test_the_end_of_a_job_is_told_signed_and_listed(ledger: Ledger, delivering: WebhookHandler, secrets: Secrets) -> None:
     with Receiver(204) as receiver:
         job_id = ended(ledger, receiver.url)
         deliver(ledger, delivering)
@@ -99,7 +99,7 @@ def test_the_end_of_a_job_is_told_signed_and_listed(ledger: Ledger, delivering: 
     assert left(ledger) == []
 
 
-def test_a_failed_job_is_told_as_such(ledger: Ledger, delivering: Delivering) -> None:
+def test_a_failed_job_is_told_as_such(ledger: Ledger, delivering: WebhookHandler) -> None:
     with Receiver() as receiver:
         ended(ledger, receiver.url, b'{"type":"prediction-failed","detail":"no"}', State.FAILED)
         deliver(ledger, delivering)
@@ -109,7 +109,7 @@ def test_a_failed_job_is_told_as_such(ledger: Ledger, delivering: Delivering) ->
 
 
 @pytest.mark.parametrize("status", [301, 400, 500])
-def test_a_delivery_that_failed_is_repeated_to_the_letter(ledger: Ledger, delivering: Delivering, status: int) -> None:
+def test_a_delivery_that_failed_is_repeated_to_the_letter(ledger: Ledger, delivering: WebhookHandler, status: int) -> None:
     """Also when the job's record is gone meanwhile."""
     with Receiver(status, status, 200) as receiver:
         job_id = ended(ledger, receiver.url)
@@ -126,7 +126,7 @@ def test_a_delivery_that_failed_is_repeated_to_the_letter(ledger: Ledger, delive
     assert left(ledger) == []
 
 
-def test_the_last_attempt_is_the_tenth(ledger: Ledger, delivering: Delivering) -> None:
+def test_the_last_attempt_is_the_tenth(ledger: Ledger, delivering: WebhookHandler) -> None:
     with Receiver(503) as receiver:
         job_id = ended(ledger, receiver.url)
         for delay in DELAYS[1:]:
@@ -139,7 +139,7 @@ def test_the_last_attempt_is_the_tenth(ledger: Ledger, delivering: Delivering) -
     assert left(ledger) == []
 
 
-def test_a_receiver_that_is_gone_is_told_no_more(ledger: Ledger, delivering: Delivering) -> None:
+def test_a_receiver_that_is_gone_is_told_no_more(ledger: Ledger, delivering: WebhookHandler) -> None:
     with Receiver(410) as receiver:
         job_id = ended(ledger, receiver.url)
         deliver(ledger, delivering)
@@ -156,28 +156,28 @@ def test_a_receiver_that_is_gone_is_told_no_more(ledger: Ledger, delivering: Del
     ],
 )
 def test_no_answer_is_an_attempt_too(
-    ledger: Ledger, bell: Bell, secrets: Secrets, url: str, networks: Networks, error: str
+    ledger: Ledger, bell: WakeupSender, secrets: Secrets, url: str, networks: Networks, error: str
 ) -> None:
     job_id = ended(ledger, url)
-    deliver(ledger, Delivering("w:1", ledger, bell, secrets, networks))
+    deliver(ledger, WebhookHandler("w:1", ledger, bell, secrets, networks))
     ((status, told),) = attempts(ledger, job_id)
     assert status is None
     assert told.startswith(error)
     assert due_in(ledger, job_id) is not None
 
 
-def test_a_large_result_is_left_out(ledger: Ledger, delivering: Delivering) -> None:
+def test_a_large_result_is_left_out(ledger: Ledger, delivering: WebhookHandler) -> None:
     """It can be read where ``result_url`` says."""
     with Receiver() as receiver:
-        job_id = ended(ledger, receiver.url, b'"%s"' % (b"x" * MOST_BYTES))
+        job_id = ended(ledger, receiver.url, b'"%s"' % (b"x" * MAX_BYTES))
         deliver(ledger, delivering)
         body = receiver.received[0].body
-    assert len(body) < MOST_BYTES
+    assert len(body) < MAX_BYTES
     assert json.loads(body)["data"]["result_url"] == f"/result/{job_id}"
     assert "result" not in json.loads(body)["data"]
 
 
-def test_a_job_that_was_forgotten_before_it_could_be_told_is_let_go(ledger: Ledger, delivering: Delivering) -> None:
+def test_a_job_that_was_forgotten_before_it_could_be_told_is_let_go(ledger: Ledger, delivering: WebhookHandler) -> None:
     with Receiver() as receiver:
         ledger.redis.delete(f"{ledger.prefix}job:{ended(ledger, receiver.url)}")
         deliver(ledger, delivering)
@@ -185,14 +185,14 @@ def test_a_job_that_was_forgotten_before_it_could_be_told_is_let_go(ledger: Ledg
     assert left(ledger) == []
 
 
-def test_a_receiver_that_says_nothing_holds_up_none_of_the_others(ledger: Ledger, bell: Bell, secrets: Secrets) -> None:
-    delivering = Delivering("w:1", ledger, bell, secrets, HERE, timeout=2.0)
+def test_a_receiver_that_says_nothing_holds_up_none_of_the_others(ledger: Ledger, bell: WakeupSender, secrets: Secrets) -> None:
+    delivering = WebhookHandler("w:1", ledger, bell, secrets, HERE, timeout=2.0)
     with Receiver() as receiver, receiver_that(say_nothing) as port:
         slow = ended(ledger, f"http://127.0.0.1:{port}/")
         quick = ended(ledger, receiver.url)
         claimed = claim(ledger, kind="webhook")
         assert len(claimed.jobs) == 2
-        working = threading.Thread(target=delivering.do, args=(claimed, no_more))
+        working = threading.Thread(target=delivering.handle, args=(claimed, no_more))
         working.start()
         until(lambda: attempts(ledger, quick), 10, "the quick one is told")
         assert attempts(ledger, slow) == []
@@ -200,9 +200,9 @@ def test_a_receiver_that_says_nothing_holds_up_none_of_the_others(ledger: Ledger
     assert attempts(ledger, slow) == [(None, "no answer within 2 s")]
 
 
-def test_a_host_that_says_nothing_is_left_alone_for_a_while(ledger: Ledger, bell: Bell, secrets: Secrets) -> None:
+def test_a_host_that_says_nothing_is_left_alone_for_a_while(ledger: Ledger, bell: WakeupSender, secrets: Secrets) -> None:
     with receiver_that(say_nothing) as port:
-        delivering = Delivering("w:1", ledger, bell, secrets, HERE, timeout=0.3)
+        delivering = WebhookHandler("w:1", ledger, bell, secrets, HERE, timeout=0.3)
         first = ended(ledger, f"http://127.0.0.1:{port}/")
         deliver(ledger, delivering)
         assert attempts(ledger, first) == [(None, "no answer within 0.3 s")]
@@ -214,7 +214,7 @@ def test_a_host_that_says_nothing_is_left_alone_for_a_while(ledger: Ledger, bell
 
 def test_silence_grows_and_ends_with_a_word() -> None:
     now = 1000.0
-    silence = Silence(lambda: now)
+    silence = HostBackoff(lambda: now)
     for lasts in (FIRST, 2 * FIRST, 4 * FIRST, 8 * FIRST, LONGEST, LONGEST):
         silence.not_heard("told.example")
         assert silence.left("told.example") == lasts
@@ -228,9 +228,9 @@ def test_silence_grows_and_ends_with_a_word() -> None:
     assert silence.left("told.example") == FIRST
 
 
-def test_a_message_that_is_made_anew_is_the_same_to_the_letter(ledger: Ledger, bell: Bell, secrets: Secrets) -> None:
+def test_a_message_that_is_made_anew_is_the_same_to_the_letter(ledger: Ledger, bell: WakeupSender, secrets: Secrets) -> None:
     ledger = Ledger(ledger.settings.replace(lane_bytes=50))  # too few for it to be kept
-    delivering = Delivering("w:1", ledger, bell, secrets, HERE)
+    delivering = WebhookHandler("w:1", ledger, bell, secrets, HERE)
     with Receiver(500, 500, 204) as receiver:
         job_id = ended(ledger, receiver.url)
         for delay in DELAYS[1:3]:

@@ -222,8 +222,8 @@ def test_a_key_that_is_revoked_hears_no_more(closed: Service, alice: Caller) -> 
 def test_a_long_wait_tells_a_revoked_key_nothing(closed: Service, alice: Caller) -> None:
     keys, caller = keys_of(closed.ledger), caller_with(closed.url, closed.ledger, "revoked-wait", ["predict"])
     job = caller.post(POISON, json=row(1, seconds=1.5)).json()
-    with ThreadPoolExecutor(1) as aside:
-        answer = aside.submit(caller.get, job["result_url"] + "?wait=20")
+    with ThreadPoolExecutor(1) as run_in_thread:
+        answer = run_in_thread.submit(caller.get, job["result_url"] + "?wait=20")
         until(lambda: closed.ledger.get(job["id"]).state is State.RUNNING, 20, "it runs")  # type: ignore[union-attr]
         keys.revoke(caller.id)
         assert code(answer.result()) == "unauthorized"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from jobs.failure_log import FailureLog, failure_line
-from jobs.job import Appetite, Claim, Job, Kind, More, Outcome, State, Terms
+from jobs.job import Claim, ClaimRequest, Job, Kind, Metadata, Outcome, State, SubmitOptions
 from jobs.ledger import FailedJob, Ledger
 from mldeploy.client import Client, JobFailed
 from tests.poison import row
@@ -41,9 +41,9 @@ def fail(pieces: Pieces, deed: str, trace: str = "") -> str:
 
 def failed_jobs(ledger: Ledger, count: int, detail: str = "no", trace: str = "") -> list[str]:
     ids = [ledger.new_id() for _ in range(count)]
-    jobs = [Job(job_id, Kind.PREDICT, "m", 1, 1, b"x", terms=Terms(more=More(trace=trace))) for job_id in ids]
+    jobs = [Job(job_id, Kind.PREDICT, "m", 1, 1, b"x", terms=SubmitOptions(more=Metadata(trace=trace))) for job_id in ids]
     ledger.add(jobs)
-    claim = ledger.claim("w:1", "t", Appetite("predict"))
+    claim = ledger.claim("w:1", "t", ClaimRequest("predict"))
     assert isinstance(claim, Claim)
     error = b'{"type":"prediction-failed","detail":"%s"}' % detail.encode()
     ledger.finish("w:1", [Outcome(job, State.FAILED, error) for job in claim.jobs])

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from api.parquet_process import MOST_WAITING, TooManyFiles, Unpacking
+from api.parquet_process import MAX_WAITING, TooManyFiles, Unpacking
 from mldeploy.client import Client
 from modeler import table
 from tests.integration.dialects import FLOWERS, SOME, SOME_PETS, post, predicted, problem, records, train_models
@@ -235,7 +235,7 @@ def test_only_so_many_parquet_files_are_read_at_once_and_others_are_served(servi
         answers = [file.result() for file in files]
     told = {found.status_code for found in answers}
     assert told == {202, 503}
-    assert sum(found.status_code == 202 for found in answers) >= MOST_WAITING
+    assert sum(found.status_code == 202 for found in answers) >= MAX_WAITING
     refused = next(found for found in answers if found.status_code == 503)
     assert problem(refused, 503, "too-many-uploads")["detail"].startswith("Too many Parquet files")
     assert refused.headers["Retry-After"]

@@ -13,13 +13,13 @@ import pytest
 import requests
 
 from jobs.async_ledger import AsyncLedger
-from jobs.batcher import Together
+from jobs.batcher import Batcher
 from jobs.committer import Committer
 from jobs.errors import LaneFull, LedgerUnavailable
 from jobs.job import Record, State
 from jobs.ledger import Ledger
 from jobs.waiters import Waiters
-from jobs.wakeup import Bell, make_celery
+from jobs.wakeup import WakeupSender, make_celery
 from mldeploy.client import Client
 from settings import Settings
 from tests.integration.jobs import claim, job, succeeded
@@ -131,7 +131,7 @@ def test_half_sent_bodies_hold_nobody_up(shared: Pieces) -> None:
         assert post(shared.url, 7, wait=10).json()["result"]["prediction"] == expected(7)
 
 
-# Together
+# Batcher
 
 
 def in_loop(coroutine: Any) -> Any:
@@ -147,7 +147,7 @@ def test_calls_in_flight_share_one_and_a_lone_one_is_made_at_once() -> None:
         return [item * 2 for item in items]
 
     async def ask() -> None:
-        together = Together(do, 4, 100)
+        together = Batcher(do, 4, 100)
         first = together.ask(1)
         while not calls:
             await asyncio.sleep(0)
@@ -166,7 +166,7 @@ def test_a_heavy_item_goes_alone_and_an_error_is_told_to_all() -> None:
         raise LedgerUnavailable("away")
 
     async def ask() -> list[Any]:
-        together = Together(do, 10, 10)
+        together = Batcher(do, 10, 10)
         return await asyncio.gather(*(together.ask(n, n) for n in (4, 5, 50, 1)), return_exceptions=True)
 
     assert [str(told) for told in in_loop(ask())] == ["away"] * 4
@@ -181,7 +181,7 @@ def test_each_submission_of_a_commit_gets_its_own_answer(settings: Settings) -> 
 
     async def submit() -> list[Any]:
         on_loop = AsyncLedger(ledger)
-        committer = Committer(on_loop, Bell(make_celery(settings)))
+        committer = Committer(on_loop, WakeupSender(make_celery(settings)))
         told = await asyncio.gather(*(committer.add(job(ledger)) for _ in range(3)), return_exceptions=True)
         await on_loop.close()
         return told

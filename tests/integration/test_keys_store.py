@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
-from auth.keys import MOST_KEYS, BadKey, Key, Keys, NameTaken, TooManyKeys, UnknownKey
+from auth.keys import MAX_KEYS, BadKey, Key, Keys, NameTaken, TooManyKeys, UnknownKey
 from jobs.ledger import Ledger
 from mldeploy.cli import main
 from settings import Settings
@@ -52,24 +52,24 @@ def seed(ledger: Ledger, count: int, revoked: int = 0) -> None:
 
 
 def test_a_key_that_was_made_is_found_by_its_token_until_it_is_revoked(keys: Keys) -> None:
-    assert not keys.ring().closed
+    assert not keys.key_set().closed
     key, token = keys.create("alice", ["train", "predict"], "100/m")
     assert (key.name, key.scopes, key.rate, key.revoked_at) == ("alice", ("predict", "train"), "100/60", None)
-    assert keys.ring().find(token) == key
+    assert keys.key_set().find(token) == key
     assert keys.revoke("alice").id == key.id
-    ring = keys.ring()
-    assert ring.find(token) is None
-    assert ring.closed
+    key_set = keys.key_set()
+    assert key_set.find(token) is None
+    assert key_set.closed
 
 
 def test_a_rotated_key_is_the_same_with_another_token(keys: Keys, was_told: Callable[[str], bool]) -> None:
     key, token = keys.create("alice", ["predict"], "100/m")
-    held = keys.ring().find(token)
+    held = keys.key_set().find(token)
     assert held is not None
     rotated, renewed = keys.rotate("alice")
-    ring = keys.ring()
-    assert (ring.find(token), ring.has(held)) == (None, False)
-    assert ring.find(renewed) == rotated == msgspec.structs.replace(key, hash=rotated.hash)
+    key_set = keys.key_set()
+    assert (key_set.find(token), key_set.has(held)) == (None, False)
+    assert key_set.find(renewed) == rotated == msgspec.structs.replace(key, hash=rotated.hash)
     until(lambda: was_told(key.id), 5, "whoever listens is told")
     keys.revoke("alice")
     with pytest.raises(UnknownKey):
@@ -134,20 +134,20 @@ def test_what_cannot_be_a_key_is_not_kept(keys: Keys) -> None:
 
 
 def test_there_are_no_more_active_keys_than_may_be(keys: Keys, ledger: Ledger) -> None:
-    seed(ledger, MOST_KEYS - 1)
+    seed(ledger, MAX_KEYS - 1)
     keys.create("the last", ["predict"])
     with pytest.raises(TooManyKeys, match="revoke one"):
         keys.create("one too many", ["predict"])
-    assert len(keys.all()) == MOST_KEYS
+    assert len(keys.all()) == MAX_KEYS
 
 
 def test_those_revoked_first_are_forgotten_for_new_ones(keys: Keys, ledger: Ledger) -> None:
-    seed(ledger, MOST_KEYS, revoked=2)
+    seed(ledger, MAX_KEYS, revoked=2)
     key, _ = keys.create("new", ["predict"])
     ids = {key.id for key in keys.all()}
     assert f"{0:010x}" not in ids
     assert {f"{1:010x}", key.id} < ids
-    assert len(ids) == MOST_KEYS
+    assert len(ids) == MAX_KEYS
 
 
 # The command
@@ -160,7 +160,7 @@ def run(settings: Settings, *arguments: str) -> Result:
 def test_the_token_is_alone_on_the_last_line_and_listed_never(settings: Settings, keys: Keys) -> None:
     made = run(settings, "create", "--name", "alice", "--scopes", "predict, train", "--rate", "100/m")
     assert made.exit_code == 0, made.output
-    found = keys.ring().find(made.stdout.splitlines()[-1])
+    found = keys.key_set().find(made.stdout.splitlines()[-1])
     assert found
     assert (found.name, found.scopes, found.rate) == ("alice", ("predict", "train"), "100/60")
     assert all(word in made.stderr for word in (found.id, "predict, train", "100/60s", "shown this once"))
@@ -181,13 +181,13 @@ def test_the_first_key_closes_the_service_and_says_so(settings: Settings) -> Non
 def test_a_key_is_revoked_by_its_name(settings: Settings, keys: Keys) -> None:
     token = run(settings, "create", "--name", "alice").stdout.strip()
     assert run(settings, "revoke", "alice").exit_code == 0
-    assert keys.ring().find(token) is None
+    assert keys.key_set().find(token) is None
 
 
 def test_a_key_is_rotated_by_its_name(settings: Settings, keys: Keys) -> None:
     token = run(settings, "create", "--name", "alice").stdout.strip()
     rotated = run(settings, "rotate", "alice").stdout.splitlines()[-1]
-    assert (keys.ring().find(token), keys.ring().find(rotated) is None) == (None, False)
+    assert (keys.key_set().find(token), keys.key_set().find(rotated) is None) == (None, False)
 
 
 @pytest.mark.parametrize(

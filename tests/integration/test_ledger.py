@@ -6,8 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from jobs.codec import Accepted
-from jobs.errors import AfterFailed, EffectConflict, LaneFull, LedgerFull, LedgerUnavailable, Moved
-from jobs.job import Appetite, Claim, Effect, Expectation, Kind, Outcome, Rest, State
+from jobs.errors import AfterFailed, EffectConflict, LaneFull, LedgerFull, LedgerUnavailable, PreconditionFailed
+from jobs.job import Claim, ClaimLater, ClaimRequest, Effect, Kind, Outcome, Precondition, State
 from jobs.ledger import Ledger
 from settings import Settings
 from tests.integration.jobs import LANE, accept_nothing, add, added, claim, expire_lease, ids, job, reconcile, state, succeeded
@@ -67,9 +67,9 @@ def test_nothing_is_accepted_while_memory_or_disk_run_out(ledger: Ledger) -> Non
 def test_what_a_job_expects_is_checked_as_it_is_accepted(ledger: Ledger) -> None:
     """So an alias may be remembered: a job is of the version that serves at that moment, or refused."""
     ledger.redis.hset(ledger.prefix + "model:iris", "alias:champion", 3)
-    jobs = [replace(job(ledger, version=n), expects=Expectation("model:iris", "alias:champion", str(n))) for n in (2, 3, 4)]
+    jobs = [replace(job(ledger, version=n), expects=Precondition("model:iris", "alias:champion", str(n))) for n in (2, 3, 4)]
     outcomes, _ = ledger.add(jobs)
-    assert [type(outcome) for outcome in outcomes] == [Moved, Accepted, Moved]
+    assert [type(outcome) for outcome in outcomes] == [PreconditionFailed, Accepted, PreconditionFailed]
     assert ledger.waiting(LANE) == 1
 
 
@@ -80,7 +80,7 @@ def test_jobs_wait_for_the_one_they_come_after(ledger: Ledger) -> None:
     training = job(ledger, kind=Kind.TRAIN)
     waiting = [job(ledger, after=training.id), job(ledger, rows=1000, after=training.id)]
     add(ledger, training, *waiting)
-    assert ledger.claim("w:1", "t0", Appetite("predict")) is None
+    assert ledger.claim("w:1", "t0", ClaimRequest("predict")) is None
     ledger.finish("w:2", succeeded(claim(ledger, "w:2", kind="train")))
     assert ids(claim(ledger)) == [waiting[0].id]
     assert ids(claim(ledger, "w:3")) == [waiting[1].id]
@@ -152,7 +152,7 @@ def test_a_claim_that_redis_runs_late_takes_nothing(ledger: Ledger, settings: Se
     hurried._clock_offset = None
     hurried.note_time(1)  # as if its clock stood still long ago
     with pytest.raises(LedgerUnavailable, match="too late"):
-        hurried.claim("w:1", "t1", Appetite("predict"))
+        hurried.claim("w:1", "t1", ClaimRequest("predict"))
     assert ledger.waiting(LANE) == 1
     assert claim(ledger, "w:2")
 
@@ -167,8 +167,8 @@ def test_a_version_that_cannot_be_loaded_is_never_claimed(ledger: Ledger) -> Non
     added(ledger, 1, version=1)
     (other,) = added(ledger, 1, version=2)
     assert ids(claim(ledger, unloadable=("iris/1",))) == [other.id]
-    assert ledger.claim("w:2", "t2", Appetite("predict", ("iris/1",))) is None
-    assert ledger.claim("w:3", "t3", Appetite("predict")) is not None
+    assert ledger.claim("w:2", "t2", ClaimRequest("predict", ("iris/1",))) is None
+    assert ledger.claim("w:3", "t3", ClaimRequest("predict")) is not None
 
 
 def test_large_arrays_wait_in_a_lane_of_their_own(ledger: Ledger) -> None:
@@ -180,7 +180,7 @@ def test_large_arrays_wait_in_a_lane_of_their_own(ledger: Ledger) -> None:
 def test_a_worker_may_look_at_the_large_ones_first(ledger: Ledger) -> None:
     added(ledger, 1)
     (large,) = added(ledger, 1, rows=101)
-    claimed = ledger.claim("w:1", "t1", Appetite("predict", first_lane=1))
+    claimed = ledger.claim("w:1", "t1", ClaimRequest("predict", first_lane=1))
     assert ids(claimed) == [large.id]
 
 
@@ -195,12 +195,12 @@ def test_a_backlog_does_not_hold_up_the_others(settings: Settings) -> None:
     (two,) = added(ledger, 1, version=2)
     time.sleep(0.02)  # so long, at least, the backlog's claim by w:2 takes
     ledger.finish("w:2", succeeded(claim(ledger, "w:2", "b")))
-    assert ids(ledger.claim("w:2", "d", Appetite("predict"))) == [two.id]
-    rest = ledger.claim("w:4", "e", Appetite("predict"))
-    assert isinstance(rest, Rest)
+    assert ids(ledger.claim("w:2", "d", ClaimRequest("predict"))) == [two.id]
+    rest = ledger.claim("w:4", "e", ClaimRequest("predict"))
+    assert isinstance(rest, ClaimLater)
     assert 0.1 < rest.seconds < 5
     assert ledger.redis.zscore(ledger.prefix + "serving:predict", "w:4") is None
-    until(lambda: isinstance(ledger.claim("w:4", "f", Appetite("predict")), Claim), 5, "its turn comes")
+    until(lambda: isinstance(ledger.claim("w:4", "f", ClaimRequest("predict")), Claim), 5, "its turn comes")
 
 
 def test_a_backlog_gets_its_turn_beside_others_that_are_claimed_seldom(settings: Settings) -> None:
@@ -287,10 +287,10 @@ def test_finish_and_claim_in_one_round_trip(ledger: Ledger) -> None:
     first = added(ledger, 1)
     claimed = claim(ledger)
     second = added(ledger, 1)
-    ended, _, then = ledger.finish_and_claim("w:1", succeeded(claimed), "t2", Appetite("predict"))
+    ended, _, then = ledger.finish_and_claim("w:1", succeeded(claimed), "t2", ClaimRequest("predict"))
     assert (ended, ids(then)) == (1, [second[0].id])
     assert state(ledger, first[0].id) is State.SUCCEEDED
-    again = ledger.finish_and_claim("w:1", succeeded(claimed), "t2", Appetite("predict"))  # as if its reply had been lost
+    again = ledger.finish_and_claim("w:1", succeeded(claimed), "t2", ClaimRequest("predict"))  # as if its reply had been lost
     assert (again[0], ids(again[2])) == (0, ids(then))
 
 
@@ -298,7 +298,7 @@ def test_scripts_that_redis_has_forgotten_are_sent_again(ledger: Ledger) -> None
     added(ledger, 1)
     claimed = claim(ledger)
     ledger.redis.script_flush()
-    assert ledger.finish_and_claim("w:1", succeeded(claimed), "t2", Appetite("predict"))[0] == 1
+    assert ledger.finish_and_claim("w:1", succeeded(claimed), "t2", ClaimRequest("predict"))[0] == 1
 
 
 def test_a_claim_that_loads_its_script_loads_that_of_the_finish_too(ledger: Ledger) -> None:
@@ -306,7 +306,7 @@ def test_a_claim_that_loads_its_script_loads_that_of_the_finish_too(ledger: Ledg
     added(ledger, 1)
     ledger.redis.script_flush()
     claimed = claim(ledger)
-    assert ledger.finish_and_claim("w:1", succeeded(claimed), "t2", Appetite("predict"))[0] == 1
+    assert ledger.finish_and_claim("w:1", succeeded(claimed), "t2", ClaimRequest("predict"))[0] == 1
 
 
 # Canceling

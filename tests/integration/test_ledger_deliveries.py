@@ -6,7 +6,7 @@ import pytest
 
 from jobs.codec import Accepted
 from jobs.errors import LaneFull
-from jobs.job import Appetite, Claim, Job, Kind, Outcome, State, Terms
+from jobs.job import Claim, ClaimRequest, Job, Kind, Outcome, State, SubmitOptions
 from jobs.ledger import Ledger
 from settings import Settings
 from tests.faults.load import Announcements
@@ -63,7 +63,7 @@ def test_every_end_is_told_once(ledger: Ledger, end: Callable[[Ledger, Job], obj
     assert [(each.id, each.payload) for each in claimed.jobs] == [(f"wh-{one.id}", one.id.encode())]
     assert claimed.model == HOST
     ledger.deliver("h:1", claimed.jobs[0], b"{}", None, b"")
-    assert ledger.claim("h:1", "t2", Appetite("webhook")) is None
+    assert ledger.claim("h:1", "t2", ClaimRequest("webhook")) is None
     assert ledger.redis.keys(ledger.prefix + "job:wh-*") == []
 
 
@@ -76,8 +76,8 @@ def test_a_job_without_a_webhook_tells_nobody(ledger: Ledger) -> None:
 def test_those_who_tell_are_knocked_for(ledger: Ledger) -> None:
     ledger.renew("webhook", ["h:1"])
     accepted(ledger, host=HOST)
-    _, rings = ledger.finish("w:1", succeeded(claim(ledger)))
-    assert [kind for kind, _ in rings] == ["webhook"]
+    _, wakeups = ledger.finish("w:1", succeeded(claim(ledger)))
+    assert [kind for kind, _ in wakeups] == ["webhook"]
 
 
 def test_a_delivery_is_in_no_list_and_its_end_is_pushed_to_nobody(ledger: Ledger) -> None:
@@ -95,7 +95,7 @@ def test_one_that_failed_is_tried_again_when_its_time_has_come(ledger: Ledger) -
     ledger.deliver("h:1", claimed.jobs[0], b'{"status":500}', 3600.0, b"second")
     assert record_of(ledger, one.id).deliveries == b'[{"status":500}]'
     reconcile(ledger)
-    assert ledger.claim("h:1", "t2", Appetite("webhook")) is None
+    assert ledger.claim("h:1", "t2", ClaimRequest("webhook")) is None
     delay_is_over(ledger, claimed.jobs[0].id)
     reconcile(ledger)
     again = delivery_in_hand(ledger, token="t3")
@@ -125,8 +125,8 @@ def test_one_whose_worker_dies_each_time_is_given_up(settings: Settings) -> None
     one = ended(ledger)
     for death in range(2):
         assert ids(delivery_in_hand(ledger, f"h:{death}")) == [f"wh-{one.id}"]
-        ledger.bury("webhook", f"h:{death}")
-    assert ledger.claim("h:9", "t9", Appetite("webhook")) is None
+        ledger.owner_died("webhook", f"h:{death}")
+    assert ledger.claim("h:9", "t9", ClaimRequest("webhook")) is None
     assert ledger.redis.exists(f"{ledger.prefix}job:wh-{one.id}") == 0
     assert record_of(ledger, one.id).state is State.SUCCEEDED
 
@@ -136,13 +136,13 @@ def test_deaths_are_of_one_attempt(settings: Settings) -> None:
     ledger = Ledger(settings.replace(max_deaths=2))
     ended(ledger)
     delivery_in_hand(ledger, "h:1")
-    ledger.bury("webhook", "h:1")
+    ledger.owner_died("webhook", "h:1")
     claimed = delivery_in_hand(ledger, "h:2")
     ledger.deliver("h:2", claimed.jobs[0], b"{}", 3600.0, b"")
     delay_is_over(ledger, claimed.jobs[0].id)
     reconcile(ledger)
     delivery_in_hand(ledger, "h:3")
-    ledger.bury("webhook", "h:3")
+    ledger.owner_died("webhook", "h:3")
     assert ids(delivery_in_hand(ledger, "h:4")) == ids(claimed)
 
 
@@ -170,7 +170,9 @@ def test_what_may_wait_to_be_told_is_bounded(settings: Settings) -> None:
     ledger = Ledger(settings.replace(lane_jobs=2))
     for _ in range(2):
         ended(ledger)
-    refused, taken = (Job(ledger.new_id(), Kind.PREDICT, "iris", 1, 1, b"p", terms=Terms(host=host)) for host in (HOST, ""))
+    refused, taken = (
+        Job(ledger.new_id(), Kind.PREDICT, "iris", 1, 1, b"p", terms=SubmitOptions(host=host)) for host in (HOST, "")
+    )
     assert isinstance(ledger.add([refused])[0][0], LaneFull)
     assert isinstance(ledger.add([taken])[0][0], Accepted)
     claimed = delivery_in_hand(ledger)

@@ -4,7 +4,7 @@ from msgspec.structs import replace
 
 from jobs.codec import Accepted
 from jobs.errors import LaneFull
-from jobs.job import Kind, More, State
+from jobs.job import Kind, Metadata, State
 from jobs.ledger import Ledger
 from jobs.record_reader import WHATEVER
 from settings import Settings
@@ -27,7 +27,7 @@ def test_a_caller_sees_its_own_jobs_newest_first_and_no_others(ledger: Ledger) -
 
 
 def test_a_list_is_filtered_by_state_kind_model_and_label(ledger: Ledger) -> None:
-    red, plain = accepted(ledger, more=More(label="red")), accepted(ledger)
+    red, plain = accepted(ledger, more=Metadata(label="red")), accepted(ledger)
     training = replace(accepted(ledger, kind=Kind.TRAIN), model="rose")
     add(ledger, rose := replace(training, id=ledger.new_id()))
     ledger.cancel(plain.id)
@@ -40,7 +40,9 @@ def test_a_list_is_filtered_by_state_kind_model_and_label(ledger: Ledger) -> Non
 
 
 def test_a_list_goes_on_below_the_place_where_it_stopped(ledger: Ledger) -> None:
-    jobs = [accepted(ledger, more=More(label="red" if place == 0 else "")) for place in range(450)]  # more than are read at once
+    jobs = [
+        accepted(ledger, more=Metadata(label="red" if place == 0 else "")) for place in range(450)
+    ]  # more than are read at once
     page, below = ledger.listed("", None, 2, 100, ["", "", "", ""])
     assert [job_id for _, job_id in page] == [jobs[-1].id, jobs[-2].id]
     assert shown(ledger, below=below, most=1000, look_at=1000) == [each.id for each in reversed(jobs[:-2])]

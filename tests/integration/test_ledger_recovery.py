@@ -6,7 +6,7 @@ from typing import cast
 import pytest
 
 from jobs.errors import LedgerFull
-from jobs.job import Appetite, Kind, State
+from jobs.job import ClaimRequest, Kind, State
 from jobs.ledger import Ledger
 from settings import Settings
 from tests.integration.jobs import LANE, add, added, claim, expire_lease, ids, job, reconcile, state, succeeded
@@ -19,14 +19,14 @@ def test_work_of_a_dead_owner_is_claimed_alone_behind_the_others(ledger: Ledger)
     first, second = added(ledger, 2)
     claim(ledger, "w:1")
     (third,) = added(ledger, 1)
-    ledger.bury("predict", "w:1")
+    ledger.owner_died("predict", "w:1")
     assert [ids(claim(ledger, f"w:{n}", token=str(n))) for n in range(2, 5)] == [[third.id], [first.id], [second.id]]
 
 
 def test_only_a_death_alone_counts_and_the_third_fails_the_job(ledger: Ledger) -> None:
     poison, innocent = added(ledger, 2)
     claim(ledger, "w:0")
-    ledger.bury("predict", "w:0")
+    ledger.owner_died("predict", "w:0")
     for death in range(1, 4):
         claimed = claim(ledger, f"w:{death}", token=f"p{death}")
         if ids(claimed) == [innocent.id]:
@@ -34,7 +34,7 @@ def test_only_a_death_alone_counts_and_the_third_fails_the_job(ledger: Ledger) -
             claimed = claim(ledger, f"w:{death}", token=f"q{death}")
         assert ids(claimed) == [poison.id]
         assert state(ledger, poison.id) is State.RUNNING
-        ledger.bury("predict", f"w:{death}")
+        ledger.owner_died("predict", f"w:{death}")
     record = ledger.get(poison.id)
     assert record is not None
     assert record.state is State.FAILED
@@ -57,7 +57,7 @@ def test_work_given_back_counts_no_attempt_and_keeps_its_place(ledger: Ledger) -
     first, second = added(ledger, 2)
     claim(ledger, "w:1")
     (third,) = added(ledger, 1)
-    ledger.leave("predict", "w:1")
+    ledger.owner_left("predict", "w:1")
     claimed = claim(ledger, "w:2")
     assert ids(claimed) == [first.id, second.id, third.id]
     assert {record.attempts for record in ledger.get_many(ids(claimed)) if record} == {1}
@@ -68,13 +68,13 @@ def test_a_training_given_back_comes_before_those_that_came_after_it(ledger: Led
     add(ledger, *jobs)
     for stop in range(2):
         assert ids(claim(ledger, f"w:{stop}", token=str(stop), kind="train")) == [jobs[0].id]
-        ledger.leave("train", f"w:{stop}")
+        ledger.owner_left("train", f"w:{stop}")
     assert ids(claim(ledger, "w:9", kind="train")) == [jobs[0].id]
 
 
 def test_an_owner_that_leaves_is_no_longer_counted(ledger: Ledger) -> None:
     ledger.renew("predict", ["w:1", "w:2"])
-    ledger.leave("predict", "w:1")
+    ledger.owner_left("predict", "w:1")
     assert ledger.live_owners("predict") == ["w:2"]
 
 
@@ -135,36 +135,36 @@ def test_two_reconcilers_do_no_harm(ledger: Ledger) -> None:
 
 def test_a_backlog_is_many_records_and_a_handful_of_knocks(ledger: Ledger) -> None:
     ledger.renew("predict", ["w:1", "w:2"])
-    rings = [ring for _ in range(50) for ring in ledger.add([job(ledger) for _ in range(10)])[1]]
-    assert len(rings) == 2
+    wakeups = [ring for _ in range(50) for ring in ledger.add([job(ledger) for _ in range(10)])[1]]
+    assert len(wakeups) == 2
     assert ledger.waiting(LANE) == 500
 
 
 def test_no_knock_while_an_owner_serves_and_one_when_it_signs_off_with_work_left(ledger: Ledger) -> None:
     ledger.renew("predict", ["w:1"])
-    _, rings = ledger.add([job(ledger)])
+    _, wakeups = ledger.add([job(ledger)])
     ledger.finish("w:1", succeeded(claim(ledger)))
-    assert ledger.claim("w:1", "t2", Appetite("predict"), bell=rings[0][1]) is None
+    assert ledger.claim("w:1", "t2", ClaimRequest("predict"), wakeup=wakeups[0][1]) is None
     _, (ring,) = ledger.add([job(ledger)])
-    ledger.claim("w:1", "t3", Appetite("predict"), bell=ring[1])
+    ledger.claim("w:1", "t3", ClaimRequest("predict"), wakeup=ring[1])
     assert ledger.add([job(ledger)])[1] == []
     assert len(ledger.sign_off("predict", "w:1")) == 1
 
 
 def test_one_that_lingers_is_woken_without_a_knock(ledger: Ledger) -> None:
     ledger.renew("predict", ["w:1", "w:2"])
-    assert ledger.claim("w:1", "t1", Appetite("predict", linger=5)) is None
+    assert ledger.claim("w:1", "t1", ClaimRequest("predict", linger=5)) is None
     assert not ledger.await_wake("w:1", 0.01)
     one = job(ledger)
     assert ledger.add([one])[1] == []
     assert ledger.await_wake("w:1", 0.5)
-    assert ids(ledger.claim("w:1", "t2", Appetite("predict", linger=5))) == [one.id]
+    assert ids(ledger.claim("w:1", "t2", ClaimRequest("predict", linger=5))) == [one.id]
 
 
 def test_one_that_was_woken_and_died_is_not_waited_for(settings: Settings) -> None:
-    ledger = Ledger(settings.replace(bell=0.2))
+    ledger = Ledger(settings.replace(wakeup=0.2))
     ledger.renew("predict", ["w:1", "w:2"])
-    ledger.claim("w:1", "t1", Appetite("predict", linger=5))
+    ledger.claim("w:1", "t1", ClaimRequest("predict", linger=5))
     assert ledger.add([job(ledger)])[1] == []  # w:1 is woken, and never comes
     until(lambda: reconcile(ledger)[2], 5, "another is knocked for")
 
@@ -173,17 +173,17 @@ def test_no_second_worker_beside_one_that_will_soon_take_all(settings: Settings)
     for attempt in range(100):
         ledger = Ledger(settings.replace(key_prefix=f"{settings.key_prefix}-{attempt}"))
         ledger.renew("predict", ["w:1", "w:2"])
-        ledger.claim("w:2", "t0", Appetite("predict", linger=5))
+        ledger.claim("w:2", "t0", ClaimRequest("predict", linger=5))
         added(ledger, 1)  # which wakes w:2
         assert ledger.await_wake("w:2", 0.5)
         began = time.monotonic()
-        ledger.claim("w:2", "t1", Appetite("predict", usual=0.005))  # it will be back in 5 ms
-        rings = ledger.add([job(ledger)])[1]
+        ledger.claim("w:2", "t1", ClaimRequest("predict", usual=0.005))  # it will be back in 5 ms
+        wakeups = ledger.add([job(ledger)])[1]
         if time.monotonic() - began < 0.005:
             break  # else this machine was elsewhere meanwhile, and w:2 is late by right
     else:
         pytest.fail("no claim and addition within 5 ms")
-    assert rings == []
+    assert wakeups == []
     time.sleep(0.02)  # longer than it said
     assert len(ledger.add([job(ledger)])[1]) == 1
 
@@ -191,20 +191,20 @@ def test_no_second_worker_beside_one_that_will_soon_take_all(settings: Settings)
 def test_a_slow_worker_is_not_waited_for(ledger: Ledger) -> None:
     ledger.renew("predict", ["w:1", "w:2"])
     _, ((_, bell),) = ledger.add([job(ledger)])
-    ledger.claim("w:2", "t1", Appetite("predict", usual=3.0), bell)
+    ledger.claim("w:2", "t1", ClaimRequest("predict", usual=3.0), bell)
     assert len(ledger.add([job(ledger)])[1]) == 1
 
 
 def test_signing_off_asks_for_another_knock_if_there_was_work_lately(ledger: Ledger) -> None:
     ledger.renew("predict", ["w:1"])
-    ledger.claim("w:1", "t1", Appetite("predict", linger=5))
+    ledger.claim("w:1", "t1", ClaimRequest("predict", linger=5))
     assert len(ledger.sign_off("predict", "w:1", again=True)) == 1
-    ledger.claim("w:1", "t2", Appetite("predict", linger=5))
+    ledger.claim("w:1", "t2", ClaimRequest("predict", linger=5))
     assert ledger.sign_off("predict", "w:1") == []
 
 
 def test_a_lost_knock_is_rung_again_by_the_reconciler(settings: Settings) -> None:
-    ledger = Ledger(settings.replace(bell=0.2))
+    ledger = Ledger(settings.replace(wakeup=0.2))
     ledger.renew("predict", ["w:1"])
     assert len(ledger.add([job(ledger)])[1]) == 1
     assert reconcile(ledger)[2] == []
@@ -253,8 +253,8 @@ def test_nothing_is_left_in_redis_but_the_records_once_all_is_done(ledger: Ledge
     add(ledger, training, job(ledger, after=training.id))
     ledger.finish("w:2", succeeded(claim(ledger, "w:2", kind="train")))
     ledger.finish("w:1", succeeded(claim(ledger)))
-    assert ledger.claim("w:1", "t9", Appetite("predict")) is None
-    assert ledger.claim("w:2", "t9", Appetite("train")) is None
+    assert ledger.claim("w:1", "t9", ClaimRequest("predict")) is None
+    assert ledger.claim("w:2", "t9", ClaimRequest("train")) is None
     keys = cast("list[bytes]", ledger.redis.keys(ledger.prefix + "*"))
     names = sorted(key.decode().removeprefix(ledger.prefix).split(":")[0] for key in keys)
     kept = [
@@ -309,5 +309,5 @@ def test_who_is_to_be_ended_is_told_until_it_is(ledger: Ledger) -> None:
     claim(ledger, "t:1", kind="train")
     assert ledger.cancel(one.id)[0] == "canceling"
     assert [ledger.stop_canceled("train", ["t:1", "t:2"])[0] for _ in range(2)] == [["t:1"], ["t:1"]]
-    ledger.bury("train", "t:1")
+    ledger.owner_died("train", "t:1")
     assert ledger.stop_canceled("train", ["t:1"])[0] == []

@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from jobs import channel
-from jobs.pipelined_redis import Line
+from jobs.pipelined_redis import PipelinedRedis
 from settings import Settings
 from tests.processes import Running, free_port, server_path, until
 
@@ -44,7 +44,7 @@ def in_loop(coroutine: Any) -> Any:
 
 def test_password_and_database_come_before_the_first_command(guarded: tuple[str, Running]) -> None:
     async def talk() -> None:
-        line = Line(guarded[0], 2)
+        line = PipelinedRedis(guarded[0], 2)
         assert await asyncio.gather(*(line.ask("SET", f"k{n}", n) for n in range(50))) == [b"OK"] * 50
         assert b"db=3" in await line.ask("CLIENT", "LIST")
         with pytest.raises(redis.ResponseError, match="wrong"):
@@ -57,7 +57,7 @@ def test_password_and_database_come_before_the_first_command(guarded: tuple[str,
 
 def test_a_wrong_password_is_an_error_of_each_command(guarded: tuple[str, Running]) -> None:
     async def talk() -> None:
-        line = Line(guarded[0].replace("pass%20", "pasta"), 2)
+        line = PipelinedRedis(guarded[0].replace("pass%20", "pasta"), 2)
         with pytest.raises(redis.RedisError):
             await line.ask("PING")
 
@@ -66,7 +66,7 @@ def test_a_wrong_password_is_an_error_of_each_command(guarded: tuple[str, Runnin
 
 def test_a_late_reply_and_a_cut_connection_are_told_and_the_next_command_connects_anew(guarded: tuple[str, Running]) -> None:
     async def talk() -> None:
-        line, other = Line(guarded[0], 0.3), Line(guarded[0], 5)
+        line, other = PipelinedRedis(guarded[0], 0.3), PipelinedRedis(guarded[0], 5)
         assert await line.ask("PING") == b"PONG"
         with pytest.raises(redis.TimeoutError):
             await line.ask("BLPOP", "nothing", 0)
@@ -86,7 +86,7 @@ def test_nobody_there_is_a_connection_error(tmp_path: Path) -> None:
     async def talk() -> None:
         for url in (f"redis://127.0.0.1:{free_port()}", f"unix://{tmp_path}/none.sock", f"redis://{'a' * 70}.example"):
             with pytest.raises(redis.ConnectionError):
-                await Line(url, 1).ask("PING")
+                await PipelinedRedis(url, 1).ask("PING")
 
     in_loop(talk())
 
@@ -104,7 +104,7 @@ def test_what_is_published_comes_in_order_also_after_a_long_silence(
     monkeypatch.setattr(channel, "SILENCE", 0.02)
 
     async def talk() -> None:
-        pushes, other = await subscribed(guarded[0]), Line(guarded[0], 5)
+        pushes, other = await subscribed(guarded[0]), PipelinedRedis(guarded[0], 5)
         waiting = asyncio.ensure_future(anext(pushes))
         while b"cmdstat_ping:calls=" not in await other.ask("INFO", "commandstats"):
             assert not waiting.done()
@@ -120,7 +120,7 @@ def test_what_is_published_comes_in_order_also_after_a_long_silence(
 
 def test_a_channel_that_is_cut_says_so(guarded: tuple[str, Running]) -> None:
     async def talk() -> None:
-        pushes, other = await subscribed(guarded[0]), Line(guarded[0], 5)
+        pushes, other = await subscribed(guarded[0]), PipelinedRedis(guarded[0], 5)
         waiting = asyncio.ensure_future(anext(pushes))
         await other.ask("CLIENT", "KILL", "TYPE", "pubsub")
         with pytest.raises(redis.ConnectionError):

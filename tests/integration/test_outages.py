@@ -54,8 +54,8 @@ def test_a_wait_ends_when_the_service_has_been_away_for_too_long(
     queue: Pieces, wait: Wait, caplog: pytest.LogCaptureFixture
 ) -> None:
     job = submitted(queue)
-    with ThreadPoolExecutor(1) as aside:
-        waiting = aside.submit(wait, job, 2.0)
+    with ThreadPoolExecutor(1) as run_in_thread:
+        waiting = run_in_thread.submit(wait, job, 2.0)
         until(waiting.running, 5, "it waits")
         api_of(queue).kill()
         since = time.monotonic()
@@ -69,8 +69,8 @@ def test_a_wait_ends_when_the_service_has_been_away_for_too_long(
 def test_an_outage_is_waited_out_if_it_is_short_enough(queue: Pieces, wait: Wait, caplog: pytest.LogCaptureFixture) -> None:
     """Also the second one: what counts is how long it is away in a row."""
     job = submitted(queue)
-    with ThreadPoolExecutor(1) as aside:
-        waiting = aside.submit(wait, job, 30.0)
+    with ThreadPoolExecutor(1) as run_in_thread:
+        waiting = run_in_thread.submit(wait, job, 30.0)
         for times in (1, 2):
             api_of(queue).kill()
             until(lambda: caplog.text.count("trying again for 30 s") == times, 20, "it is away")  # noqa: B023
@@ -97,11 +97,11 @@ def test_an_open_stream_ends_when_the_queue_has_been_away_for_too_long(queue: Pi
     job, redis = submitted(queue), queue._running[0]
     events = job.events(4.0)
     assert next(events).name == "queued"
-    with ThreadPoolExecutor(1) as aside:
+    with ThreadPoolExecutor(1) as run_in_thread:
         redis.signal_all(signal.SIGSTOP)
         try:
             with pytest.raises(ServiceAway, match="the queue does not answer"):
-                aside.submit(next, events).result(20)
+                run_in_thread.submit(next, events).result(20)
         finally:
             redis.signal_all(signal.SIGCONT)
             Client(queue.url).cancel(job.id)  # also ends one that waits on

@@ -15,7 +15,7 @@ from sklearn.pipeline import Pipeline
 
 from mldeploy.client import Client, Problem
 from modeler import artifact
-from modeler.artifact import open_shelf
+from modeler.artifact import open_artifact_store
 from models.card import from_json
 from models.signing import signing_key
 from tests.service import Service
@@ -48,7 +48,7 @@ def growth(service: Service) -> Growth:
 def remembered(service: Service, name: str, version: int) -> set[int]:
     """The places in ALL of the rows that the stored model holds, each found as the scaler before it made it."""
     card = from_json(json.dumps(Client(service.url).version(name, version)["card"]))
-    stored = artifact.load(open_shelf(service.settings.store_location, signing_key(service.home, "")), card)
+    stored = artifact.load(open_artifact_store(service.settings.store_location, signing_key(service.home, "")), card)
     assert isinstance(stored, Pipeline)
     scaled, held = stored[:-1].transform(ALL[NAMES].to_numpy()), stored[-1]._fit_X
     distances = np.abs(scaled[None, :, :] - held[:, None, :]).max(axis=2)

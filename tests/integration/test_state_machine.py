@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from jobs.job import NOTHING, Appetite, Claim, Expectation, Job, Kind, More, State, Terms
+from jobs.job import NOTHING, Claim, ClaimRequest, Job, Kind, Metadata, Precondition, State, SubmitOptions
 from jobs.ledger import Ledger
 from settings import Settings
 from tests.integration.ledger_model import ENDED, kind_of
@@ -28,7 +28,7 @@ LARGE = 5000  # bytes of a result that is not pushed
 
 KEYS = (("", ""), ("k1", "f1"), ("k1", "f2"), ("k2", "f1"))  # Idempotency-Key, and fingerprint of the request
 TERMS = [
-    Terms(caller, expires_in, key, fingerprint, host, More(label, f"https://{host}/jobs" if host else ""))
+    SubmitOptions(caller, expires_in, key, fingerprint, host, Metadata(label, f"https://{host}/jobs" if host else ""))
     for host, expires_in, caller, (key, fingerprint), label in product(
         ("", "told.example"), (0.0, 3600.0), ("", "anna"), KEYS, ("", "red")
     )
@@ -47,7 +47,7 @@ class Asked:
 
     kind: Kind
     rows: int
-    terms: Terms
+    terms: SubmitOptions
     after: int
     champion: int
 
@@ -128,7 +128,7 @@ class Sequence(RuleBasedStateMachine):
         kinds = {kind_of(known.lane) for known in self.model.of("queued")}
         owners = [owner for owner in OWNERS if kind_of(owner) in kinds or self.model.hands.get(owner)] or OWNERS
         owner, unloadable = owners[number % len(owners)], ("a/1",) if refuses else ()
-        self.both.claim(owner, f"token{self.count}", Appetite(kind_of(owner), unloadable, first_lane=first_lane))
+        self.both.claim(owner, f"token{self.count}", ClaimRequest(kind_of(owner), unloadable, first_lane=first_lane))
 
     def finish(self, number: int, stale: bool, part: int, fails: bool, fits: bool | None, size: int) -> None:
         """``part``: how many jobs of the claim are left out."""
@@ -206,7 +206,7 @@ class Sequence(RuleBasedStateMachine):
             training = self.trainings[-1 - asked.after]
             model, version, after = training.model, training.version, training.id
         now = self.model.effects.get("alias", "")
-        expects = Expectation("model:m", "alias", now if asked.champion else "other") if now and asked.champion < 2 else NOTHING
+        expects = Precondition("model:m", "alias", now if asked.champion else "other") if now and asked.champion < 2 else NOTHING
         job_id = self.ledger.new_id(asked.terms.caller)
         return Job(job_id, asked.kind, model, version, rows, b"payload", b"{}", after, expects, asked.terms, 1000 * asked.rows)
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from jobs import codec
 from jobs.codec import Accepted
 from jobs.errors import AfterFailed, KeyReused, LaneFull, LedgerUnavailable
-from jobs.job import Appetite, Effect, Expectation, Job, Kind, State
+from jobs.job import ClaimRequest, Effect, Job, Kind, Precondition, State
 from jobs.ledger import Ledger
 from settings import Settings
 from tests.faults.load import Announcements
@@ -62,9 +62,9 @@ def lapse(ledger: Ledger, kind: str, owner: str) -> None:
 
 
 ENDS: list[Callable[[Ledger, str, str], object]] = [
-    *(Ledger.release, Ledger.leave, Ledger.isolate, Ledger.bury, Ledger.time_out),
+    *(Ledger.release, Ledger.owner_left, Ledger.isolate, Ledger.owner_died, Ledger.time_out),
     lapse,
-    lambda ledger, kind, owner: ledger.claim(owner, "another token", Appetite(kind)),
+    lambda ledger, kind, owner: ledger.claim(owner, "another token", ClaimRequest(kind)),
 ]
 
 
@@ -101,10 +101,10 @@ def test_a_training_that_runs_is_stopped_with_its_process(ledger: Ledger) -> Non
     assert [state(ledger, each.id) for each in (one, other)] == [State.CANCELED, State.RUNNING]
     accepted(ledger, kind=Kind.TRAIN)
     with pytest.raises(LedgerUnavailable):
-        ledger.claim("w:1", "t2", Appetite("train"))
+        ledger.claim("w:1", "t2", ClaimRequest("train"))
     assert ledger.finish("w:1", succeeded(claimed))[0] == 0
     assert ledger.finish("w:2", succeeded(others))[0] == 1
-    ledger.bury("train", "w:1")
+    ledger.owner_died("train", "w:1")
     assert claim(ledger, "w:1", "t3", kind="train")
 
 
@@ -143,7 +143,7 @@ def test_one_that_has_started_never_expires(ledger: Ledger) -> None:
     deadline_comes(ledger, one)
     reconcile(ledger)
     assert state(ledger, one.id) is State.RUNNING
-    ledger.bury("predict", "w:1")
+    ledger.owner_died("predict", "w:1")
     reconcile(ledger)
     assert ids(claim(ledger, "w:2")) == [one.id]
 
@@ -152,7 +152,7 @@ def test_one_that_was_given_back_unstarted_expires_all_the_same(ledger: Ledger) 
     one = accepted(ledger, expires_in=HOUR)
     claim(ledger)
     deadline_comes(ledger, one)
-    ledger.leave("predict", "w:1")
+    ledger.owner_left("predict", "w:1")
     reconcile(ledger)
     assert state(ledger, one.id) is State.EXPIRED
 
@@ -164,7 +164,7 @@ def test_one_that_waits_for_a_training_expires_too(ledger: Ledger) -> None:
     reconcile(ledger)
     assert (state(ledger, one.id), ledger.waiting(LANE)) == (State.EXPIRED, 0)
     ledger.finish("w:1", succeeded(claim(ledger, kind="train")))
-    assert ledger.claim("w:2", "t2", Appetite("predict")) is None
+    assert ledger.claim("w:2", "t2", ClaimRequest("predict")) is None
 
 
 def test_nothing_comes_after_one_that_has_expired(ledger: Ledger) -> None:
@@ -187,7 +187,7 @@ def test_each_end_is_told_once_though_one_claim_brings_two(ledger: Ledger) -> No
     late = accepted(ledger, expires_in=HOUR)
     deadline_comes(ledger, late)
     announced = Announcements(ledger)
-    ledger.claim("w:1", "another token", Appetite("predict"))
+    ledger.claim("w:1", "another token", ClaimRequest("predict"))
     assert announced.drain() == {one.id: 1, late.id: 1}
     announced.close()
 
@@ -229,7 +229,7 @@ def test_a_repeat_is_known_even_where_nothing_more_is_taken(settings: Settings) 
     ledger = Ledger(settings.replace(lane_jobs=1))
     one = accepted(ledger, key="k", fingerprint="f")
     assert isinstance(outcome_of(ledger, on_terms(ledger)), LaneFull)
-    again = replace(on_terms(ledger, key="k", fingerprint="f"), after="gone", expects=Expectation("model:m", "alias", "1"))
+    again = replace(on_terms(ledger, key="k", fingerprint="f"), after="gone", expects=Precondition("model:m", "alias", "1"))
     outcome = outcome_of(ledger, again)
     assert isinstance(outcome, Accepted)
     assert outcome.repeats == one.id

@@ -9,7 +9,7 @@ import requests
 
 from mldeploy.client import Client
 from modeler import artifact
-from modeler.artifact import open_shelf
+from modeler.artifact import open_artifact_store
 from models.card import from_json
 from models.signing import signing_key
 from tests.integration.dialects import (
@@ -51,7 +51,7 @@ def test_mlservers_own_requests_for_iris(service: Service, client: Client, reque
     rows = json.loads(request_body)["inputs"][0]["data"]
     version = told["model_version"]
     card = from_json(json.dumps(next(c for c in client.model("iris")["versions"] if str(c["version"]) == version)))
-    stored = artifact.load(open_shelf(str(service.home / "models"), signing_key(service.home, "")), card)
+    stored = artifact.load(open_artifact_store(str(service.home / "models"), signing_key(service.home, "")), card)
     said = stored.predict(rows).tolist()
     assert said == labels(client, [dict(zip(NAMES, each, strict=True)) for each in rows])
     assert told["model_name"] == "iris"

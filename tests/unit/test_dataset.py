@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from modeler import dataset, split, table
-from modeler.data_warnings import doubts
+from modeler.data_warnings import data_warnings
 from modeler.dataset import Dataset
 from modeler.table import BadTrainingData
 from models.packaged import packaged_csv, packaged_schema
@@ -139,7 +139,7 @@ def test_texts_that_look_like_one_number_are_two() -> None:
     ],
 )
 def test_what_is_doubtful_about_a_set_is_told(csv: str, says: str) -> None:
-    assert any(re.search(says, doubt) for doubt in doubts(read(csv.encode())))
+    assert any(re.search(says, doubt) for doubt in data_warnings(read(csv.encode())))
 
 
 def test_more_categories_than_may_be_are_as_unknown_ones() -> None:

@@ -7,12 +7,12 @@ import msgspec
 import pytest
 from pandas._libs.parsers import STR_NA_VALUES  # type: ignore[import-not-found]
 
-from api.http.problems import Refusal
+from api.http.problems import HTTPProblem
 from api.http.protocol_errors import error_members
 from api.inputs.tabular import MISSING, from_columns, from_csv, from_lists
 from api.protocols.tensors import Tensor, outputs_of, rows_of
 from models.feature import Feature
-from models.input_errors import Fault, InvalidInput, TooManyRows
+from models.input_errors import InputError, InvalidInput, TooManyRows
 from models.packaged import packaged_schema
 from models.results import Prediction
 from models.schema import Schema
@@ -47,7 +47,7 @@ def rows(*inputs: Tensor, schema: Schema | None = None, most: int = 10) -> list[
     return [list(row.values()) for row in told]
 
 
-def fault(call: Any, *args: Any, **given: Any) -> Fault:
+def fault(call: Any, *args: Any, **given: Any) -> InputError:
     with pytest.raises(InvalidInput) as refused:
         call(*args, **given)
     return refused.value.faults[0]
@@ -177,7 +177,7 @@ def test_lists_have_a_value_for_each_feature() -> None:
 def test_columns_are_of_one_length() -> None:
     given = from_columns({"a": [1, 2], "b": ["x", None]}, {}, "/inputs")
     assert json.loads(given.body) == [{"a": 1, "b": "x"}, {"a": 2, "b": None}]
-    assert fault(from_columns, {"a": [1, 2], "b": [1]}, {}, "/inputs") == Fault(
+    assert fault(from_columns, {"a": [1, 2], "b": [1]}, {}, "/inputs") == InputError(
         "/inputs", "the columns are not of one length: a 2, b 1"
     )
 
@@ -222,7 +222,7 @@ def test_what_is_no_number_stays_text_and_is_refused_as_that(text: str) -> None:
     ],
 )
 def test_a_csv_that_cannot_be_read(body: bytes, says: str) -> None:
-    with pytest.raises(Refusal, match=says):
+    with pytest.raises(HTTPProblem, match=says):
         from_csv(body, PETS, 10)
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from auth.keys import SCOPES, BadKey, Key, Ring, check_name, check_scopes, parse_rate
+from auth.keys import SCOPES, BadKey, Key, KeySet, check_name, check_scopes, parse_rate
 from auth.rates import Verdict, headers
 from mldeploy.cli.keys import table
 
@@ -11,7 +11,7 @@ TOKEN = f"mld_{ALICE.id}_{SECRET}"
 
 
 def test_a_token_finds_its_key() -> None:
-    assert Ring([ALICE]).find(TOKEN) == ALICE
+    assert KeySet([ALICE]).find(TOKEN) == ALICE
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_a_token_finds_its_key() -> None:
     ],
 )
 def test_any_other_token_finds_nothing(token: str) -> None:
-    ring = Ring([ALICE])
+    ring = KeySet([ALICE])
     assert ring.find(token) is None
     assert ring.find(TOKEN) == ring.find(TOKEN) == ALICE
     assert ring.find(token) is None
@@ -47,14 +47,14 @@ def test_any_other_token_finds_nothing(token: str) -> None:
 def test_an_unknown_id_finds_nothing_whatever_its_secret() -> None:
     """Also not what an unknown id is compared with, so that it takes as long."""
     for secret in (SECRET, "0" * 43):
-        assert Ring().find(f"mld_0123456789_{secret}") is None
+        assert KeySet().find(f"mld_0123456789_{secret}") is None
 
 
 def test_a_revoked_key_opens_nothing_and_keeps_the_service_closed() -> None:
-    ring = Ring([Key("0123456789", "alice", ("admin",), "", HASH, "2026-01-01T00:00:00.000Z", "2026-01-02T00:00:00.000Z")])
+    ring = KeySet([Key("0123456789", "alice", ("admin",), "", HASH, "2026-01-01T00:00:00.000Z", "2026-01-02T00:00:00.000Z")])
     assert ring.find(TOKEN) is None
     assert ring.closed
-    assert not Ring().closed
+    assert not KeySet().closed
 
 
 def test_admin_may_all_and_others_what_they_are_made_for() -> None:

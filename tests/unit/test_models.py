@@ -12,14 +12,14 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 
 from modeler import artifact, dataset, estimators, evaluate, table, train
-from modeler.artifact import CorruptArtifact, Shelf, UnloadableHere
+from modeler.artifact import ArtifactStore, CorruptArtifact, UnloadableHere
 from modeler.dataset import Dataset
-from modeler.predictor import Loaded, NotFinite, Predictor, load
+from modeler.predictor import ModelCache, NotFinite, Predictor, load
 from modeler.table import BadTrainingData
 from models import gate
 from models.card import Card, Interval, Metrics
 from models.catalog import catalog
-from models.gate import Rival
+from models.gate import Comparison
 from models.options import TrainOptions
 from models.packaged import packaged_csv
 from models.store import FolderStore
@@ -29,8 +29,8 @@ KEY = b"a key"
 SOME = TrainOptions(model="iris", estimator="DecisionTreeClassifier")
 
 
-def shelf_at(folder: Path, key: bytes = KEY) -> Shelf:
-    return Shelf(FolderStore(folder), key)
+def shelf_at(folder: Path, key: bytes = KEY) -> ArtifactStore:
+    return ArtifactStore(FolderStore(folder), key)
 
 
 def fitted(options: TrainOptions = SOME, rows: Dataset = IRIS, champion: Card | None = None) -> train.Made:
@@ -125,7 +125,7 @@ def test_a_search_finds_parameters_within_its_time() -> None:
 def test_a_trained_version_predicts_as_its_estimator_does(tmp_path: Path) -> None:
     card = make(tmp_path)
     rows = IRIS.features.tolist()
-    said = Loaded(shelf_at(tmp_path), 10**9).get(card).predict(rows)
+    said = ModelCache(shelf_at(tmp_path), 10**9).get(card).predict(rows)
     assert said == artifact.load(shelf_at(tmp_path), card).predict(np.asarray(rows)).tolist()
 
 
@@ -187,11 +187,11 @@ def test_a_version_carries_its_card(tmp_path: Path) -> None:
 
 def test_loaded_models_go_by_bytes_the_least_recently_used_first(tmp_path: Path) -> None:
     cards = [make(tmp_path, version) for version in (1, 2, 3)]
-    loaded = Loaded(shelf_at(tmp_path), 2 * cards[0].artifact.bytes)
+    loaded = ModelCache(shelf_at(tmp_path), 2 * cards[0].artifact.bytes)
     for card in (cards[0], cards[1], cards[0], cards[2]):
         loaded.get(card)
     assert [card in loaded for card in cards] == [True, False, True]
-    tiny = Loaded(shelf_at(tmp_path), 1)
+    tiny = ModelCache(shelf_at(tmp_path), 1)
     tiny.get(cards[0])
     assert cards[0] in tiny  # never the last one
 
@@ -218,17 +218,17 @@ def test_a_champion_is_judged_by_name_whatever_the_order_of_columns(tmp_path: Pa
     lines = [line.split(",") for line in (packaged_csv("iris") or b"").decode().splitlines()]
     permuted = table.read("\n".join(",".join([c, a, d, b, y]) for a, b, c, d, y in lines).encode(), "csv")
     champion = make(tmp_path)
-    rival = train.against(fitted(rows=dataset.make(permuted)), champion, shelf_at(tmp_path))
-    assert rival.theirs == champion.metrics
+    comparison = train.against(fitted(rows=dataset.make(permuted)), champion, shelf_at(tmp_path))
+    assert comparison.theirs == champion.metrics
 
 
 def test_both_are_judged_on_rows_that_neither_was_trained_on(tmp_path: Path) -> None:
     champion = make(tmp_path)  # at a fifth
     rows = dataset.make(IRIS.table, test_share=0.4)
-    rival = train.against(fitted(rows=rows), champion, shelf_at(tmp_path))
+    comparison = train.against(fitted(rows=rows), champion, shelf_at(tmp_path))
     assert rows.in_test.sum() > IRIS.in_test.sum()
-    assert rival.ours is not None
-    assert rival.ours.rows == IRIS.in_test.sum()
+    assert comparison.ours is not None
+    assert comparison.ours.rows == IRIS.in_test.sum()
 
 
 def test_rows_in_service_that_the_champion_learned_are_no_test_rows(tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ def test_what_is_not_finite_is_not_told_and_promotes_nothing(tmp_path: Path) -> 
     rows = dataset.make(table.read(("a,y\n" + lines).encode(), "csv"))
     card = make(tmp_path, options=TrainOptions(model="m", estimator="DummyRegressor"), rows=rows)
     assert (card.metrics.rmse, card.metrics.interval) == (None, None)
-    assert not gate.decide(TrainOptions(model="m"), "rmse", Rival(1, card.metrics, card.metrics, None)).promoted
+    assert not gate.decide(TrainOptions(model="m"), "rmse", Comparison(1, card.metrics, card.metrics, None)).promoted
 
 
 def test_a_search_is_made_again_over_what_the_last_one_found(tmp_path: Path) -> None:
@@ -287,46 +287,46 @@ def test_intervals_hold_their_metric_and_its_improvement(tmp_path: Path) -> None
 # The gate
 
 
-def rival(ours: float, theirs: float | None, version: int | None = 1, low: float = 0.0) -> Rival:
+def comparison(ours: float, theirs: float | None, version: int | None = 1, low: float = 0.0) -> Comparison:
     interval = Interval("accuracy", low, 1.0, 0.95)
-    return Rival(version, Metrics(30, ours), Metrics(30, theirs) if theirs is not None else None, interval)
+    return Comparison(version, Metrics(30, ours), Metrics(30, theirs) if theirs is not None else None, interval)
 
 
 @pytest.mark.parametrize(
     ("options", "against", "promoted", "says"),
     [
-        ({}, rival(0.9, 0.8), True, "accuracy 0.9000 against 0.8000 of version 1"),
-        ({}, rival(0.9, 0.9), False, "a tie keeps the champion"),
-        ({}, rival(0.9, 0.9 + 1e-15), False, "a tie keeps the champion"),
-        ({}, rival(0.8, 0.9), False, "0.8000 against 0.9000"),
-        ({}, rival(0.9, 0.8, None), True, "baseline"),
-        ({}, rival(0.8, 0.8, None), False, "the first version must beat the baseline"),
-        ({}, rival(0.7, 0.8, None), False, "the first version must beat the baseline"),
-        ({}, rival(0.9, None), False, "cannot be judged"),
-        ({"promote": "always"}, rival(0.1, 0.9), True, "promote=always"),
-        ({"promote": "always"}, rival(0.9, None), True, "promote=always"),
-        ({"promote": "never"}, rival(0.9, 0.1), False, "promote=never"),
-        ({"min_improvement": 0.05}, rival(0.84, 0.8), False, "more than 0.05"),
-        ({"min_improvement": 0.05}, rival(0.9, 0.8), True, "0.9000"),
-        ({"confidence": 0.95}, rival(0.9, 0.8, low=-0.01), False, "as low as -0.0100"),
-        ({"confidence": 0.95}, rival(0.9, 0.8, low=0.02), True, "0.9000"),
+        ({}, comparison(0.9, 0.8), True, "accuracy 0.9000 against 0.8000 of version 1"),
+        ({}, comparison(0.9, 0.9), False, "a tie keeps the champion"),
+        ({}, comparison(0.9, 0.9 + 1e-15), False, "a tie keeps the champion"),
+        ({}, comparison(0.8, 0.9), False, "0.8000 against 0.9000"),
+        ({}, comparison(0.9, 0.8, None), True, "baseline"),
+        ({}, comparison(0.8, 0.8, None), False, "the first version must beat the baseline"),
+        ({}, comparison(0.7, 0.8, None), False, "the first version must beat the baseline"),
+        ({}, comparison(0.9, None), False, "cannot be judged"),
+        ({"promote": "always"}, comparison(0.1, 0.9), True, "promote=always"),
+        ({"promote": "always"}, comparison(0.9, None), True, "promote=always"),
+        ({"promote": "never"}, comparison(0.9, 0.1), False, "promote=never"),
+        ({"min_improvement": 0.05}, comparison(0.84, 0.8), False, "more than 0.05"),
+        ({"min_improvement": 0.05}, comparison(0.9, 0.8), True, "0.9000"),
+        ({"confidence": 0.95}, comparison(0.9, 0.8, low=-0.01), False, "as low as -0.0100"),
+        ({"confidence": 0.95}, comparison(0.9, 0.8, low=0.02), True, "0.9000"),
     ],
 )
-def test_the_gate(options: dict[str, Any], against: Rival, promoted: bool, says: str) -> None:
+def test_the_gate(options: dict[str, Any], against: Comparison, promoted: bool, says: str) -> None:
     verdict = gate.decide(TrainOptions(model="m", **options), "accuracy", against)
     assert verdict.promoted is promoted, verdict
     assert says in verdict.reason
 
 
 def test_of_errors_the_smaller_is_better() -> None:
-    smaller = Rival(1, Metrics(30, rmse=1.0), Metrics(30, rmse=2.0), None)
+    smaller = Comparison(1, Metrics(30, rmse=1.0), Metrics(30, rmse=2.0), None)
     assert gate.decide(TrainOptions(model="m"), "rmse", smaller).promoted
-    larger = Rival(1, Metrics(30, rmse=2.0), Metrics(30, rmse=1.0), None)
+    larger = Comparison(1, Metrics(30, rmse=2.0), Metrics(30, rmse=1.0), None)
     assert not gate.decide(TrainOptions(model="m"), "rmse", larger).promoted
 
 
 def test_a_metric_that_cannot_be_told_promotes_nothing() -> None:
-    assert not gate.decide(TrainOptions(model="m"), "log_loss", rival(0.9, 0.1)).promoted
+    assert not gate.decide(TrainOptions(model="m"), "log_loss", comparison(0.9, 0.1)).promoted
 
 
 def test_predictors_of_a_store_are_those_of_its_cards(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ class TooManyDatasets(RuntimeError):
     """The caller has as many as may be."""
 
 
-class Adding:
+class AddRows:
     def __init__(self, datasets: Datasets, store: Store, limit: float, most: int) -> None:
         """``limit``: seconds for one job; ``most``: data sets of one caller."""
         self._datasets = datasets
@@ -34,7 +34,7 @@ class Adding:
         self._limit = limit
         self._most = most
 
-    def do(self, claim: Claim, task: AddTask, finish: Finish) -> None:
+    def handle(self, claim: Claim, task: AddTask, finish: Finish) -> None:
         """If the data set changes meanwhile, what was sent is held against what it has become."""
         job = claim.jobs[0]
         for _ in range(TRIES):

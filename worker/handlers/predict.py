@@ -11,7 +11,7 @@ from jobs.errors import LedgerError
 from jobs.job import Claim, ClaimedJob, Outcome, State
 from jobs.ledger import Ledger
 from modeler.artifact import CorruptArtifact, UnloadableHere
-from modeler.predictor import Loaded, Predictor
+from modeler.predictor import ModelCache, Predictor
 from models.card import Card
 from models.feature import Value
 from models.options import PredictOptions
@@ -29,14 +29,14 @@ log = logging.getLogger("mldeploy.worker")
 LOOK_EVERY = 0.2  # seconds, for versions that are about to serve
 
 
-class Predicting:
+class PredictHandler:
     def __init__(
         self,
         owner: str,
         ledger: Ledger,
         registry: Registry,
         rollout: Rollout,
-        loaded: Loaded,
+        loaded: ModelCache,
         reports: LoadReports,
         limit: float,
     ) -> None:
@@ -49,7 +49,7 @@ class Predicting:
         self._limit = limit
         self._next_look = 0.0
 
-    def between(self) -> None:
+    def on_idle(self) -> None:
         """Load what is about to serve, when it is this process's turn, and try it."""
         if time.monotonic() < self._next_look:
             return
@@ -71,7 +71,7 @@ class Predicting:
             return describe(error)
         return ""
 
-    def do(self, claim: Claim, finish: Finish) -> None:
+    def handle(self, claim: Claim, finish: Finish) -> None:
         """Raises Unloadable, and TimeLimit or MemoryError for a group."""
         predictor = self._predictor(claim)
         if isinstance(predictor, Failure):

@@ -6,22 +6,22 @@ from typing import Any
 
 from jobs.job import Kind
 from jobs.ledger import Ledger
-from jobs.live_workers import Crew
-from jobs.wakeup import Bell
-from modeler.artifact import Shelf, open_shelf
-from modeler.predictor import Loaded
+from jobs.live_workers import LiveWorkers
+from jobs.wakeup import WakeupSender
+from modeler.artifact import ArtifactStore, open_artifact_store
+from modeler.predictor import ModelCache
 from models.datasets import Datasets
 from models.inventory import Inventory
 from models.registry import Registry
 from models.rollout import Rollout
 from models.signing import signing_key
 from settings import Settings
-from worker.app import Trade
-from worker.handlers.add_rows import Adding
-from worker.handlers.predict import Predicting
-from worker.handlers.rollout import Swap
+from worker.app import Role
+from worker.handlers.add_rows import AddRows
+from worker.handlers.predict import PredictHandler
+from worker.handlers.rollout import ChampionRollout
 from worker.handlers.train import Training
-from worker.handlers.trainer import Learning
+from worker.handlers.trainer import TrainHandler
 from worker.load_reports import LoadReports
 from worker.preload import preload
 from worker.process import patiently
@@ -36,18 +36,18 @@ class Predict:
     def __init__(self, settings: Settings) -> None:
         """Raises NoKey or BadStore."""
         self._settings = settings
-        self._loaded = Loaded(_shelf(settings), settings.loaded_bytes)
+        self._loaded = ModelCache(_artifacts(settings), settings.loaded_bytes)
         self._failures: dict[tuple[str, int], str] = {}
 
     def prepare(self) -> None:
         self._failures = preload(self._settings, self._loaded)
 
-    def doer(self, owner: str, ledger: Ledger, bell: Bell) -> Predicting:  # noqa: ARG002 - of the protocol
+    def handler(self, owner: str, ledger: Ledger, wakeup_sender: WakeupSender) -> PredictHandler:  # noqa: ARG002 - of the protocol
         known = ledger.redis, ledger.prefix, _patient(ledger)
         registry, limit = Registry(*known), self._settings.predict_limit
         self._warm()
         reports = LoadReports(ledger, registry, self._loaded, limit, self._failures)
-        return Predicting(owner, ledger, registry, Rollout(*known), self._loaded, reports, limit)
+        return PredictHandler(owner, ledger, registry, Rollout(*known), self._loaded, reports, limit)
 
     def _warm(self) -> None:
         try:
@@ -60,31 +60,33 @@ class Train:
     def __init__(self, settings: Settings) -> None:
         """Raises NoKey or BadStore."""
         self._settings = settings
-        self._shelf = _shelf(settings)
+        self._artifacts = _artifacts(settings)
 
     def prepare(self) -> None:
         """Looks the store through before anything is claimed."""
         ledger = Ledger(self._settings)
         known = ledger.redis, ledger.prefix, ledger.guard
-        StoreSurvey(ledger, Inventory(*known, Registry(*known), self._shelf.store)).make()
+        StoreSurvey(ledger, Inventory(*known, Registry(*known), self._artifacts.store)).make()
 
-    def doer(self, owner: str, ledger: Ledger, bell: Bell) -> Learning:
+    def handler(self, owner: str, ledger: Ledger, wakeup_sender: WakeupSender) -> TrainHandler:
         known = ledger.redis, ledger.prefix, _patient(ledger)
-        registry, datasets, store = Registry(*known), Datasets(*known), self._shelf.store
+        registry, datasets, store = Registry(*known), Datasets(*known), self._artifacts.store
         inventory = Inventory(*known, registry, store)
-        swap = Swap(ledger, Crew(Kind.PREDICT, ledger, bell), registry, datasets, Rollout(*known), store, inventory)
-        adding = Adding(datasets, store, self._settings.train_limit, self._settings.max_models)
-        training = Training(registry, datasets, self._shelf, inventory, swap, self._settings)
-        return Learning(ledger, owner, training, adding, StoreSurvey(ledger, inventory))
+        rollout = ChampionRollout(
+            ledger, LiveWorkers(Kind.PREDICT, ledger, wakeup_sender), registry, datasets, Rollout(*known), store, inventory
+        )
+        adding = AddRows(datasets, store, self._settings.train_limit, self._settings.max_models)
+        training = Training(registry, datasets, self._artifacts, inventory, rollout, self._settings)
+        return TrainHandler(ledger, owner, training, adding, StoreSurvey(ledger, inventory))
 
 
-def trade_of(kind: Kind, settings: Settings) -> Trade:
+def role_of(kind: Kind, settings: Settings) -> Role:
     """Raises NoKey or BadStore."""
     return Train(settings) if kind is Kind.TRAIN else Predict(settings)
 
 
-def _shelf(settings: Settings) -> Shelf:
-    return open_shelf(settings.store_location, signing_key(settings.home_path, settings.signing_key))
+def _artifacts(settings: Settings) -> ArtifactStore:
+    return open_artifact_store(settings.store_location, signing_key(settings.home_path, settings.signing_key))
 
 
 def _patient(ledger: Ledger) -> Callable[[Callable[[], Any]], Any]:

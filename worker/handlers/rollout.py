@@ -3,7 +3,7 @@
 import logging
 
 from jobs.ledger import Ledger
-from jobs.live_workers import Crew
+from jobs.live_workers import LiveWorkers
 from modeler.cleanup import remove_version
 from models import alias_history
 from models.alias_history import NothingToRollBackTo
@@ -17,11 +17,11 @@ from models.store import Store
 log = logging.getLogger("mldeploy.worker")
 
 
-class Swap:
+class ChampionRollout:
     def __init__(
         self,
         ledger: Ledger,
-        crew: Crew,
+        live_workers: LiveWorkers,
         registry: Registry,
         datasets: Datasets,
         rollout: Rollout,
@@ -30,7 +30,7 @@ class Swap:
     ) -> None:
         self._settings = ledger.settings
         self._ledger = ledger
-        self._crew = crew
+        self._live_workers = live_workers
         self._registry = registry
         self._datasets = datasets
         self._rollout = rollout
@@ -39,7 +39,7 @@ class Swap:
 
     def await_loaded(self, card: Card) -> None:
         """Raises CannotServe."""
-        self._rollout.await_loaded(card, self._crew, self._settings.swap_patience)
+        self._rollout.await_loaded(card, self._live_workers, self._settings.swap_patience)
 
     def tidy(self, name: str) -> None:
         """Remove versions that nobody needs, and what trainings that died for good have left behind. What cannot be done now is

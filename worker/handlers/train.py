@@ -7,14 +7,14 @@ from msgspec import json
 from jobs.errors import EffectConflict, NoRoom
 from jobs.job import Claim, ClaimedJob, Effect, Outcome, State
 from modeler import dataset, dataset_parts, train
-from modeler.artifact import Shelf
-from modeler.data_warnings import doubts
+from modeler.artifact import ArtifactStore
+from modeler.data_warnings import data_warnings
 from modeler.dataset_parts import LostRows
 from modeler.table import BadTrainingData, Table
 from modeler.train import Made
 from models.card import Card
 from models.datasets import Datasets, shown
-from models.gate import Rival, Verdict, decide
+from models.gate import Comparison, Verdict, decide
 from models.inventory import Inventory, NumberTaken
 from models.options import TrainOptions, TrainTask
 from models.registry import Registry
@@ -22,7 +22,7 @@ from models.results import TrainedModel, TrainedOn, TrainResult
 from models.rollout import CannotServe
 from settings import Settings
 from worker.failure_messages import describe, failed
-from worker.handlers.rollout import Swap
+from worker.handlers.rollout import ChampionRollout
 from worker.handlers.training_rows import Source, rows_of, what_becomes_of
 from worker.process import Finish
 from worker.progress import Progress
@@ -35,16 +35,22 @@ TRIES = 50  # to publish, while others publish too
 
 class Training:
     def __init__(
-        self, registry: Registry, datasets: Datasets, shelf: Shelf, inventory: Inventory, swap: Swap, settings: Settings
+        self,
+        registry: Registry,
+        datasets: Datasets,
+        artifacts: ArtifactStore,
+        inventory: Inventory,
+        rollout: ChampionRollout,
+        settings: Settings,
     ) -> None:
         self._registry = registry
         self._datasets = datasets
-        self._shelf = shelf
+        self._artifacts = artifacts
         self._inventory = inventory
-        self._swap = swap
+        self._rollout = rollout
         self._settings = settings
 
-    def do(self, claim: Claim, task: TrainTask, progress: Progress, finish: Finish) -> None:
+    def handle(self, claim: Claim, task: TrainTask, progress: Progress, finish: Finish) -> None:
         job, limit = claim.jobs[0], self._settings.train_limit
         try:
             with time_limit(limit):
@@ -71,7 +77,7 @@ class Training:
         folder = self._inventory.begin(options.model, claim.version, job.fence)
         champion = self._registry.look_up(options.model)
         progress(*train.stage("read"))
-        source = rows_of(task, job.payload, champion, self._datasets, self._shelf.store)
+        source = rows_of(task, job.payload, champion, self._datasets, self._artifacts.store)
         target = options.target or source.target
         unknown = options.unknown or (champion.unknown if champion else "refuse")
         same = champion is not None and champion.schema.target == target
@@ -86,32 +92,32 @@ class Training:
         planned = train.plan(options, champion, ready, source.estimator, self._settings.estimators)
         made = train.make(ready, planned, options.confidence, progress)
         progress(*train.stage("save"))
-        parts = source.parts or (dataset_parts.write(self._shelf.store, source.table),)
+        parts = source.parts or (dataset_parts.write(self._artifacts.store, source.table),)
         source = source.stored(parts)
         data = train.data_of(ready, source.name, tuple(part.sha256 for part in parts))
-        return source, made, train.save(made, self._shelf, options.model, claim.version, job.id, folder, data)
+        return source, made, train.save(made, self._artifacts, options.model, claim.version, job.id, folder, data)
 
     def _publish(self, job: ClaimedJob, options: TrainOptions, source: Source, made: Made, card: Card, finish: Finish) -> None:
         """If the champion or the data set moves meanwhile, the challenger is judged again, against the new one."""
         for _ in range(TRIES):
             champion = self._registry.look_up(card.name)
-            rival = self._rival(champion, source, made, card)
-            verdict = self._loaded_first(card, decide(options, made.metric, rival))
+            comparison = self._comparison(champion, source, made, card)
+            verdict = self._loaded_first(card, decide(options, made.metric, comparison))
             changes = self._registry.publication(
                 card, verdict.promoted, champion.version if champion else None, f"training {job.id}", verdict.reason
             )
             changes += what_becomes_of(source, made.dataset, verdict.promoted, self._datasets)
             result = TrainResult(
                 model=TrainedModel(card.name, card.version),
-                metrics=rival.ours or card.metrics,
-                champion_metrics=rival.theirs if champion else None,
+                metrics=comparison.ours or card.metrics,
+                champion_metrics=comparison.theirs if champion else None,
                 baseline_metrics=card.baseline_metrics,
                 improvement=verdict.improvement,
                 promoted=verdict.promoted,
                 reason=verdict.reason,
                 dataset=TrainedOn(shown(card.data.dataset), card.data.rows, card.data.training_rows, card.data.sha256),
                 estimator=card.estimator,
-                warnings=[*doubts(made.dataset), *made.warnings],
+                warnings=[*data_warnings(made.dataset), *made.warnings],
             )
             try:
                 finish([Outcome(job, State.SUCCEEDED, json.encode(result))], [Effect(*change) for change in changes])
@@ -122,27 +128,27 @@ class Training:
                 detail = f"{error}: train on fewer classes or categories, or raise MLDEPLOY_MAXMEMORY"
                 finish([failed(job, "training-failed", detail)], ())
                 return
-            self._swap.tidy(card.name)
+            self._rollout.tidy(card.name)
             return
         self._inventory.remove(card.artifact.folder)
         finish([failed(job, "training-failed", f"{card.name} was deleted meanwhile, or kept changing: train again")], ())
 
-    def _rival(self, champion: Card | None, source: Source, made: Made, card: Card) -> Rival:
+    def _comparison(self, champion: Card | None, source: Source, made: Made, card: Card) -> Comparison:
         if champion is None:
             return train.against_baseline(made, card)
 
         def known() -> Table | None:
             record = self._datasets.find(champion.data.dataset).record
             all_of_it = record and not source.sent and source.name == record.name
-            return dataset_parts.read(self._shelf.store, record.parts) if record and not all_of_it else None
+            return dataset_parts.read(self._artifacts.store, record.parts) if record and not all_of_it else None
 
-        return train.against(made, champion, self._shelf, known)
+        return train.against(made, champion, self._artifacts, known)
 
     def _loaded_first(self, card: Card, verdict: Verdict) -> Verdict:
         """The workers load and try it before the alias moves."""
         if verdict.promoted:
             try:
-                self._swap.await_loaded(card)
+                self._rollout.await_loaded(card)
             except CannotServe as error:
                 return Verdict(False, str(error), verdict.improvement)
         return verdict

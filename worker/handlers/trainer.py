@@ -5,28 +5,28 @@ from msgspec import json
 from jobs.job import Claim
 from jobs.ledger import Ledger
 from models.options import AddTask, TrainTask
-from worker.handlers.add_rows import Adding
+from worker.handlers.add_rows import AddRows
 from worker.handlers.train import Training
 from worker.process import Finish
 from worker.progress import Progress
 from worker.store_survey import StoreSurvey
 
 
-class Learning:
-    def __init__(self, ledger: Ledger, owner: str, training: Training, adding: Adding, survey: StoreSurvey) -> None:
+class TrainHandler:
+    def __init__(self, ledger: Ledger, owner: str, training: Training, adding: AddRows, survey: StoreSurvey) -> None:
         self._ledger = ledger
         self._owner = owner
         self._training = training
         self._adding = adding
         self._survey = survey
 
-    def do(self, claim: Claim, finish: Finish) -> None:
+    def handle(self, claim: Claim, finish: Finish) -> None:
         task: TrainTask | AddTask = json.decode(claim.jobs[0].options, type=TrainTask | AddTask)
         if isinstance(task, AddTask):
-            self._adding.do(claim, task, finish)
+            self._adding.handle(claim, task, finish)
         else:
-            self._training.do(claim, task, Progress(self._ledger, self._owner, claim.jobs[0]), finish)
+            self._training.handle(claim, task, Progress(self._ledger, self._owner, claim.jobs[0]), finish)
 
-    def between(self) -> None:
+    def on_idle(self) -> None:
         """Before each claim, so that no training starts on a store that was not looked through."""
         self._survey.refresh()

@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from msgspec import json, structs
 
-from jobs.codec import Rings
+from jobs.codec import Wakeups
 from jobs.job import Claim, ClaimedJob, Record
 from jobs.ledger import Ledger
 from jobs.resource import Attempt, iso
-from jobs.wakeup import Bell
-from webhooks.host_backoff import Silence
+from jobs.wakeup import WakeupSender
+from webhooks.host_backoff import HostBackoff
 from webhooks.networks import Networks
 from webhooks.resolver import NoAddress, resolve
 from webhooks.retry_schedule import next_delay
@@ -20,7 +20,7 @@ from webhooks.sender import TIMEOUT, Reply, failed, send
 from webhooks.signature import sign
 from webhooks.signing_secrets import Secrets
 from webhooks.url import BadWebhook, check_url
-from worker.handlers.webhook_message import MOST_BYTES, Message, encode, message_of
+from worker.handlers.webhook_message import MAX_BYTES, Message, encode, message_of
 from worker.process import Finish, patiently
 
 log = logging.getLogger("mldeploy.worker")
@@ -30,35 +30,41 @@ SLOW = 0.25  # share of the time-out after which no answer held others up
 GONE = 410  # the receiver wants no more
 
 
-class Delivering:
+class WebhookHandler:
     """To be made after the fork."""
 
     def __init__(
-        self, owner: str, ledger: Ledger, bell: Bell, secrets: Secrets, networks: Networks, timeout: float = TIMEOUT
+        self,
+        owner: str,
+        ledger: Ledger,
+        wakeup_sender: WakeupSender,
+        secrets: Secrets,
+        networks: Networks,
+        timeout: float = TIMEOUT,
     ) -> None:
         self._owner = owner
         self._ledger = ledger
-        self._bell = bell
+        self._wakeup_sender = wakeup_sender
         self._secrets = secrets
         self._networks = networks
         self._timeout = timeout
-        self._silence = Silence()
+        self._backoff = HostBackoff()
         self._tls = ssl.create_default_context()
         self._pool = ThreadPoolExecutor(THREADS, "deliver")
 
-    def between(self) -> None:
+    def on_idle(self) -> None:
         pass
 
-    def do(self, claim: Claim, finish: Finish) -> None:
+    def handle(self, claim: Claim, finish: Finish) -> None:
         """Each delivery is over as soon as its receiver has answered; nothing is left to finish."""
         under_way = [self._pool.submit(self._deliver, delivery) for delivery in claim.jobs]
         for done in as_completed(under_way):
-            self._bell.ring(done.result())
+            self._wakeup_sender.send(done.result())
         finish((), ())
 
-    def _deliver(self, delivery: ClaimedJob) -> Rings:
+    def _deliver(self, delivery: ClaimedJob) -> Wakeups:
         message, now = message_of(delivery, self._record), time.time()
-        silent = self._silence.left(message.host) if message else 0.0
+        silent = self._backoff.left(message.host) if message else 0.0
         if message and silent:  # not tried, and so no attempt
             return self._note(delivery, b"", silent, encode(message))
         reply = self._tell(message, now) if message else failed("the job was forgotten before it could be told")
@@ -68,9 +74,9 @@ class Delivering:
 
     def _record(self, job_id: str) -> Record | None:
         """Without a result that no message would hold."""
-        return patiently(lambda: self._ledger.get(job_id, MOST_BYTES))
+        return patiently(lambda: self._ledger.get(job_id, MAX_BYTES))
 
-    def _note(self, delivery: ClaimedJob, attempt: bytes, again_in: float | None, payload: bytes) -> Rings:
+    def _note(self, delivery: ClaimedJob, attempt: bytes, again_in: float | None, payload: bytes) -> Wakeups:
         return patiently(lambda: self._ledger.deliver(self._owner, delivery, attempt, again_in, payload))
 
     def _tell(self, message: Message, now: float) -> Reply:
@@ -82,9 +88,9 @@ class Delivering:
         began = time.monotonic()
         reply = send(target, address, self._headers(message, int(now)), message.body, self._tls, self._timeout)
         if reply.status is not None:
-            self._silence.heard(message.host)
+            self._backoff.heard(message.host)
         elif time.monotonic() - began > SLOW * self._timeout:
-            self._silence.not_heard(message.host)
+            self._backoff.not_heard(message.host)
         return reply
 
     def _headers(self, message: Message, timestamp: int) -> dict[str, str]:

@@ -10,7 +10,7 @@ from msgspec import Struct, json, msgpack, structs
 from jobs.job import ClaimedJob, Record
 from jobs.resource import iso, of_record
 
-MOST_BYTES = 20_000
+MAX_BYTES = 20_000
 
 
 class Told(Struct, frozen=True):
@@ -59,7 +59,7 @@ def _body(record: Record) -> bytes:
     """As before the first attempt, whenever it is made. A result that is too large is left out: its URL is in there."""
     record = structs.replace(record, deliveries=b"[]")
     body = _encoded(record, result=True)
-    return body if len(body) < MOST_BYTES else _encoded(record, result=False)
+    return body if len(body) < MAX_BYTES else _encoded(record, result=False)
 
 
 def _encoded(record: Record, result: bool) -> bytes:
