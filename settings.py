@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 PREFIX = "MLDEPLOY_"
+RENAMED = {"bell": "wakeup_timeout", "linger": "worker_idle_timeout"}
 APP = r"^$|^[A-Za-z_][\w.]*:[A-Za-z_]\w*$(?!\n)"
 
 MAX_SOCKET_PATH = 100  # the kernel's limit is 107
@@ -73,9 +74,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     webhook_workers: Count = 1
     webhook_networks: Annotated[str, Meta(max_length=10_000)] = ""  # private ones that may be told: 10.0.0.0/8, 127.0.0.1
     lease: Annotated[float, Meta(ge=1, le=3600)] = 15.0  # an owner that is silent this long has died
-    bell: Annotated[float, Meta(ge=0.1, le=60)] = 2.0  # a knock not answered by then is lost
+    wakeup_timeout: Annotated[float, Meta(ge=0.1, le=60)] = 2.0  # a wake-up that no worker has answered by then is lost
     time_slice: Annotated[float, Meta(ge=0.1, le=600)] = 5.0  # of one serve task
-    linger: Annotated[float, Meta(ge=0, le=86_400)] = 60.0  # a worker listens so long after its last work
+    worker_idle_timeout: Annotated[float, Meta(ge=0, le=86_400)] = 60.0  # a worker listens so long after its last work
     predict_limit: Seconds = 30.0  # per claim
     train_limit: Seconds = 3600.0
     limit_margin: Seconds = 5.0  # between the soft and the hard limit
@@ -151,6 +152,9 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     """Read ``MLDEPLOY_*``; raises BadSettings for an unknown name or a value out of bounds."""
     source = os.environ if environ is None else environ
     given = {key[len(PREFIX) :].lower(): value for key, value in source.items() if key.startswith(PREFIX)}
+    old = next((name for name in RENAMED if name in given), None)
+    if old:
+        raise BadSettings(f"{PREFIX}{old.upper()} is {PREFIX}{RENAMED[old].upper()} now")
     unknown = sorted(set(given) - set(Settings.__struct_fields__))
     if unknown:
         close = get_close_matches(unknown[0], Settings.__struct_fields__, n=1)

@@ -340,7 +340,7 @@ class Ledger:
 
     @property
     def _wakeup_timeout(self) -> int:
-        return int(self.settings.bell * 1000)
+        return int(self.settings.wakeup_timeout * 1000)
 
     @property
     def _lease(self) -> int:

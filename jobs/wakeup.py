@@ -11,7 +11,7 @@ from kombu.exceptions import OperationalError
 from jobs.codec import Wakeups
 from settings import Settings
 
-log = logging.getLogger("mldeploy.bell")
+log = logging.getLogger("mldeploy.wakeup")
 
 TASK = "serve"
 BROKER_TRANSPORT_OPTIONS = {

@@ -87,7 +87,7 @@ class Process:
             else:
                 self._linger(claim.seconds if claim else float("inf"))
         self._wakeup_sender.send(patiently(lambda: self._ledger.sign_off(self._kind, self._owner)))
-        return time.monotonic() - self._last_work < self._ledger.settings.linger and not self._draining()
+        return time.monotonic() - self._last_work < self._ledger.settings.worker_idle_timeout and not self._draining()
 
     def _finished(self) -> bool:
         """With work claimed already, not before that is done."""

@@ -51,7 +51,7 @@ class Run:
 
 def parts(assemble: Assemble, maxmemory: int, reconciler: str = "jobs.reconciler", **settings: Any) -> tuple[Pieces, Running]:
     """All parts with iris trained, and the workers that predict, which are not restarted when they are frozen for long."""
-    pieces = assemble(reconciler=False, maxmemory=maxmemory, lease=15.0, bell=2.0, stall=600.0, **settings)
+    pieces = assemble(reconciler=False, maxmemory=maxmemory, lease=15.0, wakeup_timeout=2.0, stall=600.0, **settings)
     pieces.python("reconciler", reconciler)
     trainer, predictor = pieces.worker(Kind.TRAIN), pieces.worker()
     Client(pieces.url).train(model="iris").wait(60)

@@ -21,7 +21,12 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service with two API processes whose webhooks may go to this machine. It has a data set from before its keys; nobody
     comes in without one now."""
     running = Service(
-        tmp_path_factory.mktemp("closed"), api_workers=2, predict_workers=1, webhook_networks="127.0.0.1", lease=4.0, bell=1.0
+        tmp_path_factory.mktemp("closed"),
+        api_workers=2,
+        predict_workers=1,
+        webhook_networks="127.0.0.1",
+        lease=4.0,
+        wakeup_timeout=1.0,
     )
     rows = "a,b,level\n" + "".join(f"{n % 7},{n % 5},{'high' if n % 7 > 3 else 'low'}\n" for n in range(60))
     nobody = Caller(running.url)

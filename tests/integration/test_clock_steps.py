@@ -295,7 +295,7 @@ def test_reading_listing_reporting_retiring_and_signing_off_go_on(clocked: Clock
 
 def test_a_wakeup_that_was_lost_is_sent_again(server: tuple[Settings, ServerClock], step: int) -> None:
     settings, clock = server
-    clocked = Clocked(settings.replace(key_prefix=f"clock{next(NAMES)}", bell=0.5), clock)
+    clocked = Clocked(settings.replace(key_prefix=f"clock{next(NAMES)}", wakeup_timeout=0.5), clock)
     try:
         clocked.ledger.renew("predict", ["w:1"])
         assert len(clocked.ledger.add([job(clocked.ledger)])[1]) == 1

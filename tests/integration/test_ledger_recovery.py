@@ -162,7 +162,7 @@ def test_one_that_lingers_is_woken_without_a_knock(ledger: Ledger) -> None:
 
 
 def test_one_that_was_woken_and_died_is_not_waited_for(settings: Settings) -> None:
-    ledger = Ledger(settings.replace(wakeup=0.2))
+    ledger = Ledger(settings.replace(wakeup_timeout=0.2))
     ledger.renew("predict", ["w:1", "w:2"])
     ledger.claim("w:1", "t1", ClaimRequest("predict", linger=5))
     assert ledger.add([job(ledger)])[1] == []  # w:1 is woken, and never comes
@@ -204,7 +204,7 @@ def test_signing_off_asks_for_another_knock_if_there_was_work_lately(ledger: Led
 
 
 def test_a_lost_knock_is_rung_again_by_the_reconciler(settings: Settings) -> None:
-    ledger = Ledger(settings.replace(wakeup=0.2))
+    ledger = Ledger(settings.replace(wakeup_timeout=0.2))
     ledger.renew("predict", ["w:1"])
     assert len(ledger.add([job(ledger)])[1]) == 1
     assert reconcile(ledger)[2] == []

@@ -22,7 +22,9 @@ DIABETES = "a,b,y\n" + "".join(f"{n % 37},{n % 23},{n % 37 * 2 + n % 23 + (n * 7
 
 @pytest.fixture(scope="module")
 def pieces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pieces]:
-    made = Pieces(Settings().replace(lease=4.0, bell=1.0, train_workers=2, keep_versions=3), tmp_path_factory.mktemp("lifecycle"))
+    made = Pieces(
+        Settings().replace(lease=4.0, wakeup_timeout=1.0, train_workers=2, keep_versions=3), tmp_path_factory.mktemp("lifecycle")
+    )
     try:
         made.all()
         yield made

@@ -162,7 +162,7 @@ def test_sigterm_lets_work_in_hand_finish_and_claims_no_more(assemble: Assemble)
 @pytest.mark.slow
 def test_a_stalled_consumer_is_noticed_and_ends_to_be_started_again(assemble: Assemble, tell: list[str]) -> None:
     """F22: alive, connected, and deaf. Work is begun without a message meanwhile, and its supervisor starts it again."""
-    pieces = assemble(stall=3.0, time_slice=1.0, linger=0.0)
+    pieces = assemble(stall=3.0, time_slice=1.0, worker_idle_timeout=0.0)
     silence = pieces.folder / "silence"
     worker = pieces.python("deaf", "tests.deaf_worker", str(silence))
     until(lambda: pieces.is_ready(worker), 40, "the worker is ready")

@@ -39,3 +39,9 @@ def test_the_broker_is_the_ledgers_redis_unless_another_is_set() -> None:
     assert Settings(redis_url="unix:///r.sock").broker == "redis+socket:///r.sock"
     assert Settings(redis_url="redis://r:6379").broker == "redis://r:6379"
     assert Settings(redis_url="redis://r:6379", broker_url="amqp://b").broker == "amqp://b"
+
+
+@pytest.mark.parametrize(("old", "new"), [("BELL", "WAKEUP_TIMEOUT"), ("LINGER", "WORKER_IDLE_TIMEOUT")])
+def test_a_renamed_setting_is_refused_with_its_new_name(old: str, new: str) -> None:
+    with pytest.raises(BadSettings, match=f"MLDEPLOY_{old} is MLDEPLOY_{new} now"):
+        load({f"MLDEPLOY_{old}": "1"})
