@@ -16,7 +16,7 @@ from tests.processes import Pieces
 from tests.service import Service
 
 NAMES = itertools.count()
-FAST = {"lease": 4.0, "bell": 1.0, "predict_workers": 2, "train_workers": 1}
+FAST = {"lease": 4.0, "wakeup_timeout": 1.0, "predict_workers": 2, "train_workers": 1}
 TOLD: list[str] = []
 
 

@@ -14,7 +14,7 @@ from tests.processes import Pieces, until
 
 Assemble = Callable[..., Pieces]
 Tell = list[str]
-RESTLESS = {"time_slice": 0.2, "linger": 0.0}  # nobody listens for long: nearly all work needs a knock
+RESTLESS = {"time_slice": 0.2, "worker_idle_timeout": 0.0}  # nobody listens for long: nearly all work needs a knock
 AT_ONCE = 4
 
 
