@@ -6,7 +6,7 @@ DEMO_HOME ?= .mldeploy
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help install install-dev demo up test test-all chaos lint bench bench-peers compose-test lock lock-check fresh-test clean
+.PHONY: help install install-dev demo up test test-all chaos lint bench bench-peers docs docs-serve compose-test lock lock-check fresh-test clean
 
 help:  ## these lines
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile | awk -F': ' '{printf "%-14s %s\n", $$1, $$2}'
@@ -41,6 +41,12 @@ bench: install-dev  ## beside the usual tutorial and the limits, in one run; wri
 bench-peers: install-dev  ## beside MLServer, LitServe, BentoML and Ray Serve, each installed for it into .bench
 	@$(BIN)/python -m benchmarks.against_peers $(ARGS)
 
+docs: install-dev  ## docs/ as a site in .site, without a warning
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+docs-serve: install-dev  ## the same on http://127.0.0.1:8000, built again at each change
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --strict
+
 compose-test: install-dev  ## docker-compose.yml for real: build, start, use, kill a worker, take down
 	@$(BIN)/python -m tests.compose $(ARGS)
 
@@ -56,4 +62,4 @@ lock-check: install-dev  ## whether the locks can be installed, from wheels, on 
 	@$(BIN)/pytest tests/integration/test_locks.py $(ARGS)
 
 clean:  ## remove what was made here
-	rm -rf .venv .bench $(DEMO_HOME) .mypy_cache .ruff_cache .pytest_cache build *.egg-info
+	rm -rf .venv .bench .site $(DEMO_HOME) .mypy_cache .ruff_cache .pytest_cache build *.egg-info

@@ -1,4 +1,4 @@
-"""How every process logs: to standard error, one line per event, whatever is in it."""
+"""Logging of every process: to standard error, with exactly one line per event."""
 
 import logging
 
@@ -7,7 +7,7 @@ FORBIDDEN |= {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t", 0x2028: "\\u
 
 
 class OneLine(logging.Formatter):
-    """Control characters, which could end a line or drive a terminal, are written out; so are the ends of a traceback's lines."""
+    """Escapes control characters, which could end a line or control a terminal, and the line ends of tracebacks."""
 
     def format(self, record: logging.LogRecord) -> str:
         return super().format(record).translate(FORBIDDEN)

@@ -29,7 +29,7 @@ Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$(?!\n)")]
 
 
 class BadSettings(ValueError):
-    """A setting cannot be used as given; the message names it and says what it takes."""
+    """A setting has an invalid value; the message names it and says which values are valid."""
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,17 +43,17 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     api_key: Annotated[str, Meta(max_length=200)] = ""  # that the command line sends
 
     host: str = "127.0.0.1"
-    app: Annotated[str, Meta(pattern=APP)] = ""  # package.module:factory: is given the Flask application and returns it
-    insecure: bool = False  # without keys, serve other machines too
+    app: Annotated[str, Meta(pattern=APP)] = ""  # package.module:factory; it gets and returns the Flask application
+    insecure: bool = False  # serve other machines even without keys
     port: Port = 5000
     api_workers: Count = 1
-    api_waiters: Annotated[int, Meta(ge=0, le=100_000)] = 2000  # clients that one process lets wait; more get their 202
-    api_threads: Annotated[int, Meta(ge=1, le=256)] = 8  # of one process, for what would hold its event loop up
-    api_connections: Annotated[int, Meta(ge=0, le=1_000_000)] = 0  # of one process; 0: 10,000, or what the machine allows
+    api_waiters: Annotated[int, Meta(ge=0, le=100_000)] = 2000  # clients that may wait in one process; others get 202 at once
+    api_threads: Annotated[int, Meta(ge=1, le=256)] = 8  # of one process, for work that would block its event loop
+    api_connections: Annotated[int, Meta(ge=0, le=1_000_000)] = 0  # of one process; 0: 10,000, or the limit of the machine
     api_connections_per_address: Annotated[int, Meta(ge=0, le=1_000_000)] = 0  # 0: half of them
     header_timeout: Annotated[float, Meta(ge=0.1, le=3600)] = 10.0  # for a request's head, from the connection or its first byte
     idle_timeout: Annotated[float, Meta(ge=0.1, le=3600)] = 75.0  # between two requests of a connection
-    body_pace: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 5_000  # bytes a second, of a body and of an answer
+    body_pace: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 5_000  # minimum bytes a second, of a body and of a response
     max_body: Size = 10_000_000
     max_rows: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
     max_wait: Seconds = 60.0
@@ -66,24 +66,26 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     redis_timeout: Annotated[float, Meta(gt=0, le=60)] = 1.2  # one reply
     redis_connections: Count = 32
 
-    log_bytes: Annotated[int, Meta(ge=10_000, le=1_000_000_000)] = 10_000_000  # of a process's log; then a new one begins …
-    log_files: Annotated[int, Meta(ge=0, le=100)] = 3  # … and so many older ones are kept
+    log_bytes: Annotated[int, Meta(ge=10_000, le=1_000_000_000)] = 10_000_000  # of a process's log, before a new file begins
+    log_files: Annotated[int, Meta(ge=0, le=100)] = 3  # older log files that are kept
 
     predict_workers: Count = 2
     train_workers: Count = 1
     webhook_workers: Count = 1
-    webhook_networks: Annotated[str, Meta(max_length=10_000)] = ""  # private ones that may be told: 10.0.0.0/8, 127.0.0.1
-    lease: Annotated[float, Meta(ge=1, le=3600)] = 15.0  # an owner that is silent this long has died
-    wakeup_timeout: Annotated[float, Meta(ge=0.1, le=60)] = 2.0  # a wake-up that no worker has answered by then is lost
+    webhook_networks: Annotated[str, Meta(max_length=10_000)] = (
+        ""  # private ones that may receive webhooks: 10.0.0.0/8, 127.0.0.1
+    )
+    lease: Annotated[float, Meta(ge=1, le=3600)] = 15.0  # an owner that has not renewed its lease for this long has died
+    wakeup_timeout: Annotated[float, Meta(ge=0.1, le=60)] = 2.0  # a wakeup that no worker has answered by then is lost
     time_slice: Annotated[float, Meta(ge=0.1, le=600)] = 5.0  # of one serve task
-    worker_idle_timeout: Annotated[float, Meta(ge=0, le=86_400)] = 60.0  # a worker listens so long after its last work
+    worker_idle_timeout: Annotated[float, Meta(ge=0, le=86_400)] = 60.0  # how long a worker listens after its last job
     predict_limit: Seconds = 30.0  # per claim
     train_limit: Seconds = 3600.0
     limit_margin: Seconds = 5.0  # between the soft and the hard limit
-    stall: Annotated[float, Meta(ge=1, le=3600)] = 20.0  # work that waits unheard this long: restart
-    drain: Annotated[float, Meta(ge=0, le=3600)] = 6.0  # work that takes longer is given back
-    max_deaths: Annotated[int, Meta(ge=1, le=100)] = 3  # of its worker, while a job is alone with it
-    max_lapses: Annotated[int, Meta(ge=1, le=1000)] = 10  # of its worker's lease: more often the network's fault
+    stall: Annotated[float, Meta(ge=1, le=3600)] = 20.0  # jobs have waited this long without a listening worker: restart
+    drain: Annotated[float, Meta(ge=0, le=3600)] = 6.0  # jobs that take longer are returned to their lane
+    max_deaths: Annotated[int, Meta(ge=1, le=100)] = 3  # of the workers of a job that was claimed alone
+    max_lapses: Annotated[int, Meta(ge=1, le=1000)] = 10  # of the lease of its worker: more often the network's fault
     claim_jobs: Annotated[int, Meta(ge=1, le=10_000)] = 128
     claim_rows: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
     claim_bytes: Size = 16_000_000
@@ -93,13 +95,13 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     lane_bytes: DerivedSize = 0
     keep: Seconds = 86_400.0  # finished jobs, by time …
     keep_bytes: DerivedSize = 0  # … and by size
-    memory_share: Annotated[float, Meta(ge=0.1, le=0.75)] = 0.75  # of Redis's maxmemory; the rest is for what is on its way
+    memory_share: Annotated[float, Meta(ge=0.1, le=0.75)] = 0.75  # of Redis's maxmemory; the rest is for data in flight
     redis_data: Annotated[str, Meta(max_length=4096)] = ""  # Redis's folder as the reconciler sees it; empty: the embedded one's
-    disk_reserve: Size = 200_000_000  # of Redis's disk, beyond what a rewrite of its file takes; below nothing more is accepted
-    maxmemory: Annotated[int, Meta(ge=32_000_000, le=1 << 40)] = 2_000_000_000  # of the embedded Redis, or one without a limit
+    disk_reserve: Size = 200_000_000  # of Redis's disk, beyond the size of a rewrite; below it no jobs are accepted
+    maxmemory: Annotated[int, Meta(ge=32_000_000, le=1 << 40)] = 2_000_000_000  # of the embedded Redis, or of one without a limit
 
-    estimators: Annotated[str, Meta(max_length=10_000)] = ""  # classes that may be trained too: lightgbm.LGBMClassifier, …
-    keep_versions: Annotated[int, Meta(ge=1, le=10_000)] = 10  # of each model, and those that an alias or an open job names
+    estimators: Annotated[str, Meta(max_length=10_000)] = ""  # further classes that may be trained: lightgbm.LGBMClassifier, …
+    keep_versions: Annotated[int, Meta(ge=1, le=10_000)] = 10  # of each model, beside those that an alias or an open job names
     swap_patience: Annotated[float, Meta(ge=0, le=600)] = 10.0  # for workers to load a version before it serves
     loaded_bytes: Size = 1_000_000_000  # of models that one worker process keeps loaded
     max_models: Annotated[int, Meta(ge=1, le=100_000)] = 1000
@@ -111,8 +113,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def embedded_socket(self) -> Path:
-        """Of the Redis that `mldeploy up` runs: in the home folder, or for a home too deep for a Unix socket in a private folder
-        of the system's temporary one."""
+        """The socket of the Redis that `mldeploy up` runs: in the home folder or, if its path is too long for a Unix socket, in a
+        private folder of the system's temporary folder."""
         path = self.home_path / "redis.sock"
         if len(str(path)) <= MAX_SOCKET_PATH:
             return path
@@ -134,43 +136,43 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         return "redis+socket://" + self.redis_url.removeprefix("unix://")
 
     def with_embedded_redis(self) -> "Settings":
-        """With the URL of the embedded Redis, unless another is set."""
+        """These settings with the URL of the embedded Redis, unless another is set."""
         return self if self.redis_url else self.replace(redis_url=f"unix://{self.embedded_socket}")
 
     def replace(self, **changes: Any) -> "Settings":
-        """A checked copy; raises BadSettings."""
+        """A validated copy with these changes. Raises BadSettings."""
         return _checked({**msgspec.structs.asdict(self), **changes})
 
     def environment(self) -> dict[str, str]:
-        """The environment of a child process that shall read these very settings."""
+        """The environment for a child process, with exactly these settings."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)}
         ours = {PREFIX + key.upper(): str(value) for key, value in msgspec.structs.asdict(self).items()}
         return kept | ours
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
-    """Read ``MLDEPLOY_*``; raises BadSettings for an unknown name or a value out of bounds."""
+    """Read ``MLDEPLOY_*``. Raises BadSettings for an unknown name or a value out of bounds."""
     source = os.environ if environ is None else environ
-    given = {key[len(PREFIX) :].lower(): value for key, value in source.items() if key.startswith(PREFIX)}
-    old = next((name for name in RENAMED if name in given), None)
+    values = {key[len(PREFIX) :].lower(): value for key, value in source.items() if key.startswith(PREFIX)}
+    old = next((name for name in RENAMED if name in values), None)
     if old:
         raise BadSettings(f"{PREFIX}{old.upper()} is {PREFIX}{RENAMED[old].upper()} now")
-    unknown = sorted(set(given) - set(Settings.__struct_fields__))
+    unknown = sorted(set(values) - set(Settings.__struct_fields__))
     if unknown:
         close = get_close_matches(unknown[0], Settings.__struct_fields__, n=1)
-        meant = (
+        hint = (
             f": did you mean {PREFIX}{close[0].upper()}?"
             if close
             else "; `mldeploy up --help` and README.md name those there are"
         )
-        raise BadSettings(f"unknown setting {PREFIX}{unknown[0].upper()}{meant}")
-    return _checked(given)
+        raise BadSettings(f"unknown setting {PREFIX}{unknown[0].upper()}{hint}")
+    return _checked(values)
 
 
 def _checked(values: dict[str, Any]) -> Settings:
     try:
         return msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
-        what, _, where = str(error).partition(" - at `$.")
+        problem, _, where = str(error).partition(" - at `$.")
         name = PREFIX + where.rstrip("`").upper() if where else "settings"
-        raise BadSettings(f"{name}: {what}") from None
+        raise BadSettings(f"{name}: {problem}") from None

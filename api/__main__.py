@@ -1,4 +1,4 @@
-"""``python -m api``: the API, in as many processes as is set."""
+"""``python -m api``: the API, in MLDEPLOY_API_WORKERS processes."""
 
 import gc
 import sys
@@ -14,19 +14,19 @@ from api.service import make_service
 from logs import log_to_stderr
 from settings import BadSettings, Settings, load
 
-STOP = 3  # seconds that answers in hand get; a client that waits is cut and asks again
-YOUNG = 10_000  # objects, before the collector looks at them
-TURN = 0.0005  # seconds until a thread beside the event loop gets its turn
+DRAIN_TIMEOUT = 3  # seconds for pending responses; a client that waits longer is cut and sends its request again
+GC_THRESHOLD = 10_000  # objects before a collection of the youngest generation
+SWITCH_INTERVAL = 0.0005  # seconds until a thread beside the event loop may run
 
 
 def serve_api(settings: Settings, app: Application) -> None:
-    """In each of the processes."""
+    """Serves in one process."""
     log_to_stderr("api")
-    sys.setswitchinterval(TURN)
-    gc.freeze()  # what was imported stays, and need not be looked through again and again …
-    gc.set_threshold(YOUNG)  # … nor what many requests in flight hold
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    gc.freeze()  # imported modules stay, and need no further collections
+    gc.set_threshold(GC_THRESHOLD)  # objects of requests in flight cause fewer collections
     sock = bind(settings.host, settings.port, shared=settings.api_workers > 1)
-    serve(lambda: Server(app, make_service(settings)), plan_limits(settings), sock, STOP)
+    serve(lambda: Server(app, make_service(settings)), plan_limits(settings), sock, DRAIN_TIMEOUT)
 
 
 def main() -> None:
@@ -34,7 +34,7 @@ def main() -> None:
     try:
         plan_limits(settings)
         app = create_app(settings)
-        bind(settings.host, settings.port, shared=False).close()  # another's port is not to be shared
+        bind(settings.host, settings.port, shared=False).close()  # fails if another program has the port
     except BadSettings as error:
         sys.exit(str(error))
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Moves of aliases, in threads of their own: the workers load the version first, and nobody else waits for that."""
+"""Moves aliases in separate threads: a move waits until workers have loaded the version, which must not block other requests."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,25 +10,25 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 THREADS = 2
-MOST = 16  # under way or waiting
+MAX_MOVES = 16  # running or waiting
 
 
 class TooManyMoves(Exception):
-    """As many aliases are being moved as may be at once."""
+    """The limit of concurrent moves is reached."""
 
 
 class AliasMoves:
     def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(THREADS, "swap")
-        self._under_way = 0
+        self._threads = ThreadPoolExecutor(THREADS, "alias-moves")
+        self._running = 0
 
     async def run(self, function: Callable[..., T], *args: Any) -> T:
-        """In the context of this request. Raises TooManyMoves."""
-        if self._under_way >= MOST:
+        """Runs the function in a thread, in the context of this request. Raises TooManyMoves."""
+        if self._running >= MAX_MOVES:
             raise TooManyMoves("Aliases are being moved already; wait for those.")
-        self._under_way += 1
+        self._running += 1
         try:
             call = partial(copy_context().run, function, *args)
             return await asyncio.get_running_loop().run_in_executor(self._threads, call)
         finally:
-            self._under_way -= 1
+            self._running -= 1

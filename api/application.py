@@ -1,7 +1,7 @@
-"""The Flask application: any WSGI server runs it, with the hooks, error handlers, extensions and routes that it was given.
+"""The Flask application. Any WSGI server can run it, with hooks, error handlers, extensions and routes of the operator.
 
-Under a WSGI server the views run on an event loop in a thread of its own, made with the first request of each process. Our own
-server (api/http/dispatch.py) lends its loop instead.
+Under a WSGI server the views run on an event loop in a separate thread, which the first request of each process starts. Our own
+server (api/http/dispatch.py) provides its loop instead.
 """
 
 import asyncio
@@ -20,8 +20,8 @@ from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAll
 from werkzeug.routing import RoutingException
 
 from api.http import problems
-from api.http.context import api_context, begin, end
-from api.http.flask_response import response_of
+from api.http.context import api_context, reset_context, set_context
+from api.http.flask_response import to_flask
 from api.http.loop_thread import LoopThread, WaitingThread
 from api.http.operation import is_described
 from api.http.pipeline import Pipeline
@@ -30,7 +30,7 @@ from api.server.response import Response, Stream
 from api.service import make_service
 from settings import Settings
 
-CALLERS = 256  # requests at once
+MAX_CALLERS = 256  # requests at once
 
 SIGNALS = (
     *(signals.request_started, signals.request_finished, signals.request_tearing_down, signals.got_request_exception),
@@ -39,7 +39,7 @@ SIGNALS = (
 
 
 class Application(Flask):
-    """``settings`` are of the whole service."""
+    """``settings`` are the settings of mldeploy, beside Flask's ``config``."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__("api", static_folder=None)
@@ -47,26 +47,26 @@ class Application(Flask):
         self.config["MAX_CONTENT_LENGTH"] = settings.max_body
         self.url_map.strict_slashes = False
         self.url_map.merge_slashes = False
-        self.callers = ThreadPoolExecutor(CALLERS, "wsgi")  # for middleware, under our own server
+        self.callers = ThreadPoolExecutor(MAX_CALLERS, "wsgi")  # for middleware, under our own server
         self._lock = Lock()
-        self._process = 0  # whose loop it is
+        self._process = 0  # the process id to which the loop belongs
         self._thread: LoopThread | None = None
         self._loop: asyncio.AbstractEventLoop
         self._pipeline: Pipeline
 
     def run_on(self, loop: asyncio.AbstractEventLoop, pipeline: Pipeline) -> None:
-        """The views of this process run there."""
+        """Runs the views of this process on the loop."""
         self._loop, self._pipeline = loop, pipeline
-        self._got_first_request = True  # what is registered from now on would come too late
+        self._got_first_request = True  # Flask then refuses further registrations, which would have no effect
         hooks = (
             *(self.before_request_funcs, self.after_request_funcs, self.teardown_request_funcs, self.url_value_preprocessors),
             *(self.teardown_appcontext_funcs, self.error_handler_spec),
         )
-        self._was_given_hooks = any(hooks) or bool(self.config["TRUSTED_HOSTS"])
-        self._process = os.getpid()  # last: other threads go by it
+        self._has_registered_hooks = any(hooks) or bool(self.config["TRUSTED_HOSTS"])
+        self._process = os.getpid()  # last, since other threads check it
 
     def close(self) -> None:
-        """End the event loop that requests have started in this process, and its connections to Redis."""
+        """Ends the event loop that requests have started in this process, and its connections to Redis."""
         if self._thread and self._process == os.getpid():
             WaitingThread(self._loop).wait_for(self._pipeline.stop())
             self._thread.close()
@@ -77,80 +77,80 @@ class Application(Flask):
         """Requests of this process that wait for the end of a job."""
         return self._pipeline.service.waiters.count if self._process == os.getpid() else 0
 
-    # What hangs on it
+    # Operator's additions
 
     @property
     def has_middleware(self) -> bool:
-        """Something was put around the application: only calling it shows what that does."""
+        """Whether the application is wrapped in middleware, so that requests must go through ``wsgi_app``."""
         return "wsgi_app" in self.__dict__ or Flask.__call__.__module__ != "flask.app"
 
     @property
     def has_hooks(self) -> bool:
-        return self._was_given_hooks or any(signal.receivers for signal in SIGNALS)
+        return self._has_registered_hooks or any(signal.receivers for signal in SIGNALS)
 
-    # Flask's way of a request
+    # Flask's handling of a request
 
     def full_dispatch_request(self) -> FlaskResponse:
-        """Under a WSGI server."""
+        """Handles a request under a WSGI server."""
         self._run_in_this_process()
-        here = context_of(flask.request, self._pipeline.service, self._loop)
-        token = begin(here)
+        context = context_of(flask.request, self._pipeline.service, self._loop)
+        token = set_context(context)
         try:
             return super().full_dispatch_request()
-        except Exception as error:  # noqa: BLE001 - of a hook after the view; while the exchange is known
+        except Exception as error:  # noqa: BLE001 - from a hook after the view; handled while the context is set
             return self.handle_exception(error)
         finally:
-            self._loop.call_soon_threadsafe(here.end_turn)
-            end(token)  # a hook may have made a request of its own within this one
+            self._loop.call_soon_threadsafe(context.release_write_slot)
+            reset_context(token)  # restores the outer context if a hook made a nested request
 
     def dispatch_request(self) -> ResponseReturnValue:
         self._check_routing()
         if not self.is_ours:
             return super().dispatch_request()
         thread = WaitingThread(self._loop)
-        return self._respond(thread.wait_for(self._pipeline.answer(api_context(), WsgiBody(flask.request, thread))))
+        return self._respond(thread.wait_for(self._pipeline.respond(api_context(), WsgiBody(flask.request, thread))))
 
     def _check_routing(self) -> None:
-        """Raises what Flask's routing found, but for what only those who may come in are told: no route, or another method."""
-        found = flask.request.routing_exception
-        if found is not None and not isinstance(found, NotFound | MethodNotAllowed):
-            raise found
+        """Raises the error of Flask's routing, except for 404 and 405: only authenticated callers learn which routes exist."""
+        error = flask.request.routing_exception
+        if error is not None and not isinstance(error, NotFound | MethodNotAllowed):
+            raise error
 
     @property
     def is_ours(self) -> bool:
-        """The route of this request; also what is no route, to which only those who may come in are told what there is."""
+        """Whether the route is one of ours, or there is no route, which only authenticated callers learn."""
         rule = flask.request.url_rule
         return rule is None or is_described(self.view_functions[rule.endpoint])
 
     def handle_user_exception(self, error: Exception) -> ResponseReturnValue:
-        """The operator's handler for it if there is one, a response that an HTTPException brings, and else a problem."""
+        """Uses the operator's error handler, or the response of an HTTPException, or else a problem."""
         if self._find_error_handler(error, flask.request.blueprints) is not None:
             return super().handle_user_exception(error)
         if isinstance(error, HTTPException) and (error.code is None or error.response or isinstance(error, RoutingException)):
             return error
-        if problems.is_unforeseen(error):
+        if problems.is_unexpected(error):
             signals.got_request_exception.send(self, _async_wrapper=self.ensure_sync, exception=error)
             server_error = InternalServerError(original_exception=error)
             handler = self._find_error_handler(server_error, flask.request.blueprints)
             if handler is not None:
-                problems.log_unforeseen(error)
-                answer: ResponseReturnValue = self.ensure_sync(handler)(server_error)
-                return answer
-        return self._respond(problems.answer(error))
+                problems.log_unexpected(error)
+                response: ResponseReturnValue = self.ensure_sync(handler)(server_error)
+                return response
+        return self._respond(problems.response_for(error))
 
     def handle_exception(self, error: Exception) -> FlaskResponse:
-        """What went wrong in a hook after the view. A test of the operator's sees it raised."""
+        """Handles an error of a hook after the view. It is raised in Flask's testing mode."""
         if self.testing or self.config["PROPAGATE_EXCEPTIONS"]:
             return super().handle_exception(error)
         return self.finalize_request(self.handle_user_exception(error), from_error_handler=True)
 
-    def _respond(self, answer: Response | Stream) -> FlaskResponse:
-        if api_context().notes:
-            answer.headers.extend(api_context().notes)
-        return response_of(answer, self._loop)
+    def _respond(self, response: Response | Stream) -> FlaskResponse:
+        if api_context().extra_headers:
+            response.headers.extend(api_context().extra_headers)
+        return to_flask(response, self._loop)
 
     def async_to_sync(self, func: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
-        """Views and hooks of the operator's that are coroutines run on our event loop too, unless it is that which calls."""
+        """Runs async views and hooks of the operator on our event loop, or in another thread if the loop itself calls."""
 
         def call(*args: Any, **kwargs: Any) -> Any:
             self._run_in_this_process()
@@ -175,28 +175,28 @@ class Application(Flask):
         await pipeline.start()
         return pipeline
 
-    # The same on our own server's event loop, where hooks that are coroutines are awaited
+    # The same on the event loop of our own server, where async hooks are awaited
 
-    async def dispatch_on_loop(self, answer: Callable[[], Awaitable[Response | Stream]]) -> FlaskResponse:
-        """``answer`` asks one of our views. To be called in a request's context, after ``begin``."""
+    async def dispatch_on_loop(self, respond: Callable[[], Awaitable[Response | Stream]]) -> FlaskResponse:
+        """``respond`` calls one of our views. Must be called in Flask's request context, after ``set_context``."""
         try:
             signals.request_started.send(self, _async_wrapper=self.ensure_sync)
-            found = await self._preprocess()
-            if found is None:
+            result = await self._preprocess()
+            if result is None:
                 self._check_routing()
-            if found is None and self.is_ours:
-                found = self._respond(await answer())
-            elif found is None:
+            if result is None and self.is_ours:
+                result = self._respond(await respond())
+            elif result is None:
                 call = copy_context().run
-                found = await self._loop.run_in_executor(self.callers, call, super().dispatch_request)
-        except Exception as error:  # noqa: BLE001 - as Flask does: it becomes an answer
-            found = self.handle_user_exception(error)
-        response = await self._postprocess(self.make_response(found))
+                result = await self._loop.run_in_executor(self.callers, call, super().dispatch_request)
+        except Exception as error:  # noqa: BLE001 - becomes a response, as in Flask
+            result = self.handle_user_exception(error)
+        response = await self._postprocess(self.make_response(result))
         signals.request_finished.send(self, _async_wrapper=self.ensure_sync, response=response)
         return response
 
     async def _preprocess(self) -> ResponseReturnValue | None:
-        """As Flask.preprocess_request."""
+        """Like Flask.preprocess_request."""
         request = flask.request
         names = (None, *reversed(request.blueprints))
         for name in names:
@@ -204,13 +204,13 @@ class Application(Flask):
                 preprocess(request.endpoint, request.view_args)
         for name in names:
             for hook in self.before_request_funcs.get(name, ()):
-                found: ResponseReturnValue | None = await _awaited(hook())
-                if found is not None:
-                    return found
+                result: ResponseReturnValue | None = await _awaited(hook())
+                if result is not None:
+                    return result
         return None
 
     async def _postprocess(self, response: FlaskResponse) -> FlaskResponse:
-        """As Flask.process_response."""
+        """Like Flask.process_response."""
         context = flask.globals.request_ctx._get_current_object()  # type: ignore[attr-defined]
         hooks = list(context._after_request_functions)
         for name in (*flask.request.blueprints, None):
@@ -222,5 +222,5 @@ class Application(Flask):
         return response
 
 
-async def _awaited(found: Any) -> Any:
-    return await found if asyncio.iscoroutine(found) else found
+async def _awaited(result: Any) -> Any:
+    return await result if asyncio.iscoroutine(result) else result

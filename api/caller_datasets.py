@@ -1,24 +1,24 @@
-"""The caller's own data sets. An admin has those of the time before keys besides, unless one of its own has the name."""
+"""The data sets of the caller. An admin also sees those from before the first key, unless it has one of the same name."""
 
 from api.http.context import api_context, service
-from models.datasets import DatasetRecord, Found, UnknownDataset, scoped, shown
+from models.datasets import DatasetRecord, Found, UnknownDataset, scoped, unscoped_name
 
 
 def find(name: str) -> Found:
-    here, datasets = api_context(), service().datasets
-    if shown(name) != name:  # it would be another caller's
+    context, datasets = api_context(), service().datasets
+    if unscoped_name(name) != name:  # the stored name of another caller's data set
         return Found(None, "")
-    found = datasets.find(scoped(here.caller, name))
-    if found.record is None and here.caller and here.is_admin:
-        before = datasets.find(name)
-        return before if before.record else found
+    found = datasets.find(scoped(context.caller, name))
+    if found.record is None and context.caller and context.is_admin:
+        legacy = datasets.find(name)
+        return legacy if legacy.record else found
     return found
 
 
 def names() -> list[str]:
-    here, datasets = api_context(), service().datasets
-    before = datasets.names_of("") if here.caller and here.is_admin else []
-    return sorted({*datasets.names_of(here.caller), *before})
+    context, datasets = api_context(), service().datasets
+    legacy = datasets.names_of("") if context.caller and context.is_admin else []
+    return sorted({*datasets.names_of(context.caller), *legacy})
 
 
 def get(name: str) -> DatasetRecord:
@@ -29,7 +29,7 @@ def get(name: str) -> DatasetRecord:
     return record
 
 
-def place(name: str) -> str:
-    """The name under which rows for it are kept."""
+def stored_name(name: str) -> str:
+    """The name under which the data set is stored."""
     record = find(name).record
     return record.name if record else scoped(api_context().caller, name)

@@ -1,4 +1,4 @@
-"""Job ids as the API gives and checks them: each is its caller's alone."""
+"""Creates and checks job ids. Each id belongs to one caller."""
 
 from typing import Annotated
 
@@ -18,13 +18,13 @@ async def new_id() -> str:
     return (await _ledger()).new_id(api_context().caller)
 
 
-async def common_id() -> str:
-    """Of a job that is no caller's alone."""
+async def new_shared_id() -> str:
+    """A new id of a job that all callers share."""
     return (await _ledger()).new_id()
 
 
 async def check_id(job_id: str) -> None:
-    """Raises HTTPProblem for one that was never given to this caller; an admin may name anybody's."""
+    """Raises HTTPProblem for an id that does not belong to this caller. An admin may use every id."""
     if not await is_known(job_id):
         raise HTTPProblem("unknown-job", UNKNOWN)
 
@@ -40,7 +40,7 @@ async def is_known(job_id: str) -> bool:
 
 
 async def _ledger() -> Ledger:
-    """With its secret read, which is asked of Redis once."""
+    """The ledger, after its secret was read from Redis, which happens once."""
     ledger = service().ledger
     if not ledger.knows_secret:
         await run_in_thread(lambda: ledger.secret)

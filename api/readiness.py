@@ -1,4 +1,4 @@
-"""Whether this service is ready, looked up at most once a second while it is, and four times a second while it is not."""
+"""Checks whether the service is ready, at most once a second while it is, and four times a second while it is not."""
 
 import asyncio
 import time
@@ -13,8 +13,8 @@ from jobs.errors import LedgerError
 from models.registry import Registry
 from settings import Settings
 
-HOLDS = 1.0  # seconds
-HOLDS_UNLESS_READY = 0.25
+READY_TTL = 1.0  # seconds
+NOT_READY_TTL = 0.25
 
 
 class Readiness(Struct, frozen=True):
@@ -29,7 +29,8 @@ class Readiness(Struct, frozen=True):
 
 
 class ReadinessCheck:
-    """To be used on one event loop. One round trip to Redis; more only while a version cannot be loaded."""
+    """All methods must be called on the same event loop. A check is one round trip to Redis; more only while a version cannot be
+    loaded."""
 
     def __init__(self, settings: Settings, ledger: AsyncLedger, registry: Registry, threads: ThreadPoolExecutor) -> None:
         self._settings = settings
@@ -37,36 +38,36 @@ class ReadinessCheck:
         self._registry = registry
         self._threads = threads
         self._task: asyncio.Task[Readiness] | None = None
-        self._holds_until = 0.0
+        self._valid_until = 0.0
 
     async def now(self) -> Readiness:
-        if self._task is None or (self._task.done() and time.monotonic() > self._holds_until):
+        if self._task is None or (self._task.done() and time.monotonic() > self._valid_until):
             self._task = asyncio.create_task(self._check())
         return await asyncio.shield(self._task)
 
     async def _check(self) -> Readiness:
         try:
-            found = await self._look()
+            result = await self._observe()
         except LedgerError as error:
-            found = Readiness("not-ready", [condition.of_redis(str(error))])
-        self._holds_until = time.monotonic() + (HOLDS if found.status == "ready" else HOLDS_UNLESS_READY)
-        return found
+            result = Readiness("not-ready", [condition.of_redis(str(error))])
+        self._valid_until = time.monotonic() + (READY_TTL if result.status == "ready" else NOT_READY_TTL)
+        return result
 
-    async def _look(self) -> Readiness:
+    async def _observe(self) -> Readiness:
         """Raises LedgerError."""
-        seen = await self._ledger.observe()
-        reasons = condition.reasons(seen, self._settings)
-        if seen.unloadable:
-            reasons += await asyncio.get_running_loop().run_in_executor(self._threads, self._of_champions, seen)
-        since = None if seen.reconciled is None else round(seen.reconciled, 3)
-        return Readiness(condition.status_of(reasons), reasons, seen.workers, since, seen.unloadable)
+        observation = await self._ledger.observe()
+        reasons = condition.reasons(observation, self._settings)
+        if observation.unloadable:
+            reasons += await asyncio.get_running_loop().run_in_executor(self._threads, self._champion_reasons, observation)
+        seconds_ago = None if observation.reconciled is None else round(observation.reconciled, 3)
+        return Readiness(condition.status_of(reasons), reasons, observation.workers, seconds_ago, observation.unloadable)
 
-    def _of_champions(self, seen: Observation) -> list[Reason]:
+    def _champion_reasons(self, observation: Observation) -> list[Reason]:
         """Raises LedgerError."""
-        found = []
-        for group, why in seen.unloadable.items():
+        result = []
+        for group, why in observation.unloadable.items():
             name, _, version = group.rpartition("/")
             if self._registry.resolve(name) == int(version):
-                is_default, elsewhere = name == self._settings.default_model, group in seen.loadable
-                found.append(condition.of_champion(group, why, is_default=is_default, loaded_elsewhere=elsewhere))
-        return found
+                is_default, elsewhere = name == self._settings.default_model, group in observation.loadable
+                result.append(condition.of_champion(group, why, is_default=is_default, loaded_elsewhere=elsewhere))
+        return result

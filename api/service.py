@@ -1,4 +1,4 @@
-"""What an API process has: the ledger, the registry, the committer, the waiters. Made once."""
+"""The components of an API process: the ledger, the registry, the committer, the waiters. Created once."""
 
 import asyncio
 import logging
@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from api.alias_moves import AliasMoves
-from api.parquet_process import Unpacking
+from api.parquet_process import ParquetProcess
 from api.readiness import ReadinessCheck
 from auth.keys import Keys
 from auth.rates import Rates
@@ -23,7 +23,7 @@ from settings import Settings
 from webhooks.networks import Networks, parse_networks
 from webhooks.signing_secrets import Secrets
 
-MAX_WARMED = 100  # models
+MAX_WARMED_MODELS = 100
 
 log = logging.getLogger("mldeploy.api")
 
@@ -36,12 +36,12 @@ class Service:
     datasets: Datasets
     rollout: Rollout
     wakeup_sender: WakeupSender
-    on_loop: AsyncLedger
+    async_ledger: AsyncLedger
     committer: Committer
     waiters: Waiters
     threads: ThreadPoolExecutor
     alias_moves: AliasMoves
-    unpacking: Unpacking
+    parquet_process: ParquetProcess
     keys: Keys
     rates: Rates
     networks: Networks
@@ -49,43 +49,43 @@ class Service:
     readiness: ReadinessCheck
 
     async def warm(self) -> None:
-        """Connect, and look up what is served, so that the first request finds all that the thousandth does."""
+        """Connects, and loads the served models into the cache, so that the first request is as fast as later ones."""
         try:
-            await asyncio.get_running_loop().run_in_executor(self.threads, self._look_up)
+            await asyncio.get_running_loop().run_in_executor(self.threads, self._fill_cache)
             await self.waiters.warm()
         except LedgerError as error:
             log.warning("the first requests will be slower, Redis did not answer: %s", error)
 
-    def _look_up(self) -> None:
+    def _fill_cache(self) -> None:
         _ = self.ledger.secret
-        for name in self.registry.names()[:MAX_WARMED]:
+        for name in self.registry.names()[:MAX_WARMED_MODELS]:
             self.registry.look_up(name)
 
 
 def make_service(settings: Settings) -> Service:
-    """Connects to nothing yet."""
+    """Opens no connection yet."""
     ledger = Ledger(settings)
     registry = Registry(ledger.redis, ledger.prefix, ledger.guard, settings.max_models)
     wakeup_sender = WakeupSender(make_celery(settings))
-    on_loop = AsyncLedger(ledger)
-    known = ledger.redis, ledger.prefix, ledger.guard
-    threads = ThreadPoolExecutor(settings.api_threads, "aside")
+    async_ledger = AsyncLedger(ledger)
+    store = ledger.redis, ledger.prefix, ledger.guard
+    threads = ThreadPoolExecutor(settings.api_threads, "api")
     return Service(
         settings=settings,
         ledger=ledger,
         registry=registry,
-        datasets=Datasets(*known),
-        rollout=Rollout(*known),
+        datasets=Datasets(*store),
+        rollout=Rollout(*store),
         wakeup_sender=wakeup_sender,
-        on_loop=on_loop,
-        committer=Committer(on_loop, wakeup_sender),
-        waiters=Waiters(on_loop, settings.api_waiters, settings.keep),
+        async_ledger=async_ledger,
+        committer=Committer(async_ledger, wakeup_sender),
+        waiters=Waiters(async_ledger, settings.api_waiters, settings.keep),
         threads=threads,
         alias_moves=AliasMoves(),
-        unpacking=Unpacking(threads),
-        keys=Keys(*known),
+        parquet_process=ParquetProcess(threads),
+        keys=Keys(*store),
         rates=Rates(settings.redis_url, ledger.prefix, settings.redis_timeout),
         networks=parse_networks(settings.webhook_networks),
-        secrets=Secrets(*known),
-        readiness=ReadinessCheck(settings, on_loop, registry, threads),
+        secrets=Secrets(*store),
+        readiness=ReadinessCheck(settings, async_ledger, registry, threads),
     )

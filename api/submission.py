@@ -1,4 +1,4 @@
-"""The last step of every submission: into the ledger, and answer 202 or, if the client prefers to wait, the result."""
+"""The last step of every submission: commits the jobs, and responds with 202 or, if the client waits, with the result."""
 
 import asyncio
 from contextlib import nullcontext, suppress
@@ -11,11 +11,11 @@ from api.server.response import Response
 from jobs.codec import Accepted
 from jobs.errors import LedgerUnavailable
 from jobs.job import Job, Record
-from jobs.waiters import Final
+from jobs.waiters import FinalRecord
 
 
 async def submit(*jobs: Job) -> Response:
-    """Accept the jobs and answer for the last one. Raises what the ledger says of any of them."""
+    """Accepts the jobs and responds for the last one. Raises the ledger's error for any of them."""
     preference = preferred()
     seconds = preference.seconds(service().settings.max_wait)
     record, accepted = await submit_and_wait(jobs, seconds)
@@ -28,17 +28,18 @@ async def submit(*jobs: Job) -> Response:
 
 
 async def submit_and_wait(jobs: tuple[Job, ...], seconds: float) -> tuple[Record | None, Accepted | None]:
-    """The record of the last job if it is final within so many seconds or can be read then, and else how it was accepted."""
-    here, request, job = service(), api_context(), jobs[-1]
-    with here.waiters.registered(job.id, seconds, request.gone) if seconds else nullcontext() as final:
-        committed = here.committer.add(*jobs)
-        committed.add_done_callback(lambda _: request.end_turn())
+    """Commits the jobs and waits for the last one, up to ``seconds``. Returns its record if it is final or can be read then, and
+    else how it was accepted."""
+    app_service, context, job = service(), api_context(), jobs[-1]
+    with app_service.waiters.registered(job.id, seconds, context.disconnected) if seconds else nullcontext() as final:
+        committed = app_service.committer.add(*jobs)
+        committed.add_done_callback(lambda _: context.release_write_slot())
         record = await _end_of(job, committed, final) if final else None
     return record, None if record else await committed
 
 
-async def _end_of(job: Job, committed: "asyncio.Future[Accepted]", final: Final) -> Record | None:
-    """The job's record when it is final, or at the end of the wait if it can be read then: accepted it is, whatever comes."""
+async def _end_of(job: Job, committed: "asyncio.Future[Accepted]", final: FinalRecord) -> Record | None:
+    """The job's record when it is final, or at the end of the wait if it can be read then. The job is accepted in either case."""
 
     def ends_the_wait(commit: "asyncio.Future[Accepted]") -> None:
         error = commit.exception()

@@ -1,4 +1,4 @@
-"""On which terms a job is submitted: what every submission may say in its query and its headers."""
+"""The options of every submission, from its query and its headers."""
 
 import re
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from api.http.context import api_context, service
-from jobs.job import NO_MORE, NO_TERMS, Metadata, SubmitOptions
+from jobs.job import DEFAULT_OPTIONS, NO_METADATA, Metadata, SubmitOptions
 from models.input_errors import InputError, InvalidInput
 from webhooks.url import BadWebhook, check_url
 
@@ -31,22 +31,22 @@ Webhook = Annotated[
 
 class SubmitQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """``label``: a word of the client's own, shown with the job and to find it by. ``expires_in``: seconds within which it must
-    start. ``webhook``: where its end is told."""
+    start. ``webhook``: the URL that is notified of its end."""
 
     label: Label = ""
     expires_in: Annotated[float, Meta(gt=0, le=604_800, description="seconds, more than 0 and at most 604800")] | None = None
     webhook: Webhook = ""
 
 
-def terms_of(asked: SubmitQuery) -> SubmitOptions:
-    """Raises InvalidInput for a webhook that would not be told."""
-    here = api_context()
-    trace = _trace(here.headers.get("traceparent"))
-    host = _host(asked.webhook) if asked.webhook else ""
-    more = Metadata(asked.label, asked.webhook, trace) if asked.label or asked.webhook or trace else NO_MORE
-    if more is NO_MORE and not here.caller and not here.repeatable and not asked.expires_in:
-        return NO_TERMS
-    return SubmitOptions(here.caller, asked.expires_in or 0.0, here.repeatable, here.fingerprint, host, more)
+def submit_options_of(query: SubmitQuery) -> SubmitOptions:
+    """Raises InvalidInput for a webhook that may not be called."""
+    context = api_context()
+    trace = _trace(context.headers.get("traceparent"))
+    host = _host(query.webhook) if query.webhook else ""
+    metadata = Metadata(query.label, query.webhook, trace) if query.label or query.webhook or trace else NO_METADATA
+    if metadata is NO_METADATA and not context.caller and not context.idempotency_hash and not query.expires_in:
+        return DEFAULT_OPTIONS
+    return SubmitOptions(context.caller, query.expires_in or 0.0, context.idempotency_hash, context.fingerprint, host, metadata)
 
 
 def _host(url: str) -> str:
@@ -57,5 +57,5 @@ def _host(url: str) -> str:
 
 
 def _trace(header: str | None) -> str:
-    """W3C Trace Context; what is no traceparent is left out, as that standard has it."""
+    """W3C Trace Context. An invalid traceparent is ignored, as the standard says."""
     return header if header and TRACEPARENT.fullmatch(header) else ""

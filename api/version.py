@@ -1,4 +1,4 @@
-"""Which mldeploy this is."""
+"""The version of mldeploy."""
 
 from functools import cache
 from importlib import metadata

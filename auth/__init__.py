@@ -1,1 +1,1 @@
-"""Who may call, and how often: keys, which are made on the server, and the rates of keys."""
+"""Authentication and rate limits: API keys, which are created on the server, and how often they may be used."""

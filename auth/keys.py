@@ -1,7 +1,7 @@
-"""The keys of callers. A token is told once, to whoever makes the key; what is kept of it is a hash.
+"""API keys. A token is shown once, when its key is created; only a hash of it is stored.
 
 ``<prefix>keys``  hash     <id> -> the key, as JSON
-                  channel  the id, when a key was made or revoked
+                  channel  the id of a key that was created, revoked or rotated
 """
 
 import hashlib
@@ -31,7 +31,7 @@ _RATE = re.compile(r"([0-9]{1,7})/([0-9]{1,5})?([smh])")
 
 
 class BadKey(ValueError):
-    """A key cannot be made as asked for; the message says what can."""
+    """A key cannot be created with these values; the message says which are valid."""
 
 
 class NameTaken(ValueError):
@@ -39,20 +39,20 @@ class NameTaken(ValueError):
 
 
 class TooManyKeys(RuntimeError):
-    """There are as many active keys as may be."""
+    """There are MAX_KEYS active keys."""
 
 
 class UnknownKey(LookupError):
-    """No key has this id, and no active one this name; the message lists some that do."""
+    """No key has this id, and no active key has this name; the message lists active keys."""
 
 
 class Key(Struct, frozen=True):
-    """A revoked one is kept: a service that ever had a key stays closed to those without."""
+    """A revoked key is kept: a service that ever had a key stays closed to requests without one."""
 
     id: str
     name: str
     scopes: tuple[Scope, ...]
-    rate: str  # "100/60": so many requests in so many seconds; empty: no limit
+    rate: str  # "100/60": requests/seconds; empty: no limit
     hash: str  # sha256 of the token's secret part
     created_at: str
     revoked_at: str | None = None
@@ -62,7 +62,7 @@ class Key(Struct, frozen=True):
         return scope in self.scopes or "admin" in self.scopes
 
     def shown(self) -> dict[str, Any]:
-        """What anybody on the server may see of it."""
+        """The fields that may be shown: all but the hash."""
         return {name: value for name, value in msgspec.structs.asdict(self).items() if name not in ("hash", "format")}
 
     def __repr__(self) -> str:
@@ -77,20 +77,20 @@ class KeySet:
 
     def __init__(self, keys: Iterable[Key] = ()) -> None:
         self._keys = {key.id: key for key in keys}
-        self._verified: dict[str, Key] = {}  # by token: a hash and a comparison for each request cost more than all else here
+        self._verified: dict[str, Key] = {}  # by token: hashing it for each request costs more than all else
 
     @property
     def closed(self) -> bool:
-        """Whether a request needs a key: as soon as one was ever made."""
+        """Whether a request needs a key: true once any key was created."""
         return bool(self._keys)
 
     def has(self, key: Key) -> bool:
-        """Whether it is one of these, active, and its token not another meanwhile."""
+        """Whether this key is among them and active, and its token has not been rotated since."""
         known = self._keys.get(key.id)
         return known is not None and known.revoked_at is None and known.hash == key.hash
 
     def find(self, token: str) -> Key | None:
-        """The active key of this token; takes as long for an id that is not there as for one that is."""
+        """The active key of this token. An unknown id takes as long as a known one."""
         return self._verified.get(token) or self._verify(token)
 
     def _verify(self, token: str) -> Key | None:
@@ -101,7 +101,7 @@ class KeySet:
         same = hmac.compare_digest(_hash(found[2]), key.hash)
         if not same or key.revoked_at is not None:
             return None
-        self._verified[token] = key  # one for each active key at most
+        self._verified[token] = key  # at most one token for each active key
         return key
 
 
@@ -110,16 +110,16 @@ class Keys:
 
     def __init__(self, client: redis.Redis, prefix: str, guard: Guard) -> None:
         self._redis = client
-        self._place = prefix + "keys"
+        self._name = prefix + "keys"
         self._guard = guard
 
     @property
     def channel(self) -> str:
-        """Where each change is told of."""
-        return self._place
+        """The channel to which each change is published."""
+        return self._name
 
     def create(self, name: str, scopes: Iterable[str], rate: str = "") -> tuple[Key, str]:
-        """The key and its token. ``rate`` as in parse_rate. Raises BadKey, NameTaken, TooManyKeys."""
+        """Create a key. Returns it and its token. ``rate``: as in parse_rate. Raises BadKey, NameTaken, TooManyKeys."""
         secret = secrets.token_urlsafe(32)
         limit = parse_rate(rate) if rate else ""
         key = Key(secrets.token_hex(5), check_name(name), check_scopes(scopes), limit, _hash(secret), _now())
@@ -133,7 +133,7 @@ class Keys:
         return key, f"mld_{key.id}_{secret}"
 
     def revoke(self, reference: str) -> Key:
-        """By id, or by name if it is active. Raises UnknownKey."""
+        """Revoke a key, by its id, or by its name if it is active. Raises UnknownKey."""
 
         def revoked(known: dict[str, Key]) -> Key:
             key = known.get(reference) or _found(known, reference)
@@ -142,58 +142,59 @@ class Keys:
         return self._write(revoked)
 
     def rotate(self, reference: str) -> tuple[Key, str]:
-        """A new token for an active key, by its id or name, and what is the key's stays. The old one is worthless. Raises
-        UnknownKey."""
+        """Create a new token for an active key, by its id or name; the rest of the key stays. The old token is invalid at once.
+        Raises UnknownKey."""
         secret = secrets.token_urlsafe(32)
         key = self._write(lambda known: msgspec.structs.replace(_found(known, reference), hash=_hash(secret)))
         return key, f"mld_{key.id}_{secret}"
 
     def all(self) -> list[Key]:
-        """Oldest first."""
-        return sorted(_decoded(self._guard(lambda: self._redis.hgetall(self._place))).values(), key=lambda key: key.created_at)
+        """All keys, the oldest first."""
+        return sorted(_decoded(self._guard(lambda: self._redis.hgetall(self._name))).values(), key=lambda key: key.created_at)
 
     def key_set(self) -> KeySet:
         return KeySet(self.all())
 
     def _write(self, change: Callable[[dict[str, Key]], Key]) -> Key:
-        """Put the key that ``change`` makes of those there are, and tell; again if others changed them meanwhile."""
+        """Store and publish the key that ``change`` returns for the known keys; repeat this if another client has changed them
+        meanwhile."""
 
         def write(pipe: Pipeline) -> Any:
-            known = _decoded(pipe.hgetall(self._place))
+            known = _decoded(pipe.hgetall(self._name))
             key = change(known)
             pipe.multi()
             if key.id not in known and len(known) >= MAX_KEYS:
-                pipe.hdel(self._place, _oldest_revoked(known))
-            pipe.hset(self._place, key.id, msgspec.json.encode(key))
+                pipe.hdel(self._name, _oldest_revoked(known))
+            pipe.hset(self._name, key.id, msgspec.json.encode(key))
             pipe.publish(self.channel, key.id)
             return key
 
-        done: Key = self._guard(lambda: self._redis.transaction(write, self._place, value_from_callable=True))
-        return done
+        key: Key = self._guard(lambda: self._redis.transaction(write, self._name, value_from_callable=True))
+        return key
 
 
 def is_token(text: str) -> bool:
-    """Whether a key could have this token."""
+    """Whether this has the form of a token."""
     return _TOKEN.fullmatch(text) is not None
 
 
 def check_name(name: str) -> str:
-    """Raises BadKey."""
+    """The name, if it is valid. Raises BadKey."""
     if not 1 <= len(name) <= MAX_NAME or not name.isprintable() or name != name.strip():
         raise BadKey(f"a name has 1 to {MAX_NAME} printable characters, and no space before or after them")
     return name
 
 
 def check_scopes(scopes: Iterable[str]) -> tuple[Scope, ...]:
-    """In the order of SCOPES, each once. Raises BadKey."""
-    given = set(scopes)
-    if not given or given - set(SCOPES):
+    """The scopes in the order of SCOPES, without duplicates. Raises BadKey."""
+    requested = set(scopes)
+    if not requested or requested - set(SCOPES):
         raise BadKey(f"scopes are one or more of {', '.join(SCOPES)}")
-    return tuple(scope for scope in SCOPES if scope in given)
+    return tuple(scope for scope in SCOPES if scope in requested)
 
 
 def parse_rate(text: str) -> str:
-    """``100/m``, ``5/s``, ``1000/h`` or ``100/30s`` as requests/seconds. Raises BadKey."""
+    """Convert ``100/m``, ``5/s``, ``1000/h`` or ``100/30s`` to requests/seconds. Raises BadKey."""
     found = _RATE.fullmatch(text)
     requests, seconds = (int(found[1]), int(found[2] or 1) * SECONDS[found[3]]) if found else (0, 0)
     if not (1 <= requests <= MAX_REQUESTS and 1 <= seconds <= MAX_SECONDS):
@@ -204,7 +205,7 @@ def parse_rate(text: str) -> str:
 
 
 def _found(known: dict[str, Key], reference: str) -> Key:
-    """An active one, by its id or name. Raises UnknownKey."""
+    """The active key with this id or name. Raises UnknownKey."""
     key = next((key for key in _active(known) if reference in (key.id, key.name)), None)
     if key is None:
         names = ", ".join(sorted(other.name for other in _active(known))[:10])
@@ -217,7 +218,7 @@ def _active(known: dict[str, Key]) -> list[Key]:
 
 
 def _oldest_revoked(known: dict[str, Key]) -> str:
-    """Its id. Raises TooManyKeys."""
+    """The id of the key that was revoked first. Raises TooManyKeys if none is revoked."""
     revoked = [(key.revoked_at, key.id) for key in known.values() if key.revoked_at]
     if not revoked:
         raise TooManyKeys(f"there are {MAX_KEYS} active keys, as many as may be: revoke one that nobody uses")

@@ -1,4 +1,4 @@
-"""From where one may call without a key."""
+"""Loopback addresses, which need no key."""
 
 import ipaddress
 from functools import lru_cache
@@ -6,7 +6,7 @@ from functools import lru_cache
 
 @lru_cache(100)
 def is_loopback(host: str) -> bool:
-    """Whether this name or address is this machine, and nobody else's."""
+    """Whether this name or address always means this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,1 +1,1 @@
-"""What a job is and where it waits: the record, the ledger, the bell, the push that wakes waiters, the reconciler."""
+"""What a job is and where it waits: the record, the ledger, wakeups of workers, pushes to waiting clients, the reconciler."""

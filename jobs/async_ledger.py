@@ -1,4 +1,4 @@
-"""The ledger on an event loop: the same scripts, for those who submit and ask in great numbers."""
+"""The ledger on an event loop: the same scripts, for callers that submit and read many jobs at once."""
 
 import asyncio
 import time
@@ -8,14 +8,14 @@ from typing import Any
 from redis.exceptions import NoScriptError
 
 from jobs import codec
-from jobs.channel import pushes
+from jobs.channel import subscribe
 from jobs.codec import Accepted, Wakeups
 from jobs.condition import Observation, observation
 from jobs.errors import LedgerError
 from jobs.job import Job, Record
 from jobs.ledger import Ledger, ledger_time
 from jobs.pipelined_redis import PipelinedRedis
-from jobs.record_reader import WHATEVER, Reading
+from jobs.record_reader import UNLIMITED, RecordReader
 from jobs.redis_connection import Breaker
 
 
@@ -26,61 +26,62 @@ class AsyncLedger:
         settings = ledger.settings
         self._ledger = ledger
         self._breaker = Breaker(settings.redis_connections, settings.redis_timeout)
-        self._line = PipelinedRedis(settings.redis_url, settings.redis_timeout)
+        self._connection = PipelinedRedis(settings.redis_url, settings.redis_timeout)
 
     async def add(self, jobs: Sequence[Job]) -> tuple[list[Accepted | LedgerError], Wakeups]:
         """As Ledger.add."""
         if not self._ledger.knows_time:
-            await self._breaker.acall(self._ask_time)
+            await self._breaker.acall(self._read_time)
         since = time.monotonic()
         reply = await self._run(*self._ledger.add_call(jobs))
         if codec.is_late(reply) and time.monotonic() - since < self._ledger.settings.redis_timeout:
-            self._ledger.note_time(reply[0])  # not late: the clock was set meanwhile, and nothing was accepted
+            self._ledger.note_time(reply[0])  # not late: the clock was set meanwhile; nothing was accepted
             reply = await self._run(*self._ledger.add_call(jobs))
-        return self._ledger.added(reply)
+        return self._ledger.parse_added(reply)
 
-    async def _ask_time(self) -> None:
-        told = await self._line.ask("TIME")
-        self._ledger.note_time(ledger_time(told, await self._line.ask("HGET", self._ledger.prefix + "clock", "ahead")))
+    async def _read_time(self) -> None:
+        time_reply = await self._connection.execute("TIME")
+        ahead = await self._connection.execute("HGET", self._ledger.prefix + "clock", "ahead")
+        self._ledger.note_time(ledger_time(time_reply, ahead))
 
-    async def get_many(self, job_ids: Sequence[str], room: int = WHATEVER) -> list[Record | None]:
+    async def get_many(self, job_ids: Sequence[str], room: int = UNLIMITED) -> list[Record | None]:
         """As Ledger.get_many."""
-        reading = Reading(job_ids, room)
-        while call := reading.next():
-            reading.take(await self._run("read", call))
-        return reading.records()
+        reader = RecordReader(job_ids, room)
+        while arguments := reader.next():
+            reader.take(await self._run("read", arguments))
+        return reader.records()
 
     async def accepted_before(self, caller: str, key: str) -> tuple[str, str] | None:
         """The id of the job that was accepted under this (hashed) Idempotency-Key, and the fingerprint of its request."""
-        name = self._ledger.key_of(caller, key)
-        return codec.known_key(await self._breaker.acall(lambda: self._line.ask("GET", name)))
+        name = self._ledger.idempotency_key(caller, key)
+        return codec.known_key(await self._breaker.acall(lambda: self._connection.execute("GET", name)))
 
     async def observe(self) -> Observation:
         """As Ledger.observe."""
         return observation(await self._run(*self._ledger.observe_call()))
 
-    async def ends(self) -> AsyncIterator[list[tuple[str, Record | None]]]:
-        """Jobs as they become final, without a record if that is large. First an empty list: whatever ended before that was
-        not heard. Raises as ``pushes``."""
-        async for data in self.pushes(self._ledger.finals_channel):
-            yield [] if data is None else list(codec.pushed(data))
+    async def ended_jobs(self) -> AsyncIterator[list[tuple[str, Record | None]]]:
+        """Yield jobs as they become final, with None for a record that is too large. The first item is an empty list, once the
+        subscription is active: jobs that ended before are not included. Raises as channel.subscribe."""
+        async for message in self.subscribe(self._ledger.finals_channel):
+            yield [] if message is None else list(codec.pushed(message))
 
-    def pushes(self, name: str) -> AsyncIterator[bytes | None]:
-        """As channel.pushes."""
+    def subscribe(self, name: str) -> AsyncIterator[bytes | None]:
+        """As channel.subscribe."""
         settings = self._ledger.settings
-        return pushes(settings.redis_url, settings.redis_timeout, name)
+        return subscribe(settings.redis_url, settings.redis_timeout, name)
 
     async def close(self) -> None:
-        self._line.close()
-        await asyncio.sleep(0)  # in which its socket is closed
+        self._connection.close()
+        await asyncio.sleep(0)  # lets the loop close its socket
 
     async def _run(self, name: str, arguments: list[Any]) -> Any:
         script, prefix = self._ledger.script(name), self._ledger.prefix
 
         async def run() -> Any:
             try:
-                return await self._line.ask("EVALSHA", script.sha, 1, prefix, *arguments)
+                return await self._connection.execute("EVALSHA", script.sha, 1, prefix, *arguments)
             except NoScriptError:
-                return await self._line.ask("EVAL", script.script, 1, prefix, *arguments)
+                return await self._connection.execute("EVAL", script.script, 1, prefix, *arguments)
 
         return await self._breaker.acall(run)

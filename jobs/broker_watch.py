@@ -1,37 +1,37 @@
-"""Whether the broker answers, where it is not the ledger's own Redis."""
+"""Watches whether the broker answers, where it is not the ledger's own Redis."""
 
 import threading
 import time
 
 from celery import Celery
 
-INTERVAL = 2.0  # seconds between two looks
-MISSED = 2  # looks in a row: one may meet a broker that is being restarted
+CHECK_INTERVAL = 2.0  # seconds
+MAX_MISSED = 2  # failed checks in a row; a single one may be a restart of the broker
 
 
 class BrokerWatch:
-    """Looks in a thread of its own, for a broker that is gone may take seconds to show it."""
+    """Checks in its own thread, because it may take seconds to notice that a broker is down."""
 
     def __init__(self, celery: Celery) -> None:
         self._celery = celery
         self._missed = 0
-        self.failure = ""  # why it does not answer; empty while it does
+        self.failure = ""  # why the broker does not answer; empty while it does
 
     def start(self) -> None:
         threading.Thread(target=self._watch, name="broker-watch", daemon=True).start()
 
-    def look(self) -> None:
+    def check(self) -> None:
         try:
             with self._celery.connection_for_write() as connection:
                 connection.connect()
-        except Exception as error:  # noqa: BLE001 - each broker's library has its own
+        except Exception as error:  # noqa: BLE001 - each broker's library raises its own
             self._missed += 1
-            if self._missed >= MISSED:
+            if self._missed >= MAX_MISSED:
                 self.failure = f"{type(error).__name__}: {error}"
         else:
             self._missed, self.failure = 0, ""
 
     def _watch(self) -> None:
         while True:
-            self.look()
-            time.sleep(INTERVAL)
+            self.check()
+            time.sleep(CHECK_INTERVAL)

@@ -1,4 +1,4 @@
-"""What goes to the ledger's scripts and comes back from them, as values of ours."""
+"""Encodes the arguments of the ledger's scripts and decodes their replies."""
 
 from collections.abc import Iterable
 from math import ceil
@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 
 from jobs.errors import AfterFailed, JobTooLarge, KeyReused, LaneFull, LedgerError, LedgerFull, PreconditionFailed
-from jobs.job import NO_MORE, NO_TERMS, Claim, ClaimedJob, Job, Kind, Metadata, Record, State, SubmitOptions
+from jobs.job import DEFAULT_OPTIONS, NO_METADATA, Claim, ClaimedJob, Job, Kind, Metadata, Record, State, SubmitOptions
 
-Wakeups = list[tuple[str, str]]  # (kind, bell): knocks that the caller has to make
+Wakeups = list[tuple[str, str]]  # (kind, name of the wakeup), for the caller to send
 
 REFUSALS: dict[bytes, tuple[type[LedgerError], str]] = {
     b"key-reused": (KeyReused, "this Idempotency-Key came with another request before"),
@@ -19,14 +19,15 @@ REFUSALS: dict[bytes, tuple[type[LedgerError], str]] = {
 
 _packed = msgspec.msgpack.Decoder(list[tuple[str, ...]])
 _listed = msgspec.msgpack.Decoder(list[tuple[str, str]])
-_more = msgspec.json.Decoder(Metadata)
-_kinds = {kind.value: kind for kind in Kind}  # a fifth of the time that an enumeration takes for it
+_metadata_decoder = msgspec.json.Decoder(Metadata)
+_kinds = {kind.value: kind for kind in Kind}  # takes a fifth of the time of an enumeration's look-up
 _states = {state.value: state for state in State}
 
 
 class Accepted:
-    """What ``add`` says of a job: when it was created, its state, whether it was there already, and after how many seconds to
-    ask for it. ``repeats``: the id of the job that was accepted before under the same Idempotency-Key, in this one's place."""
+    """The result of ``add`` for a job. ``created_at``: milliseconds. ``existed``: whether the job was in the ledger already.
+    ``retry_after``: seconds until the client should poll. ``repeats``: the id of the job that was accepted before under the same
+    Idempotency-Key, in place of this one."""
 
     __slots__ = ("created_at", "existed", "repeats", "retry_after", "state")
 
@@ -40,14 +41,14 @@ class Accepted:
 
 def as_arguments(job: Job) -> tuple[Any, ...]:
     head = (job.id, job.kind.value, job.lane, job.model, job.version, job.rows, job.options, job.after, job.payload)
-    terms = _packed_terms(job.terms) if job.terms is not NO_TERMS else b""
+    terms = _packed_options(job.submit_options) if job.submit_options is not DEFAULT_OPTIONS else b""
     return (*head, job.result_bytes, job.expects.key, job.expects.field, job.expects.value, terms)
 
 
-def _packed_terms(terms: SubmitOptions) -> bytes:
-    more = msgspec.json.encode(terms.more).decode() if terms.more is not NO_MORE else ""
-    expires_in = ceil(terms.expires_in * 1000)
-    return msgspec.msgpack.encode((terms.caller, expires_in, terms.key, terms.fingerprint, terms.host, more))
+def _packed_options(options: SubmitOptions) -> bytes:
+    metadata = msgspec.json.encode(options.metadata).decode() if options.metadata is not NO_METADATA else ""
+    expires_in = ceil(options.expires_in * 1000)
+    return msgspec.msgpack.encode((options.caller, expires_in, options.key, options.fingerprint, options.host, metadata))
 
 
 def accepted(
@@ -71,7 +72,7 @@ def accepted(
 
 
 def is_late(reply: Any) -> bool:
-    """Whether ``add`` was run after the time that its caller had given it."""
+    """Whether Redis ran ``add`` after its ``not_after``."""
     return bool(reply[1] == b"late")
 
 
@@ -92,28 +93,33 @@ def claim(group: bytes, jobs: list[Any]) -> Claim | None:
         return None
     model, _, version = group.decode().rpartition("/")
     claimed = tuple(
-        ClaimedJob(job_id.decode(), fence, rows, options, payload, after.decode(), _more.decode(more) if more else NO_MORE)
-        for job_id, fence, rows, options, payload, after, more in jobs
+        ClaimedJob(job_id.decode(), fence, rows, options, payload, after.decode(), _decoded_metadata(metadata))
+        for job_id, fence, rows, options, payload, after, metadata in jobs
     )
     return Claim(model, int(version), claimed)
 
 
 def records(packed: bytes) -> Iterable[tuple[str, Record | None]]:
-    """As the read script packs them. A record that is there and did not fit is left out."""
+    """Decode the reply of the read script; None for a job that does not exist. A record that did not fit into the reply is left
+    out."""
     for fields in _packed.decode(packed):
         if len(fields) != 2:
             yield fields[0], _record(*fields) if len(fields) > 1 else None
 
 
 def listed(packed: bytes) -> list[tuple[int, str]]:
-    """Places and ids."""
+    """Decode the places and ids of the list script."""
     return [(int(place), job_id) for place, job_id in _listed.decode(packed)]
 
 
 def pushed(packed: bytes) -> Iterable[tuple[str, Record | None]]:
-    """As they are pushed when they become final; None for a record that has to be read."""
+    """Decode the records of a push message; None for a record that is too large to be pushed."""
     for fields in _packed.decode(packed):
         yield fields[0], _record(*fields) if len(fields) > 1 else None
+
+
+def _decoded_metadata(text: bytes | str) -> Metadata:
+    return _metadata_decoder.decode(text) if text else NO_METADATA
 
 
 def _record(
@@ -131,7 +137,7 @@ def _record(
     error: str,
     progress: str,
     caller: str,
-    more: str,
+    metadata: str,
     expires_at: str,
     canceling: str,
     deliveries: str,
@@ -155,7 +161,7 @@ def _record(
         error=error.encode() if error else None,
         progress=progress.encode() if progress else None,
         caller=caller,
-        more=_more.decode(more) if more else NO_MORE,
+        metadata=_decoded_metadata(metadata),
         expires_at=int(expires_at) if expires_at else None,
         canceling=bool(canceling),
         deliveries=f"[{deliveries}]".encode() if deliveries else b"[]",

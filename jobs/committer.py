@@ -1,4 +1,4 @@
-"""Group commit: submissions in flight at the same moment share one script, and so one sync to disk and one knock."""
+"""Group commit: concurrent submissions share one script, and so one sync to disk and one wakeup."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ from jobs.errors import LedgerError
 from jobs.job import Job
 from jobs.wakeup import WakeupSender
 
-MAX_JOBS = 32  # of more, the first are predicted while the next are committed
-MAX_BYTES = 1_000_000  # of payloads; a larger job commits alone
+MAX_JOBS = 32  # with more, workers predict the first batch while the next one is committed
+MAX_BYTES = 1_000_000  # of payloads; a larger job is committed alone
 
 Submission = Sequence[Job]
 
@@ -25,21 +25,22 @@ class Committer:
         self._batcher = Batcher(self._commit, MAX_JOBS, MAX_BYTES)
 
     def add(self, *jobs: Job) -> "asyncio.Future[Accepted]":
-        """Accepted once all of these jobs are; what it says is of the last one. Fails with the LedgerError of any of them.
+        """Resolves once all of these jobs are accepted, with the Accepted of the last one. Fails with the first LedgerError of
+        any of them.
 
-        After this the jobs are safe; ringing for them neither delays the answer nor can fail it.
+        The jobs are safe after this; sending their wakeups neither delays the response nor can fail it.
         """
-        return self._batcher.ask(jobs, sum(len(job.payload) for job in jobs))
+        return self._batcher.submit(jobs, sum(len(job.payload) for job in jobs))
 
     async def _commit(self, submissions: list[Submission]) -> list[Accepted | Exception]:
         outcomes, wakeups = await self._ledger.add([job for jobs in submissions for job in jobs])
         self._wakeup_sender.send(wakeups)
-        answers, start = list[Accepted | Exception](), 0
+        results, start = list[Accepted | Exception](), 0
         for jobs in submissions:
-            answers.append(_answer(outcomes[start : start + len(jobs)]))
+            results.append(_result(outcomes[start : start + len(jobs)]))
             start += len(jobs)
-        return answers
+        return results
 
 
-def _answer(outcomes: Sequence[Accepted | LedgerError]) -> Accepted | Exception:
+def _result(outcomes: Sequence[Accepted | LedgerError]) -> Accepted | Exception:
     return next((outcome for outcome in outcomes if isinstance(outcome, LedgerError)), outcomes[-1])

@@ -1,4 +1,4 @@
-"""Whether jobs are accepted and done, and if not, why: from what the parts of the service keep in the ledger about themselves."""
+"""The condition of the service, from what its parts record in the ledger: whether jobs are accepted and processed, or why not."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -12,12 +12,12 @@ Status = Literal["ready", "degraded", "not-ready"]
 Severity = Literal["degraded", "not-ready"]
 
 RECONCILER_SILENT = 10.0  # seconds
-STALLS = 3  # a worker that has stalled restarts itself after one
-SMALLEST_JOB = 4096  # bytes that a job of one row takes with its result
+MAX_STALLS = 3  # a stalled worker restarts itself after one
+SMALLEST_JOB = 4096  # bytes of a job with one row, and its result
 BROKER = "broker-unavailable"
 NOT_ADOPTED = "versions-not-adopted"
 
-LOG = "look into its log, and start it if it does not run"
+CHECK_LOG = "look into its log, and start it if it does not run"
 
 
 class Reason(Struct, frozen=True):
@@ -30,9 +30,9 @@ class Reason(Struct, frozen=True):
 
 
 class Observation(Struct, frozen=True):
-    """What ``condition.lua`` has read. Times are seconds, and None for what never was; sizes are bytes. ``refuses`` is why
-    nothing is accepted, ``open`` the size of jobs that have not ended. Of groups that a worker could not load, ``loadable`` are
-    those that another one has loaded."""
+    """The reply of ``condition.lua``. Times are seconds, None for what has never happened; sizes are bytes. ``refuses``: why no
+    jobs are accepted. ``open``: the size of the jobs that have not ended. ``loadable``: those of the ``unloadable`` groups that
+    another worker has loaded."""
 
     reconciled: float | None
     refuses: str
@@ -47,7 +47,7 @@ class Observation(Struct, frozen=True):
     reports: dict[str, str]
 
 
-REPORTED: dict[str, tuple[Severity, str]] = {  # what a part may report, how bad that is, and what to do about it
+REPORTED: dict[str, tuple[Severity, str]] = {  # problems that parts may report: code -> severity, action
     BROKER: ("not-ready", "start the broker at MLDEPLOY_BROKER_URL, or mend the network to it"),
     NOT_ADOPTED: (
         "degraded",
@@ -75,7 +75,7 @@ def observation(reply: Sequence[Any]) -> Observation:
 
 
 def reasons(seen: Observation, settings: Settings) -> list[Reason]:
-    """All but those of models: which version is to serve is not the ledger's to know (see ``of_champion``)."""
+    """All reasons except those of models: the ledger does not know which version is champion (see ``of_champion``)."""
     found = [_of_refusal(seen), _of_memory(seen), _of_reconciler(seen)]
     found += [_of_workers(kind, seen, settings) for kind in WORKERS]
     found += [_of_report(code, detail) for code, detail in seen.reports.items()]
@@ -83,7 +83,7 @@ def reasons(seen: Observation, settings: Settings) -> list[Reason]:
 
 
 def of_champion(group: str, why: str, *, is_default: bool, loaded_elsewhere: bool) -> Reason:
-    """The version that serves a model could not be loaded by some worker, or by any."""
+    """Some workers, or all, could not load the champion version of a model."""
     stops = is_default and not loaded_elsewhere
     who = "some workers cannot load" if loaded_elsewhere else "no worker can load"
     return Reason(
@@ -95,7 +95,8 @@ def of_champion(group: str, why: str, *, is_default: bool, loaded_elsewhere: boo
 
 
 def of_redis(why: str) -> Reason:
-    return Reason("redis-unavailable", "not-ready", f"Redis does not answer: {why}", f"Redis is at MLDEPLOY_REDIS_URL: {LOG}")
+    action = f"Redis is at MLDEPLOY_REDIS_URL: {CHECK_LOG}"
+    return Reason("redis-unavailable", "not-ready", f"Redis does not answer: {why}", action)
 
 
 def status_of(found: Sequence[Reason]) -> Status:
@@ -112,7 +113,7 @@ def _of_refusal(seen: Observation) -> Reason | None:
 
 
 def _of_memory(seen: Observation) -> Reason | None:
-    """While jobs are open each that ends makes room; else only an operator does."""
+    """While jobs are open, their ends make room; otherwise only an operator can."""
     if seen.room is None or seen.taken + SMALLEST_JOB <= seen.room:
         return None
     detail = f"nothing is accepted: {seen.taken:,} bytes of Redis's memory are taken, of {seen.room:,} that jobs may have"
@@ -126,11 +127,11 @@ def _of_reconciler(seen: Observation) -> Reason | None:
         return None
     since = "has never run" if seen.reconciled is None else f"has been silent for {seen.reconciled:.0f} s"
     detail = f"the reconciler {since}: the work of a machine that dies waits, nothing expires or is forgotten"
-    return Reason("reconciler-silent", "degraded", detail, f"`python -m jobs.reconciler`: {LOG}")
+    return Reason("reconciler-silent", "degraded", detail, f"`python -m jobs.reconciler`: {CHECK_LOG}")
 
 
 def _of_workers(kind: Kind, seen: Observation, settings: Settings) -> Reason | None:
-    """One that restarts is missed after a lease, as one that died would be: until then the service is no worse than degraded."""
+    """A worker that restarts is reported missing after a lease, like one that died; until then the service is only degraded."""
     severity: Severity = "not-ready" if kind is Kind.PREDICT else "degraded"
     last, starved = seen.seen[kind], seen.starved[kind]
     command = "python -m worker.webhooks" if kind is Kind.WEBHOOK else f"python -m worker {kind}"
@@ -138,8 +139,8 @@ def _of_workers(kind: Kind, seen: Observation, settings: Settings) -> Reason | N
         since = "ever was there" if last is None else f"has been there for {last:.0f} s"
         if last is not None and last <= settings.lease:
             severity = "degraded"
-        return Reason(f"no-{kind}-worker", severity, f"no {kind} worker {since}: its jobs wait", f"`{command}`: {LOG}")
-    if starved > STALLS * settings.stall:
+        return Reason(f"no-{kind}-worker", severity, f"no {kind} worker {since}: its jobs wait", f"`{command}`: {CHECK_LOG}")
+    if starved > MAX_STALLS * settings.stall:
         detail = f"{kind} jobs have waited for {starved:.0f} s with no worker at them"
         return Reason(f"{kind}-worker-stalled", severity, detail, f"`{command}`: look into its log, and restart it")
     return None

@@ -1,4 +1,5 @@
-"""The disk that Redis writes to: enough of it stays free that accepted jobs can end and the append-only file can be rewritten."""
+"""Watches the disk that Redis writes to: it must have room for the ends of accepted jobs and for rewriting the append-only
+file."""
 
 import logging
 import shutil
@@ -13,31 +14,32 @@ from settings import Settings
 
 log = logging.getLogger("mldeploy.reconciler")
 
-REWRITE_INTERVAL = 60.0  # seconds between two rewrites that are asked for here
-WORTHWHILE = 1.5  # times as large as what it would become, the file is rewritten before Redis would do it by itself
+REWRITE_INTERVAL = 60.0  # seconds between two rewrites that this module requests
+MIN_REWRITE_RATIO = 1.5  # file size to size after the rewrite; Redis itself waits for a larger ratio
 
 
 class DiskWatch:
     def __init__(self, settings: Settings, ledger: Ledger) -> None:
         self._reserve = settings.disk_reserve
-        self._set = settings.redis_data
+        self._is_configured = bool(settings.redis_data)
         self._folder = Path(settings.redis_data) if settings.redis_data else settings.home_path / "redis"
-        self._is_seen = bool(self._set) or settings.redis_url.startswith("unix:")  # a Redis elsewhere does not write to the home
+        # A remote Redis does not write to the home folder
+        self._is_watched = self._is_configured or settings.redis_url.startswith("unix:")
         self._ledger = ledger
         self._next_rewrite = 0.0
 
     def check(self) -> None:
         """Raises UnsafeRedis."""
-        if self._set and not self._folder.is_dir():
+        if self._is_configured and not self._folder.is_dir():
             raise UnsafeRedis(
                 f"MLDEPLOY_REDIS_DATA is {self._folder}, and there is no such folder here: mount Redis's volume there, "
                 "read-only, or leave the setting out, and the disk is not watched"
             )
 
     def shortage(self, used: int) -> str:
-        """Why nothing is to be accepted; empty while there is room, or if Redis's disk cannot be seen from here. ``used``: bytes
-        of Redis's memory, which its file takes when it is rewritten. Raises LedgerUnavailable."""
-        if not self._is_seen:
+        """Why no jobs may be accepted; empty while there is room, or if this process cannot see Redis's disk. ``used``: bytes of
+        Redis's memory, the size of its file after a rewrite. Raises LedgerUnavailable."""
+        if not self._is_watched:
             return ""
         try:
             free = shutil.disk_usage(self._folder).free
@@ -53,13 +55,13 @@ class DiskWatch:
         )
 
     def _rewrite(self, used: int) -> None:
-        """Have the file rewritten if that makes room."""
+        """Request a rewrite of the file if that makes room."""
         if time.monotonic() < self._next_rewrite:
             return
         self._next_rewrite = time.monotonic() + REWRITE_INTERVAL
         client = self._ledger.redis
-        found = self._ledger.guard(lambda: client.info("persistence"))
-        if found.get("aof_current_size", 0) > WORTHWHILE * used and not found.get("aof_rewrite_in_progress"):
+        persistence = self._ledger.guard(lambda: client.info("persistence"))
+        if persistence.get("aof_current_size", 0) > MIN_REWRITE_RATIO * used and not persistence.get("aof_rewrite_in_progress"):
             log.warning("the disk of Redis is nearly full: its file is rewritten")
             try:
                 self._ledger.guard(client.bgrewriteaof)

@@ -1,16 +1,16 @@
-"""What can go wrong with the ledger. No HTTP status in here: the API's table maps them."""
+"""The ledger's errors. The API maps them to HTTP statuses."""
 
 
 class LedgerError(Exception):
-    """Something went wrong with the ledger."""
+    """Base class of the ledger's errors."""
 
 
 class LedgerUnavailable(LedgerError):
-    """Redis did not answer in time. What was sent may or may not have happened."""
+    """Redis did not answer in time. The command may or may not have been executed."""
 
 
 class LedgerFull(LedgerError):
-    """Redis is near its memory or disk limit, so nothing more is accepted. ``retry_after``: seconds."""
+    """Redis is near its memory or disk limit, so no jobs are accepted. ``retry_after``: seconds."""
 
     def __init__(self, detail: str, retry_after: int = 1) -> None:
         super().__init__(detail)
@@ -18,15 +18,15 @@ class LedgerFull(LedgerError):
 
 
 class JobTooLarge(LedgerError):
-    """The job with its result could take more of Redis's memory than one job may."""
+    """The job with its result could exceed the memory limit of one job."""
 
 
 class NoRoom(LedgerError):
-    """Redis has no room for what a job's end was to change; nothing was done."""
+    """Redis has no room for the changes at a job's end; nothing was changed."""
 
 
 class LaneFull(LedgerError):
-    """As many jobs, rows or bytes wait in this lane as may. ``retry_after``: seconds until there is likely to be room."""
+    """This lane has its maximum of jobs, rows or bytes. ``retry_after``: seconds until it is likely to have room."""
 
     def __init__(self, detail: str, retry_after: int = 1) -> None:
         super().__init__(detail)
@@ -38,16 +38,16 @@ class KeyReused(LedgerError):
 
 
 class AfterFailed(LedgerError):
-    """The job that this one was to wait for has failed, or is gone."""
+    """The job that this one depends on has failed, or does not exist any more."""
 
 
 class PreconditionFailed(LedgerError):
-    """What the job was accepted to rest on has changed: look again, and submit it anew."""
+    """A value that the job depends on has changed: read it again, and submit the job again."""
 
 
 class EffectConflict(LedgerError):
-    """A value that a job's end was to change has changed meanwhile; nothing was done."""
+    """A value that a job's end should change has changed in the meantime; nothing was changed."""
 
 
 class UnsafeRedis(LedgerError):
-    """This Redis may forget accepted jobs; the message says which setting to change."""
+    """This Redis may lose accepted jobs; the message names the setting to change."""

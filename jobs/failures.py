@@ -1,11 +1,11 @@
-"""Why a job ends without a result: the types that code can branch on, and their titles."""
+"""The errors of jobs that end without a result: their types, for programs, and titles."""
 
 import msgspec
 from msgspec import Struct
 
 TYPE = "urn:problem-type:mldeploy:"
 
-OTHER = "The job failed"  # of a type that a later release has
+DEFAULT_TITLE = "The job failed"  # for a type of a later release
 
 TITLES = {
     "canceled": "The job was canceled",
@@ -38,6 +38,6 @@ class _Stored(Struct):
 
 
 def job_error(stored: bytes) -> JobError:
-    """Of a record's error."""
+    """Decode the error of a record."""
     error = msgspec.json.decode(stored, type=_Stored)
-    return JobError(TYPE + error.type, TITLES.get(error.type, OTHER), error.detail)
+    return JobError(TYPE + error.type, TITLES.get(error.type, DEFAULT_TITLE), error.detail)

@@ -1,6 +1,6 @@
 """Job ids: a UUIDv7 and a short keyed hash over it and its caller, as 40 hexadecimal digits.
 
-An id that verifies and has no record has expired; one that does not verify never was. No tombstones.
+A valid id without a record belongs to an expired job; an invalid id was never issued. So no tombstones are needed.
 """
 
 import hashlib
@@ -27,12 +27,12 @@ def has_form(job_id: str) -> bool:
 def verifies(secret: bytes, job_id: str, caller: str = "") -> bool:
     if not has_form(job_id):
         return False
-    stem, given = job_id[:-HASH_DIGITS], job_id[-HASH_DIGITS:]
-    return hmac.compare_digest(given, _hash(secret, stem, caller))
+    stem, digest = job_id[:-HASH_DIGITS], job_id[-HASH_DIGITS:]
+    return hmac.compare_digest(digest, _hash(secret, stem, caller))
 
 
 def age(job_id: str) -> float:
-    """Seconds since this id was made, by the clock of this machine."""
+    """Seconds since this id was created, by this machine's clock."""
     return time.time() - int(job_id[:STAMP_DIGITS], 16) / 1000
 
 
@@ -44,7 +44,7 @@ def _hash(secret: bytes, stem: str, caller: str) -> str:
 
 @lru_cache(4)
 def _keyed(secret: bytes) -> "hashlib.blake2b":
-    """Half of the time goes into the key."""
+    """Cached, because the key setup takes half of the time."""
     return hashlib.blake2b(key=secret, digest_size=HASH_DIGITS // 2)
 
 

@@ -1,11 +1,11 @@
-"""A job: what is asked for, and the record of what became of it."""
+"""A job: what a client submits, and the record that the ledger keeps of it."""
 
 from enum import StrEnum
 
 from msgspec import Struct
 
-SMALL = 100  # rows; a larger prediction waits in a lane of its own
-LANES = {  # by the kind of worker
+SMALL = 100  # rows; larger predictions wait in another lane
+LANES = {  # by kind of worker
     "predict": ("predict.small", "predict.large"),
     "train": ("train.data", "train"),
     "webhook": ("webhook",),
@@ -15,8 +15,8 @@ LANES = {  # by the kind of worker
 class Kind(StrEnum):
     PREDICT = "predict"
     TRAIN = "train"
-    DATASET = "dataset"  # rows for a data set; done by those who train, before the trainings
-    WEBHOOK = "webhook"  # telling the end of another job; never submitted
+    DATASET = "dataset"  # adds rows to a data set; handled by train workers, before trainings
+    WEBHOOK = "webhook"  # delivers the webhook of another job; never submitted
 
 
 WORKERS = (Kind.PREDICT, Kind.TRAIN, Kind.WEBHOOK)
@@ -24,7 +24,7 @@ WORKERS = (Kind.PREDICT, Kind.TRAIN, Kind.WEBHOOK)
 
 class State(StrEnum):
     QUEUED = "queued"  # waits in its lane
-    RUNNING = "running"  # in the hands of a worker, under a lease
+    RUNNING = "running"  # claimed by a worker, under a lease
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELED = "canceled"
@@ -32,7 +32,7 @@ class State(StrEnum):
 
     @property
     def final(self) -> bool:
-        return self not in ("queued", "running")  # strings, which an enumeration's members take ten times as long to look up
+        return self not in ("queued", "running")  # strings: looking up the enumeration's members takes ten times as long
 
 
 class Precondition(Struct, frozen=True):
@@ -43,40 +43,40 @@ class Precondition(Struct, frozen=True):
     value: str
 
 
-NOTHING = Precondition("", "", "")
+NO_PRECONDITION = Precondition("", "", "")
 
 
 class Metadata(Struct, frozen=True, omit_defaults=True):
-    """What a record carries for those who ask, and nobody decides by."""
+    """Data that a record carries only for its readers."""
 
     label: str = ""
     webhook: str = ""  # URL
     trace: str = ""  # W3C traceparent
 
 
-NO_MORE = Metadata()
+NO_METADATA = Metadata()
 
 
 class SubmitOptions(Struct, frozen=True):
-    """On which a job is accepted. ``caller``: the id of the API key that it came with; empty without keys. ``expires_in``:
-    seconds within which it must start; 0 for no deadline. ``key``: the hash of an Idempotency-Key, ``fingerprint`` that of its
-    request. ``host`` is the webhook's."""
+    """``caller``: the id of the API key of the request; empty without keys. ``expires_in``: seconds within which the job must
+    start; 0 for no deadline. ``key``: the hash of the Idempotency-Key, ``fingerprint``: the hash of its request. ``host``: the
+    webhook's."""
 
     caller: str = ""
     expires_in: float = 0.0
     key: str = ""
     fingerprint: str = ""
     host: str = ""
-    more: Metadata = NO_MORE
+    metadata: Metadata = NO_METADATA
 
 
-NO_TERMS = SubmitOptions()
+DEFAULT_OPTIONS = SubmitOptions()
 
 
 class Job(Struct, frozen=True):
-    """A job as it is submitted. ``payload`` and ``options`` mean nothing to the ledger. ``result_bytes``: the most
-    that its result may take, with what else its end changes. Of a data set's job ``model`` is the data set's name and ``version``
-    0."""
+    """A job as it is submitted. The ledger does not read ``payload`` and ``options``. ``result_bytes``: the maximum size of the
+    result and of everything else that is stored at the job's end. For a data set's job, ``model`` is the data set's name and
+    ``version`` is 0."""
 
     id: str
     kind: Kind
@@ -86,8 +86,8 @@ class Job(Struct, frozen=True):
     payload: bytes
     options: bytes = b"{}"
     after: str = ""  # the id of a job that must end first
-    expects: Precondition = NOTHING
-    terms: SubmitOptions = NO_TERMS
+    expects: Precondition = NO_PRECONDITION
+    submit_options: SubmitOptions = DEFAULT_OPTIONS
     result_bytes: int = 0
 
     @property
@@ -100,7 +100,7 @@ class Job(Struct, frozen=True):
 
 
 class Record(Struct, frozen=True):
-    """What the ledger knows of a job. Times are milliseconds since 1970 on Redis's clock."""
+    """What the ledger stores about a job. Times are milliseconds since 1970 on the ledger's clock."""
 
     id: str
     kind: Kind
@@ -117,27 +117,28 @@ class Record(Struct, frozen=True):
     error: bytes | None  # JSON: type, detail
     progress: bytes | None = None  # JSON: done, total, stage; while it runs
     caller: str = ""
-    more: Metadata = NO_MORE
+    metadata: Metadata = NO_METADATA
     expires_at: int | None = None
-    canceling: bool = False  # it is being stopped, and will be canceled whatever comes
-    deliveries: bytes = b"[]"  # JSON: the attempts to tell its webhook
+    canceling: bool = False  # it is being stopped, and will certainly be canceled
+    deliveries: bytes = b"[]"  # JSON: the attempts to deliver its webhook
     position: int | None = None  # in its lane, from 1, while it is queued
     retry_after: int = 1  # seconds after which it is likely to be done
 
 
 class ClaimRequest(Struct, frozen=True):
-    """What an owner asks for: the next jobs of a kind, but not of groups it cannot load. If there are none it lingers for
-    so many seconds. ``usual`` is how many seconds its claims take, ``first_lane`` the number of the lane to look at first."""
+    """An owner's request for the next jobs of a kind. ``unloadable``: groups that it cannot load. ``idle_seconds``: how long it
+    waits for a wakeup if there are no jobs. ``expected_seconds``: how long its claims usually take. ``first_lane``: the index of
+    the lane to search first."""
 
     kind: str
     unloadable: tuple[str, ...] = ()
-    linger: float = 0.0
-    usual: float = 1.0
+    idle_seconds: float = 0.0
+    expected_seconds: float = 1.0
     first_lane: int = 0
 
 
 class ClaimedJob(Struct, frozen=True):
-    """A job in a worker's hands; ``fence`` proves that it still is."""
+    """A job that a worker has claimed; ``fence`` proves that the worker still holds it."""
 
     id: str
     fence: int
@@ -145,7 +146,7 @@ class ClaimedJob(Struct, frozen=True):
     options: bytes
     payload: bytes
     after: str
-    more: Metadata = NO_MORE
+    metadata: Metadata = NO_METADATA
 
 
 class Claim(Struct, frozen=True):
@@ -161,7 +162,7 @@ class Claim(Struct, frozen=True):
 
 
 class ClaimLater(Struct, frozen=True):
-    """There is only a backlog, which is to wait while others are served: ask again after so many seconds."""
+    """Only a backlog is waiting, and other groups have precedence over it: claim again after ``seconds``."""
 
     seconds: float
 
@@ -175,8 +176,8 @@ class Outcome(Struct, frozen=True):
 
 
 class Effect(Struct, frozen=True):
-    """Set ``field`` of the hash ``key`` to ``value`` in the step that ends a job, if it still is ``expected``. ``stamped``: the
-    first ``"@now"`` in the value becomes Redis's time in milliseconds."""
+    """Sets ``field`` of the hash ``key`` to ``value`` in the same step that ends a job, if its value is still ``expected``.
+    ``stamped``: replace the first ``"@now"`` in the value by the ledger's time in milliseconds."""
 
     key: str
     field: str

@@ -1,4 +1,4 @@
-"""The live worker processes of a kind, and how to have each of them look up."""
+"""The live worker processes of a kind, and how to wake them up."""
 
 from jobs.job import Kind
 from jobs.ledger import Ledger
@@ -14,6 +14,6 @@ class LiveWorkers:
     def owners(self) -> list[str]:
         return self._ledger.live_owners(self._kind)
 
-    def wake(self) -> None:
-        """For one of them."""
-        self._wakeup_sender.send(self._ledger.wake(self._kind))
+    def send_wakeup(self) -> None:
+        """Wake up one of them."""
+        self._wakeup_sender.send(self._ledger.make_wakeup(self._kind))

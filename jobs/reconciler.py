@@ -1,4 +1,4 @@
-"""The reconciler: takes work back from owners that died, rings for lanes that wait unheard, forgets what is old.
+"""The reconciler: takes jobs back from owners that died, sends wakeups for waiting lanes, deletes old records.
 
 It may be killed, and any number may run: each round is one script on the ledger's own clock.
 """
@@ -17,16 +17,16 @@ from jobs.failure_log import FailureLog
 from jobs.ledger import Ledger, MemoryLook
 from jobs.memory import plan_memory, share_out
 from jobs.redis_connection import UNREACHABLE, check_server
-from jobs.shutdown import Stop
+from jobs.shutdown import ShutdownSignal
 from jobs.wakeup import WakeupSender, make_celery
 from logs import log_to_stderr
 from settings import Settings, load
 
 log = logging.getLogger("mldeploy.reconciler")
 
-PERIOD = 0.5
-OUTAGE = 5.0  # seconds without a round: leases could not be renewed either
-REAL_TIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # goes on while the machine sleeps
+ROUND_INTERVAL = 0.5  # seconds
+OUTAGE = 5.0  # seconds without a round, after which leases could not be renewed either
+REAL_TIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # also runs while the machine is suspended
 
 
 class Reconciler:
@@ -38,9 +38,9 @@ class Reconciler:
         self._failures = FailureLog(self._ledger)
         self._disk = DiskWatch(settings, self._ledger)
         self._broker = BrokerWatch(celery) if settings.broker_url else None
-        self._reported = ""  # of the broker
-        self._full = False  # as it was logged last
-        self._time: tuple[int, float] | None = None  # the ledger's in the last round, and our own clock's then
+        self._reported = ""  # the broker's failure
+        self._full = False  # as last logged
+        self._time: tuple[int, float] | None = None  # the ledger's and our own clock's, in the last round
 
     def check(self) -> None:
         check_server(self._ledger.redis, self._settings)
@@ -50,7 +50,7 @@ class Reconciler:
 
     def round(self) -> None:
         """Raises LedgerUnavailable."""
-        look = self._look()
+        look = self._memory_look()
         if bool(look.full) != self._full:
             self._full = bool(look.full)
             log.warning("nothing more is accepted: %s", look.full) if self._full else log.info("jobs are accepted again")
@@ -62,7 +62,7 @@ class Reconciler:
             self._report(self._broker.failure)
 
     def _reconcile(self, look: MemoryLook | None) -> bool:
-        """Whether there are more jobs to expire or to forget."""
+        """Returns whether there are more jobs to expire, or records to delete."""
         done = self._ledger.reconcile(OUTAGE, self._expected(), look)
         self._time = done.now, time.clock_gettime(REAL_TIME)
         if done.dead:
@@ -71,7 +71,8 @@ class Reconciler:
         return done.more
 
     def _report(self, failure: str) -> None:
-        """Anew in each round, so that it ends with this process. Raises LedgerUnavailable or LedgerFull."""
+        """Report the broker's failure in each round, so that the report expires with this process. Raises LedgerUnavailable or
+        LedgerFull."""
         if failure:
             self._ledger.report_problem(BROKER, failure, RECONCILER_SILENT)
         elif self._reported:
@@ -81,33 +82,33 @@ class Reconciler:
         self._reported = failure
 
     def _expected(self) -> int | None:
-        """The ledger's time in ms as our own clock has it."""
+        """The ledger's time in ms by our own clock; None before the first round."""
         return None if self._time is None else self._time[0] + int(1000 * (time.clock_gettime(REAL_TIME) - self._time[1]))
 
-    def _look(self) -> MemoryLook:
+    def _memory_look(self) -> MemoryLook:
         memory = self._ledger.guard(lambda: self._ledger.redis.info("memory"))
-        limit, on_its_way = int(memory.get("maxmemory", 0)), int(memory.get("mem_clients_normal", 0))
-        used = int(memory["used_memory"]) - on_its_way  # of which the plan has no part: it leaves room for that beside
+        limit, in_flight = int(memory.get("maxmemory", 0)), int(memory.get("mem_clients_normal", 0))
+        used = int(memory["used_memory"]) - in_flight  # the plan leaves separate room for that
         try:
             return MemoryLook(plan_memory(self._settings, limit), used, self._disk.shortage(used))
-        except UnsafeRedis as error:  # it was changed meanwhile
+        except UnsafeRedis as error:  # maxmemory was changed meanwhile
             return MemoryLook(share_out(self._settings, limit or self._settings.maxmemory), used, str(error))
 
 
 def run(settings: Settings) -> None:
-    """Until SIGTERM or SIGINT. Raises UnsafeRedis."""
-    stop = Stop()
-    stop.on(signal.SIGTERM, signal.SIGINT)
+    """Run until SIGTERM or SIGINT. Raises UnsafeRedis."""
+    shutdown = ShutdownSignal()
+    shutdown.on(signal.SIGTERM, signal.SIGINT)
     reconciler = Reconciler(settings)
     checked = False
-    while not stop.wait(PERIOD):
+    while not shutdown.wait(ROUND_INTERVAL):
         try:
             if not checked:
                 reconciler.check()
                 checked = True
             reconciler.round()
         except (LedgerUnavailable, LedgerFull, *UNREACHABLE) as error:
-            log.warning("this round is left out, the next one tries again: %s", error)
+            log.warning("this round failed, the next one tries again: %s", error)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Records as they are read: in one round trip unless they are large, and of large ones no more than there is room for."""
+"""Reading records: in one round trip unless the results are large, and with a limit on the bytes of results."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,22 +6,22 @@ from typing import Any
 from jobs import codec
 from jobs.job import Record
 
-AT_ONCE = 1_000_000  # bytes of results in one reply; the rest in another
-WHATEVER = 1 << 50
+MAX_REPLY_BYTES = 1_000_000  # of results in one reply; the rest follows in another
+UNLIMITED = 1 << 50  # bytes
 
 
-class Reading:
-    """``room``: bytes of results; a result that goes beyond is left out, and its record is there without."""
+class RecordReader:
+    """``room``: bytes for results. A record whose result does not fit is returned without the result."""
 
-    def __init__(self, job_ids: Sequence[str], room: int = WHATEVER) -> None:
+    def __init__(self, job_ids: Sequence[str], room: int = UNLIMITED) -> None:
         self._ids = job_ids
         self._room = room
         self._found: dict[str, Record | None] = {}
 
     def next(self) -> list[Any]:
-        """What to call the script with; nothing when all is read."""
-        left = [job_id for job_id in self._ids if job_id not in self._found]
-        return [AT_ONCE, self._room if self._room < WHATEVER else "", *left] if left else []
+        """The arguments of the next call of the read script; empty when all records are read."""
+        missing = [job_id for job_id in self._ids if job_id not in self._found]
+        return [MAX_REPLY_BYTES, self._room if self._room < UNLIMITED else "", *missing] if missing else []
 
     def take(self, reply: bytes) -> None:
         for job_id, record in codec.records(reply):

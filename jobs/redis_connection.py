@@ -1,4 +1,4 @@
-"""The connection to the ledger's Redis: bounded in time, never retrying by itself, and behind a breaker."""
+"""The connection to the ledger's Redis: with time-outs, without automatic retries, and behind a circuit breaker."""
 
 import threading
 import time
@@ -16,18 +16,19 @@ from settings import Settings
 T = TypeVar("T")
 
 UNREACHABLE = (redis.ConnectionError, redis.TimeoutError, OSError)
-UNABLE = ("READONLY", "NOREPLICAS", "MASTERDOWN", "BUSY", "LOADING", "NOPERM", "No permissions")  # for now, or until mended
+# Errors of a Redis that cannot serve now
+UNABLE = ("READONLY", "NOREPLICAS", "MASTERDOWN", "BUSY", "LOADING", "NOPERM", "No permissions")
 REFUSES_TO_WRITE = ("OOM command not allowed", "MISCONF")
 OPEN_FOR = 0.5  # seconds that the breaker stays open
 
 
 def options(settings: Settings) -> dict[str, Any]:
-    """Of a connection that gives up after ``redis_timeout``."""
+    """Options of a connection that times out after ``redis_timeout``."""
     return {"socket_timeout": settings.redis_timeout, "socket_connect_timeout": settings.redis_timeout}
 
 
 def connect(settings: Settings) -> redis.Redis:
-    """A client that gives up after ``redis_timeout`` and sends nothing twice."""
+    """A client that times out after ``redis_timeout`` and never sends a command twice."""
     pool = redis.BlockingConnectionPool.from_url(
         settings.redis_url,
         max_connections=settings.redis_connections,
@@ -39,51 +40,51 @@ def connect(settings: Settings) -> redis.Redis:
 
 
 class Breaker:
-    """Answers "unavailable" at once for a moment after Redis failed to answer, so that nothing queues up behind it.
+    """A circuit breaker: after Redis fails to answer, calls fail at once for OPEN_FOR seconds, so that they do not queue up.
 
-    Has a place for each connection. Those who wait for one look again at the breaker when they get it: in an outage all
-    are answered after one time-out, and a crowd in front of a Redis that is well opens nothing.
+    It admits as many calls at a time as there are connections. A waiting call checks the breaker again once it is admitted: in
+    an outage all waiting calls fail after one time-out, and many calls to a healthy Redis do not open the breaker.
     """
 
-    def __init__(self, places: int, patience: float) -> None:
-        self._places = threading.BoundedSemaphore(places)
-        self._patience = patience
-        self._closed_from = 0.0
+    def __init__(self, max_calls: int, timeout: float) -> None:
+        self._slots = threading.BoundedSemaphore(max_calls)
+        self._timeout = timeout
+        self._open_until = 0.0
 
     def call(self, function: Callable[[], T]) -> T:
-        """Raises LedgerUnavailable, or LedgerFull when Redis refuses to write for want of memory or disk."""
-        if not self._places.acquire(timeout=self._patience):
+        """Raises LedgerUnavailable, or LedgerFull when Redis refuses to write because memory or disk is full."""
+        if not self._slots.acquire(timeout=self._timeout):
             raise LedgerUnavailable("too many are asking Redis at once")
         try:
             return self._call(function)
         finally:
-            self._places.release()
+            self._slots.release()
 
     async def acall(self, function: Callable[[], Awaitable[T]]) -> T:
-        """The same on an event loop, whose callers are few."""
+        """As ``call``, on an event loop, and without a limit on concurrent calls."""
         self._check()
         try:
             return await function()
         except (*UNREACHABLE, redis.ResponseError) as error:
-            raise self._told(error) from error
+            raise self._translate(error) from error
 
     def _call(self, function: Callable[[], T]) -> T:
         self._check()
         try:
             return function()
         except (*UNREACHABLE, redis.ResponseError) as error:
-            raise self._told(error) from error
+            raise self._translate(error) from error
 
     def _check(self) -> None:
-        if time.monotonic() < self._closed_from:
+        if time.monotonic() < self._open_until:
             raise LedgerUnavailable("Redis did not answer a moment ago")
 
-    def _told(self, error: Exception) -> Exception:
-        """What the error means to a caller; itself if nothing is known of it."""
+    def _translate(self, error: Exception) -> Exception:
+        """The LedgerError for this error of Redis, or the error itself if there is none."""
         if isinstance(error, UNREACHABLE):
-            self._closed_from = time.monotonic() + OPEN_FOR
+            self._open_until = time.monotonic() + OPEN_FOR
             return LedgerUnavailable(str(error))
-        if isinstance(error, redis.OutOfMemoryError) or any(sign in str(error) for sign in REFUSES_TO_WRITE):
+        if isinstance(error, redis.OutOfMemoryError) or any(text in str(error) for text in REFUSES_TO_WRITE):
             return LedgerFull(str(error))
         if str(error).startswith(UNABLE) or isinstance(error, redis.ReadOnlyError):
             return LedgerUnavailable(str(error))
@@ -91,14 +92,14 @@ class Breaker:
 
 
 def check_server(client: redis.Redis, settings: Settings) -> None:
-    """Raises UnsafeRedis unless this Redis keeps what it has acknowledged, and has the memory that the settings want."""
+    """Raises UnsafeRedis unless this Redis persists what it acknowledges, and has the memory that the settings need."""
     if client.info("cluster").get("cluster_enabled"):
         raise UnsafeRedis("Redis Cluster is not supported: use one Redis (replicas are fine)")
     plan_memory(settings, int(client.info("memory").get("maxmemory", 0)))
     if settings.trust_redis:
         return
-    wanted = {"maxmemory-policy": "noeviction", "appendonly": "yes", "appendfsync": settings.appendfsync}
-    for name, value in wanted.items():
+    required = {"maxmemory-policy": "noeviction", "appendonly": "yes", "appendfsync": settings.appendfsync}
+    for name, value in required.items():
         found = _config(client, name)
         if found != value and not (name == "appendfsync" and found == "always"):
             raise UnsafeRedis(
@@ -113,6 +114,6 @@ def _config(client: redis.Redis, name: str) -> str:
         return str(client.config_get(name).get(name))
     except redis.ResponseError as error:
         raise UnsafeRedis(
-            f"this Redis does not tell its configuration ({error}): make sure of appendonly yes, appendfsync always and "
+            f"this Redis does not show its configuration ({error}): make sure of appendonly yes, appendfsync always and "
             "maxmemory-policy noeviction, then set MLDEPLOY_TRUST_REDIS=true"
         ) from error

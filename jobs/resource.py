@@ -1,4 +1,4 @@
-"""A job as it is told to the outside: by the API, in events, to webhooks."""
+"""The public representation of a job: in API responses, events and webhooks."""
 
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -24,7 +24,7 @@ class DatasetReference(Struct, frozen=True):
 
 
 class Attempt(Struct, frozen=True):
-    """One try to tell a webhook: when, the status that it answered, or why there is none."""
+    """One attempt to deliver a webhook: when, the status of its response, or why there is none."""
 
     at: Time
     status: int | None = None
@@ -32,14 +32,14 @@ class Attempt(Struct, frozen=True):
 
 
 class WebhookResource(Struct, frozen=True):
-    """Where the job's end is told, and how that went so far."""
+    """Where the job's end is delivered to, and the attempts so far."""
 
     url: str
     attempts: list[Attempt]
 
 
 class Step(Struct, frozen=True):
-    """How far a job is: so much done, of so much, at this stage."""
+    """The progress of a job: ``done`` out of ``total``, at this stage."""
 
     done: int
     total: int
@@ -73,8 +73,8 @@ class JobResource(Struct, frozen=True, omit_defaults=True):
 
 
 def of_new(job: Job, created_at: int, state: State) -> JobResource:
-    """One that has just been accepted."""
-    more, expires_in = job.terms.more, ceil(job.terms.expires_in * 1000)
+    """The resource of a job that has just been accepted."""
+    metadata, expires_in = job.submit_options.metadata, ceil(job.submit_options.expires_in * 1000)
     return JobResource(
         id=job.id,
         kind=job.kind,
@@ -84,14 +84,14 @@ def of_new(job: Job, created_at: int, state: State) -> JobResource:
         model=_model(job),
         dataset=_dataset(job),
         rows=job.rows,
-        label=more.label,
+        label=metadata.label,
         expires_at=iso(created_at + expires_in) if expires_in else None,
-        webhook=WebhookResource(more.webhook, []) if more.webhook else None,
+        webhook=WebhookResource(metadata.webhook, []) if metadata.webhook else None,
     )
 
 
 def of_record(record: Record, result: bool = True) -> JobResource:
-    """``result``: whether to give that too."""
+    """The resource of a record. ``result``: whether to include the result."""
     return JobResource(
         id=record.id,
         kind=record.kind,
@@ -99,7 +99,7 @@ def of_record(record: Record, result: bool = True) -> JobResource:
         model=_model(record),
         dataset=_dataset(record),
         rows=record.rows,
-        label=record.more.label,
+        label=record.metadata.label,
         position=record.position,
         created_at=iso(record.created_at),
         result_url=f"/result/{record.id}",
@@ -110,13 +110,14 @@ def of_record(record: Record, result: bool = True) -> JobResource:
         worker=record.worker,
         canceling=record.canceling,
         progress=msgspec.Raw(record.progress) if record.progress is not None else None,
-        webhook=_webhook(record) if record.more.webhook else None,
+        webhook=_webhook(record) if record.metadata.webhook else None,
         result=msgspec.Raw(record.result) if result and record.result is not None else None,
         error=job_error(record.error) if record.error is not None else None,
     )
 
 
 def iso(milliseconds: int) -> str:
+    """A time in milliseconds since 1970 as RFC 3339, in UTC."""
     second, millisecond = divmod(milliseconds, 1000)
     return f"{_second(second)}.{millisecond:03}Z"
 
@@ -127,7 +128,7 @@ def _second(seconds: int) -> str:
 
 
 def _webhook(record: Record) -> WebhookResource:
-    return WebhookResource(record.more.webhook, msgspec.json.decode(record.deliveries, type=list[Attempt]))
+    return WebhookResource(record.metadata.webhook, msgspec.json.decode(record.deliveries, type=list[Attempt]))
 
 
 def _model(job: Job | Record) -> ModelReference | None:

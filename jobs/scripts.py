@@ -1,7 +1,7 @@
-"""The ledger's Lua scripts, each with the parts of the others that it needs.
+"""The ledger's Lua scripts, each with the shared parts that it needs.
 
-Redis makes a script's functions anew each time it runs, and that takes longer than many a command: none has parts that it does
-not use.
+Redis creates a script's functions again each time it runs, which takes longer than many commands: so no script has parts that
+it does not use.
 """
 
 from importlib import resources
@@ -9,7 +9,7 @@ from importlib import resources
 from jobs.job import LANES, Kind
 from settings import Settings
 
-# In the order in which they build on one another.
+# Script -> the parts that it needs, in the order of their dependencies
 PARTS = {
     "add": ("clock", "memory", "keys", "lanes", "pace", "bulk", "bells"),
     "cancel": ("clock", "memory", "keys", "lanes", "ends", "bulk", "bells"),
@@ -32,14 +32,14 @@ MAX_DELIVERIES = 32  # in one claim
 
 
 def source(name: str, settings: Settings) -> str:
-    """A script, with what comes before it."""
+    """The source of a script, with its constants and parts."""
     lanes = ", ".join(f"{kind} = {{{', '.join(map(repr, names))}}}" for kind, names in LANES.items())
-    most = ", ".join(f"{kind} = {_most_claimed(kind, settings)}" for kind in LANES)
+    max_claimed = ", ".join(f"{kind} = {_max_claimed(kind, settings)}" for kind in LANES)
     folder = resources.files("jobs") / "lua"
-    head = f"local LANES, CLAIMED_AT_ONCE = {{{lanes}}}, {{{most}}}\n"
+    head = f"local LANES, CLAIMED_AT_ONCE = {{{lanes}}}, {{{max_claimed}}}\n"
     return head + "".join((folder / f"{part}.lua").read_text() for part in (*PARTS[name], name))
 
 
-def _most_claimed(kind: str, settings: Settings) -> int:
-    """Trainings are claimed one at a time."""
+def _max_claimed(kind: str, settings: Settings) -> int:
+    """Jobs in one claim: trainings are claimed one at a time."""
     return {Kind.TRAIN: 1, Kind.WEBHOOK: MAX_DELIVERIES}.get(Kind(kind), settings.claim_jobs)

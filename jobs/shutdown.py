@@ -1,6 +1,7 @@
-"""When a program is to stop: told by a signal, looked at by a loop.
+"""Shutdown by a signal: the signal handler sets a flag, and the program's loop checks it.
 
-No threading.Event: its lock is not for signal handlers, which run in the very thread that may be holding it, for ever then.
+This is no threading.Event: a signal handler runs in the main thread, which may hold the event's lock at that moment, and
+setting the event would then deadlock.
 """
 
 import signal
@@ -8,22 +9,23 @@ import time
 from typing import Any
 
 
-class Stop:
+class ShutdownSignal:
     def __init__(self) -> None:
-        self._told = False
+        self._is_set = False
 
     def on(self, *numbers: signal.Signals) -> None:
+        """Install the handler for these signals."""
         for number in numbers:
-            signal.signal(number, self._tell)
+            signal.signal(number, self._set)
 
     def is_set(self) -> bool:
-        return self._told
+        return self._is_set
 
     def wait(self, seconds: float) -> bool:
-        """Whether it is to stop, now or within so many seconds."""
-        if not self._told:
+        """Sleep for ``seconds`` unless a signal has arrived already. Returns whether one has arrived by then."""
+        if not self._is_set:
             time.sleep(seconds)
-        return self._told
+        return self._is_set
 
-    def _tell(self, *_: Any) -> None:
-        self._told = True
+    def _set(self, *_: Any) -> None:
+        self._is_set = True

@@ -1,7 +1,7 @@
-"""Those who ask for a job and those who wait for its end.
+"""Clients that read a job, and clients that wait for its end.
 
-Ends are pushed, with the record if it is small: one push wakes all who wait for any of its
-jobs, in each process, and nobody asks Redis again and again. A final record never changes, so what was pushed is kept a while.
+Redis pushes the ends of jobs, with the record if it is small. One push resolves all waits for any of its jobs, in each process,
+and no process polls Redis. A final record never changes, so pushed records are cached for a while.
 """
 
 import asyncio
@@ -21,72 +21,72 @@ from jobs.redis_connection import UNREACHABLE
 
 log = logging.getLogger("mldeploy.waiters")
 
-YOUNG = 1.0  # seconds: a job that is no older …
-PATIENCE = 0.005  # … gets so many to end before Redis is asked for it
-PAUSE = 0.2  # seconds before a channel that was cut is made anew
-KEPT_FOR = 5.0  # seconds that a pushed record is kept …
-MAX_KEPT = 4_000_000  # … and bytes
+YOUNG_JOB_AGE = 1.0  # seconds: the record of a job that is younger …
+YOUNG_JOB_WAIT = 0.005  # … is read only after these seconds, in which the job may end
+RECONNECT_INTERVAL = 0.2  # seconds
+CACHE_TIMEOUT = 5.0  # seconds that a pushed record is cached
+MAX_CACHED = 4_000_000  # bytes
 MAX_READ = 100  # records in one call
-RECORD_SIZE = 1000  # of a record without its result
+RECORD_SIZE = 1000  # bytes of a record without its result
 
-UNWATCHED = 1.0  # seconds for which it does not matter whether the client is still there: most jobs end sooner
+UNWATCHED = 1.0  # seconds before it is checked whether the client is still connected: most jobs end sooner
 
-Final = asyncio.Future[Record | None]
-Gone = Callable[[], Awaitable[object]]
+FinalRecord = asyncio.Future[Record | None]
+Gone = Callable[[], Awaitable[object]]  # returns when the client has disconnected
 
 
 class Waiters:
-    """To be used on one event loop; it listens from the first use on."""
+    """To be used on one event loop. It subscribes to the ends of jobs on first use."""
 
-    def __init__(self, ledger: AsyncLedger, most: int, keep: float) -> None:
+    def __init__(self, ledger: AsyncLedger, max_waiting: int, keep: float) -> None:
         self._ledger = ledger
-        self._most = most
-        self._waiting: dict[str, set[Final]] = {}
+        self._max_waiting = max_waiting
+        self._waiting: dict[str, set[FinalRecord]] = {}
         self.count = 0
-        self._kept: OrderedDict[str, tuple[float, Record]] = OrderedDict()
-        self._kept_bytes = 0
-        self._kept_for = min(KEPT_FOR, keep)
+        self._cache: OrderedDict[str, tuple[float, Record]] = OrderedDict()
+        self._cache_bytes = 0
+        self._cache_timeout = min(CACHE_TIMEOUT, keep)
         self._reads = Batcher(ledger.get_many, MAX_READ, MAX_READ)
-        self._tasks: set[asyncio.Task[None]] = set()  # that nobody awaits
+        self._tasks: set[asyncio.Task[None]] = set()  # background tasks
         self._listener: asyncio.Task[None] | None = None
 
     async def read(self, job_id: str) -> Record | None:
-        """As it is pushed if it ended lately, or ends within moments: a young job is likely to, and who polls for it need not
-        poll again. Raises LedgerUnavailable."""
-        if record := self._kept_of(job_id):
+        """The job's record: the pushed one if the job ended recently or ends within YOUNG_JOB_WAIT. A young job is likely to, and
+        then a polling client need not poll again. Raises LedgerUnavailable."""
+        if record := self._cached(job_id):
             return record
-        if 0 <= ids.age(job_id) < YOUNG:
+        if 0 <= ids.age(job_id) < YOUNG_JOB_AGE:
             self._start_listening()
-            with self._told_of(job_id) as final:
-                timer = asyncio.get_running_loop().call_later(PATIENCE, _resolve, final, None)
+            with self._final_future(job_id) as final:
+                timer = asyncio.get_running_loop().call_later(YOUNG_JOB_WAIT, _resolve, final, None)
                 record = await final
                 timer.cancel()
             if record:
                 return record
-        return await self._reads.ask(job_id)
+        return await self._reads.submit(job_id)
 
     async def wait(self, job_id: str, seconds: float, gone: Gone | None = None) -> Record | None:
-        """The job's record, final if it ended within ``seconds``. Registers first and then reads, so no end is missed.
+        """The job's record, final if the job ended within ``seconds``. Registers before it reads, so it misses no end.
 
         Raises LedgerUnavailable if it cannot be read at the beginning or the end of the wait.
         """
         with self.registered(job_id, seconds, gone) as final:
-            record = self._kept_of(job_id) or await self._reads.ask(job_id)
+            record = self._cached(job_id) or await self._reads.submit(job_id)
             if record is None or record.state.final or final is None:
                 return record
-            return await final or await self._reads.ask(job_id)
+            return await final or await self._reads.submit(job_id)
 
     @contextmanager
-    def registered(self, job_id: str, seconds: float, gone: Gone | None = None) -> Iterator[Final | None]:
-        """What will be the final record, or None after so many seconds, or when the client is ``gone``. No promise at all if too
-        many wait already."""
+    def registered(self, job_id: str, seconds: float, gone: Gone | None = None) -> Iterator[FinalRecord | None]:
+        """A future that resolves to the final record, or to None after ``seconds`` or when the client is ``gone``. Yields None
+        instead of a future if too many clients are waiting."""
         if self.is_full:
             yield None
             return
         loop = asyncio.get_running_loop()
         self._start_listening()
         self.count += 1
-        with self._told_of(job_id) as final:
+        with self._final_future(job_id) as final:
             if gone and seconds > UNWATCHED:
                 timer = loop.call_later(UNWATCHED, self._watch, final, gone, seconds - UNWATCHED)
             else:
@@ -98,8 +98,8 @@ class Waiters:
                 self.count -= 1
 
     @contextmanager
-    def _told_of(self, job_id: str) -> Iterator[Final]:
-        final: Final = asyncio.get_running_loop().create_future()
+    def _final_future(self, job_id: str) -> Iterator[FinalRecord]:
+        final: FinalRecord = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(job_id, set()).add(final)
         try:
             yield final
@@ -110,13 +110,13 @@ class Waiters:
             if not others:
                 del self._waiting[job_id]
 
-    def _kept_of(self, job_id: str) -> Record | None:
-        kept = self._kept.get(job_id)
-        return kept[1] if kept and time.monotonic() - kept[0] < self._kept_for else None
+    def _cached(self, job_id: str) -> Record | None:
+        cached = self._cache.get(job_id)
+        return cached[1] if cached and time.monotonic() - cached[0] < self._cache_timeout else None
 
     @property
     def is_full(self) -> bool:
-        return self.count >= self._most
+        return self.count >= self._max_waiting
 
     async def warm(self) -> None:
         """Raises LedgerUnavailable."""
@@ -135,15 +135,15 @@ class Waiters:
     def _ended(self, records: list[tuple[str, Record | None]]) -> None:
         for job_id, record in records:
             if record is not None:
-                if not record.more.webhook:  # of which there is more to tell, after the end
-                    self._keep(record)
+                if not record.metadata.webhook:  # its deliveries are added after the end
+                    self._add_to_cache(record)
                 for final in self._waiting.get(job_id, ()):
                     _resolve(final, record)
             elif job_id in self._waiting:
-                self._look_up(job_id)
+                self._read_final(job_id)
 
-    def _look_up(self, *job_ids: str) -> None:
-        """Results too large to be pushed; or, after the channel was cut, all that are waited for."""
+    def _read_final(self, *job_ids: str) -> None:
+        """Read records that are too large to be pushed or, after a reconnect, all records that clients wait for."""
         self._start(self._resolve_by_reading(job_ids))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
@@ -151,53 +151,53 @@ class Waiters:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _watch(self, final: Final, gone: Gone, seconds: float) -> None:
+    def _watch(self, final: FinalRecord, gone: Gone, seconds: float) -> None:
         self._start(_until_gone(final, gone, seconds))
 
     async def _resolve_by_reading(self, job_ids: Sequence[str]) -> None:
         try:
             records = await self._ledger.get_many(job_ids)
         except LedgerUnavailable as error:
-            log.warning("%s; those who wait for %d jobs are told at the end of their wait", error, len(job_ids))
+            log.warning("%s; the clients that wait for %d jobs get a response at the end of their wait", error, len(job_ids))
             return
         for record in records:
             if record and record.state.final:
                 for final in self._waiting.get(record.id, ()):
                     _resolve(final, record)
 
-    def _keep(self, record: Record) -> None:
-        if record.id not in self._kept:
-            self._kept_bytes += _size(record)
-        self._kept[record.id] = time.monotonic(), record
-        while self._kept_bytes > MAX_KEPT:
-            self._kept_bytes -= _size(self._kept.popitem(last=False)[1][1])
+    def _add_to_cache(self, record: Record) -> None:
+        if record.id not in self._cache:
+            self._cache_bytes += _size(record)
+        self._cache[record.id] = time.monotonic(), record
+        while self._cache_bytes > MAX_CACHED:
+            self._cache_bytes -= _size(self._cache.popitem(last=False)[1][1])
 
     async def _listen(self) -> None:
         while True:
             try:
-                async for ended in self._ledger.ends():
+                async for ended in self._ledger.ended_jobs():
                     if ended:
                         self._ended(ended)
                     else:
-                        self._look_up(*self._waiting)
+                        self._read_final(*self._waiting)
             except UNREACHABLE as error:
-                log.warning("the push channel was cut: %s", error)
+                log.warning("the push channel was disconnected: %s", error)
             except Exception:
                 log.exception("the push channel failed")
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(RECONNECT_INTERVAL)
 
 
-async def _until_gone(final: Final, gone: Gone, seconds: float) -> None:
-    leaving: asyncio.Future[Any] = asyncio.ensure_future(gone())
-    either: list[asyncio.Future[Any]] = [final, leaving]
+async def _until_gone(final: FinalRecord, gone: Gone, seconds: float) -> None:
+    disconnect: asyncio.Future[Any] = asyncio.ensure_future(gone())
+    either: list[asyncio.Future[Any]] = [final, disconnect]
     try:
         await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        leaving.cancel()
+        disconnect.cancel()
     _resolve(final, None)
 
 
-def _resolve(final: Final, record: Record | None) -> None:
+def _resolve(final: FinalRecord, record: Record | None) -> None:
     if not final.done():
         final.set_result(record)
 

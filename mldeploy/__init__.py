@@ -1,4 +1,4 @@
-"""What people hold: the client, the command line, and the stack of one machine."""
+"""The Python client, the command line, and the service on one machine."""
 
 from mldeploy.client import Client, Event, Job, JobFailed, Problem, ServiceAway, Unavailable
 

@@ -1,5 +1,6 @@
-"""``python -m mldeploy``."""
+"""``python -m mldeploy``: the command line, with the server's commands unless the client is installed alone."""
 
-from mldeploy.cli import main
+from importlib import import_module
+from importlib.util import find_spec
 
-main(prog_name="mldeploy")
+import_module("mldeploy.local.main" if find_spec("mldeploy.local") else "mldeploy.cli").main(prog_name="mldeploy")

@@ -1,11 +1,11 @@
-"""Who is at work here, for the log of moves."""
+"""The operating system account of the user, for the log of alias moves."""
 
 import getpass
 import os
 
 
 def account() -> str:
-    """The account's name; its number if it has none, as in many a container."""
+    """The account's name, or its number if it has no name, as in many containers."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

@@ -1,4 +1,4 @@
-"""A reader that leaves, as in `mldeploy jobs | head`, ends a command without a word."""
+"""Ends a command silently when the reader of its output exits, as in `mldeploy jobs | head`."""
 
 import os
 import signal
@@ -9,14 +9,14 @@ from typing import Any
 
 import click
 
-STATUS = 128 + signal.SIGPIPE  # as a shell reports a program that SIGPIPE has ended
+STATUS = 128 + signal.SIGPIPE  # as a shell reports a program that was ended by SIGPIPE
 
 
 @contextmanager
 def ends_with_its_reader() -> Iterator[None]:
-    """Exit status 141 when nobody reads standard output or standard error any more.
+    """Exits with status 141 when standard output or standard error has no reader any more.
 
-    SIGPIPE stays ignored: it would also end a command whose connection to the service was cut."""
+    SIGPIPE stays ignored, because it would also end a command whose connection to the service was lost."""
     try:
         yield
         _flush()
@@ -26,8 +26,8 @@ def ends_with_its_reader() -> Iterator[None]:
 
 
 class PipedCommand(click.Command):
-    """A command whose output may be piped into a program that does not read it to its end. (Click would answer with 1, which
-    here says that a job has failed.)"""
+    """A command whose output may be piped into a program that does not read it to its end. (Click would exit
+    with 1, which means for our commands that a job has failed.)"""
 
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:
         with ends_with_its_reader():
@@ -48,11 +48,11 @@ def _flush() -> None:
 
 
 def _discard_what_is_left() -> None:
-    """The interpreter flushes both at its end, and would complain."""
+    """Redirects closed streams to the null device: the interpreter flushes both at exit, and would report an error."""
     for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
             stream.flush()
         except BrokenPipeError:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
+            devnull = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(devnull, stream.fileno())
+            os.close(devnull)

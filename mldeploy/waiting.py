@@ -1,5 +1,5 @@
-"""What is shown on standard error while the service is waited for: on a terminal a spinner with how far the job is, and in any
-case that the service is away."""
+"""The output on standard error while a command waits: a spinner with the job's progress on a terminal, and the notices of the
+client, such as that the service is away."""
 
 import itertools
 import logging
@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
-FRAME = 0.1
-CLEAR = "\r\033[K"  # the line
+FRAME_INTERVAL = 0.1  # seconds
+CLEAR = "\r\033[K"  # clears the line
 
 
 @contextmanager
@@ -19,28 +19,28 @@ def spinner(text: Callable[[], str]) -> Iterator[None]:
     if not sys.stderr.isatty():
         yield
         return
-    over = threading.Event()
-    thread = threading.Thread(target=_spin, args=(text, over), daemon=True)
+    stop = threading.Event()
+    thread = threading.Thread(target=_spin, args=(text, stop), daemon=True)
     thread.start()
     try:
         yield
     finally:
-        over.set()
+        stop.set()
         thread.join()
 
 
-def _spin(text: Callable[[], str], over: threading.Event) -> None:
-    since = time.monotonic()
+def _spin(text: Callable[[], str], stop: threading.Event) -> None:
+    started = time.monotonic()
     for frame in itertools.cycle(FRAMES):
-        print(f"{CLEAR}{frame} {text()} {time.monotonic() - since:.1f} s", end="", file=sys.stderr, flush=True)
-        if over.wait(FRAME):
+        print(f"{CLEAR}{frame} {text()} {time.monotonic() - started:.1f} s", end="", file=sys.stderr, flush=True)
+        if stop.wait(FRAME_INTERVAL):
             print(CLEAR, end="", file=sys.stderr, flush=True)
             return
 
 
 @contextmanager
 def notices() -> Iterator[None]:
-    """The client's log, a line each, where else the spinner is."""
+    """Shows the client's log on standard error, a line for each record, which replaces the spinner's line."""
     log, handler = logging.getLogger("mldeploy.client"), _Notices()
     before = log.level, log.propagate
     log.setLevel(logging.INFO)

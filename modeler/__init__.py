@@ -1,1 +1,1 @@
-"""How models are made and asked. It needs scikit-learn, pandas and joblib; the API never imports it."""
+"""Training, evaluation and prediction. It needs scikit-learn, pandas and joblib; the API never imports it."""

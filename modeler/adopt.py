@@ -1,4 +1,4 @@
-"""Versions that the store has and the registry does not know are registered again, with the cards that were signed with them."""
+"""Registers versions again that are in the store but not in the registry, with their signed cards."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from models.registry import Registry, TooManyModels
 
 
 class Verdict(NamedTuple):
-    """On one folder: its card if it can be adopted, or why it cannot."""
+    """The card of a folder that can be adopted, or the reason why it cannot."""
 
     folder: str
     card: Card | None = None
@@ -20,18 +20,18 @@ class Verdict(NamedTuple):
 
 
 def examine(artifacts: ArtifactStore, registry: Registry, inventory: Inventory, name: str) -> list[Verdict]:
-    """One verdict for each folder of a model that the registry does not know, by number. Raises OSError."""
+    """Return a verdict for each folder of a model that the registry does not know, by version. Raises OSError."""
     model = registry.model(name)
     taken = set(model.cards) if model else set()
     verdicts = []
     for folder in sorted(inventory.contents(name).unknown, key=lambda found: (found.version, -found.attempt)):
-        verdict = _judge(artifacts, name, folder.entry, folder.version, taken)
+        verdict = _examine_folder(artifacts, name, folder.entry, folder.version, taken)
         taken |= {verdict.card.version} if verdict.card else set()
         verdicts.append(verdict)
     return verdicts
 
 
-def _judge(artifacts: ArtifactStore, name: str, entry: str, version: int, taken: set[int]) -> Verdict:
+def _examine_folder(artifacts: ArtifactStore, name: str, entry: str, version: int, taken: set[int]) -> Verdict:
     place = f"{name}/{entry}"
     if entry.startswith("."):
         return Verdict(place, None, "it was never finished")
@@ -47,19 +47,21 @@ def _judge(artifacts: ArtifactStore, name: str, entry: str, version: int, taken:
 
 
 def adopt(registry: Registry, verdict: Verdict) -> Verdict:
-    """The verdict as it came out."""
+    """Register the version. Returns the verdict, or a new one if it was refused."""
     assert verdict.card
     try:
-        done = registry.adopt(verdict.card)
+        adopted = registry.adopt(verdict.card)
     except TooManyModels as error:
         return Verdict(verdict.folder, None, str(error))
     return (
-        verdict if done else Verdict(verdict.folder, None, f"version {verdict.card.version} was registered meanwhile: try again")
+        verdict
+        if adopted
+        else Verdict(verdict.folder, None, f"version {verdict.card.version} was registered meanwhile: try again")
     )
 
 
 def restore_dataset(artifacts: ArtifactStore, datasets: Datasets, card: Card) -> DatasetRecord | None:
-    """The data set that a version was trained on, if none has its name and its rows are there unharmed. Raises OSError."""
+    """Restore the data set of a version, unless its name is taken or its rows are lost or damaged. Raises OSError."""
     data = card.data
     if not data.parts or not data.dataset or datasets.find(data.dataset).record:
         return None

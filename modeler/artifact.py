@@ -1,4 +1,4 @@
-"""A version's files in the store: model, card and a signed manifest. Verified, as the very bytes that are then unpickled."""
+"""A version's files in the store: model, card and a signed manifest. The bytes that are unpickled are the bytes verified."""
 
 import hashlib
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ MANIFEST = "manifest.json"
 
 
 class CorruptArtifact(RuntimeError):
-    """The model's files are gone, or not those that were published; the message says which and what to do."""
+    """The model's files are missing or differ from the published ones; the message says which and what to do."""
 
 
 class UnloadableHere(RuntimeError):
@@ -29,7 +29,7 @@ class UnloadableHere(RuntimeError):
 
 
 class Manifest(Struct, frozen=True):
-    """``files``: the sha256 of each. ``signature``: HMAC-SHA256 over all the rest."""
+    """``files``: the sha256 of each. ``signature``: HMAC-SHA256 over all other fields."""
 
     name: str
     version: int
@@ -49,7 +49,7 @@ class Manifest(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class ArtifactStore:
-    """Where versions are kept, and the key that they are signed with."""
+    """The store of the versions, and the key that signs them."""
 
     store: Store
     key: bytes
@@ -61,7 +61,7 @@ def open_artifact_store(location: str, key: bytes) -> ArtifactStore:
 
 
 def libraries(estimator: Any) -> dict[str, str]:
-    """The versions of what an estimator is made with: its own package, and those that it is made of."""
+    """Return the versions of the packages of an estimator and its parts, with scikit-learn, numpy and joblib."""
     modules = {type(part).__module__.partition(".")[0] for part in _parts(estimator)}
     names = {"scikit-learn", "numpy", "joblib", *(module for module in modules if module not in ("sklearn", "builtins", "numpy"))}
     return {name: found for name in sorted(names) if (found := _version(name))}
@@ -78,7 +78,7 @@ def describe(folder: str, model: bytes) -> Artifact:
 
 
 def write(artifacts: ArtifactStore, card: Card, model: bytes) -> None:
-    """A version's files; nothing is there before everything is, and the manifest comes last. Raises OSError."""
+    """Write a version's files, the manifest last: none is visible before all are. Raises OSError."""
     files = {MODEL: model, CARD: msgspec.json.format(card.to_json().encode(), indent=2)}
     manifest = Manifest(card.name, card.version, {name: _sha256(content) for name, content in files.items()}).signed(
         artifacts.key
@@ -87,7 +87,7 @@ def write(artifacts: ArtifactStore, card: Card, model: bytes) -> None:
 
 
 def load(artifacts: ArtifactStore, card: Card) -> Any:
-    """The estimator. Raises CorruptArtifact, UnloadableHere, or OSError if the store is away."""
+    """Load the estimator. Raises CorruptArtifact, UnloadableHere, or OSError if the store is unavailable."""
     made_with = card.libraries.get("scikit-learn", "")
     if _minor(made_with) != _minor(sklearn.__version__):
         raise UnloadableHere(
@@ -98,7 +98,7 @@ def load(artifacts: ArtifactStore, card: Card) -> Any:
 
 
 def verified(artifacts: ArtifactStore, card: Card) -> bytes:
-    """The model's bytes, those of the card and of a manifest that we have signed. Raises CorruptArtifact or OSError."""
+    """Return the model's bytes, verified against the card and the signed manifest. Raises CorruptArtifact or OSError."""
     manifest = _manifest(artifacts, card)
     content = _read(artifacts, card, MODEL)
     digest = _sha256(content)
@@ -108,7 +108,7 @@ def verified(artifacts: ArtifactStore, card: Card) -> bytes:
 
 
 def read_card(artifacts: ArtifactStore, folder: str) -> Card:
-    """The card in a version's folder, whose files are those of a manifest that we have signed. Unpickles nothing. Raises
+    """Return the card in a version's folder, after verifying all files against the signed manifest. Unpickles nothing. Raises
     CorruptArtifact or OSError."""
     try:
         manifest = msgspec.json.decode(artifacts.store.read(f"{folder}/{MANIFEST}"), type=Manifest)
@@ -139,7 +139,7 @@ def _manifest(artifacts: ArtifactStore, card: Card) -> Manifest:
     if not manifest.is_signed(artifacts.key):
         raise CorruptArtifact(
             f"the manifest of {_named(card)} was altered, or signed with another key: restore the signing.key (or "
-            f"MLDEPLOY_SIGNING_KEY) that published it, or bring the model in with `mldeploy models import`"
+            f"MLDEPLOY_SIGNING_KEY) that published it, or import the model with `mldeploy models import`"
         )
     if (manifest.name, manifest.version) != (card.name, card.version):
         raise CorruptArtifact(f"where {_named(card)} should be is {manifest.name} version {manifest.version}: {_ADVICE}")
@@ -147,7 +147,7 @@ def _manifest(artifacts: ArtifactStore, card: Card) -> Manifest:
 
 
 def _read(artifacts: ArtifactStore, card: Card, name: str) -> bytes:
-    """A file that is gone while the store is there was lost; a store that is not there may come back (OSError)."""
+    """Read a file. Raises CorruptArtifact if the file is missing, OSError if the store is unavailable and may come back."""
     try:
         return artifacts.store.read(f"{card.artifact.folder}/{name}")
     except Misplaced:

@@ -1,4 +1,4 @@
-"""Files that nobody needs any more: of versions that were retired, and of rows that no data set and no version has."""
+"""Removes unused files: those of retired versions, and rows that no data set and no version refers to."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ from models.store import Store
 
 
 def remove_version(card: Card, store: Store, inventory: Inventory, registry: Registry, datasets: Datasets) -> None:
-    """Of one that the registry has forgotten already: its folder, and the rows that it alone had. Raises OSError."""
+    """Remove the folder of a version that is not registered any more, and the rows that only it referred to. Raises OSError."""
     inventory.remove(card.artifact.folder)
     unused = set(card.data.parts) - parts_in_use(registry, datasets)
     if unused:
@@ -19,7 +19,7 @@ def remove_version(card: Card, store: Store, inventory: Inventory, registry: Reg
 
 
 def parts_of_unknown_versions(inventory: Inventory, store: Store) -> set[str]:
-    """Rows are stored once by their content, so a version of another registry may have the same."""
+    """Return the parts that unregistered versions refer to: parts are shared by content, also with other registries."""
     found = ((name, inventory.contents(name).unknown) for name in inventory.models())
     return {part for name, unknown in found for part in parts_named_in(store, name, unknown)}
 

@@ -1,4 +1,4 @@
-"""What a person should know of a training set before trusting what was made of it."""
+"""Warnings about a training set that its user should know before trusting the model."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,11 +9,12 @@ import pandas as pd
 from modeler.dataset import FEW_INTEGERS, Dataset
 from models.input_errors import listed
 
-MOSTLY = 0.8  # of a column's values are numbers, so the others are likely slips
+MOSTLY = 0.8  # share of numbers among a column's values above which the others are likely mistakes
 FEW_TEST_ROWS = 30
 
 
 def data_warnings(dataset: Dataset) -> list[str]:
+    """Return the warnings about the columns, the target and the test rows."""
     return [*_of_columns(dataset), *_of_the_target(dataset), *_of_the_test(dataset)]
 
 
@@ -28,10 +29,10 @@ def _of_columns(dataset: Dataset) -> Iterator[str]:
 
 def _almost_numbers(name: str, column: "pd.Series[Any]") -> Iterator[str]:
     present = column.dropna()
-    slips = present[pd.to_numeric(present, errors="coerce").isna()]
-    numbers = len(present) - len(slips)
+    texts = present[pd.to_numeric(present, errors="coerce").isna()]
+    numbers = len(present) - len(texts)
     if MOSTLY * len(present) <= numbers < len(present):
-        yield f"{name!r} is taken as text: {numbers} of {len(present)} values are numbers, and {slips.iloc[0][:40]!r} is not"
+        yield f"{name!r} is taken as text: {numbers} of {len(present)} values are numbers, and {texts.iloc[0][:40]!r} is not"
 
 
 def _of_the_target(dataset: Dataset) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A table made ready for a training: features as a matrix by the schema, the target, weights, and which rows are for testing."""
+"""A table prepared for a training: the feature matrix of the schema, the target, the weights, and the test rows."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +16,10 @@ from models.schema import Schema, Task
 
 MAX_CLASSES = 1000
 MAX_SCHEMA = 1_000_000  # bytes; it is in every card
-LARGEST_CLASS = 2**53  # as an integer; beyond it floats skip some
-MAX_CATEGORIES = 255  # of a feature; the most frequent, and the others are as unknown ones
+MAX_INTEGER_CLASS = 2**53  # beyond it a float cannot hold every integer
+MAX_CATEGORIES = 255  # of a feature; the less frequent ones count as unknown
 MIN_ROWS = 10
-FEW_INTEGERS = 20  # a target of so many different integers is of classes, one of more a quantity
+FEW_INTEGERS = 20  # a target with more distinct integers is a quantity, one with fewer has classes
 QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
 
 
@@ -53,7 +53,7 @@ def make(
     test_share: float = 0.2,
     only: Schema | None = None,
 ) -> Dataset:
-    """``target`` defaults to the last column. ``only``: the features of this schema, as it is. Raises BadTrainingData."""
+    """Prepare a table. ``target`` defaults to the last column; ``only``: use this schema unchanged. Raises BadTrainingData."""
     target = target or list(table.types)[-1]
     for name, role in ((target, "to predict"), (weight, "of weights")):
         if name and name not in table.types:
@@ -63,7 +63,7 @@ def make(
     found_task = task or _likely_task(table, target)
     values = _target(table, target, found_task)
     schema = only or _schema(table, target, weight, found_task, values, unknown)
-    hashes = row_hashes(table, without={target, weight})  # ignored columns too: as the data grow a column may become one
+    hashes = row_hashes(table, without={target, weight})  # with ignored columns: which those are may change as the data grow
     dataset = Dataset(
         table=table,
         schema=schema,
@@ -81,8 +81,8 @@ def make(
 
 
 def encode(table: Table, schema: Schema) -> NDArray[np.float64]:
-    """(rows, features): the numbers that an estimator of this schema gets. Raises BadTrainingData if the table's columns are
-    others, or of other types."""
+    """Return the feature matrix, (rows, features), that an estimator of this schema gets. Raises BadTrainingData if columns are
+    missing or have other types."""
     missing = [name for name in schema.names if name not in table.types]
     if missing:
         raise BadTrainingData(f"there is no column {listed(missing)}")
@@ -106,7 +106,7 @@ def _encoded(table: Table, feature: Feature) -> NDArray[np.float64]:
 
 
 def target_of(table: Table, schema: Schema) -> NDArray[Any]:
-    """(rows,): the truth about rows. Raises BadTrainingData."""
+    """Return the true labels or values, (rows,). Raises BadTrainingData."""
     return _target(table, schema.target, schema.task)
 
 
@@ -124,8 +124,8 @@ def _target(table: Table, name: str, task: Task) -> NDArray[Any]:
         if column.map(len).max() > MAX_NAME:
             raise BadTrainingData(f"a class of {name!r} is longer than {MAX_NAME} characters")
         return column.to_numpy(dtype=object)
-    if (column.abs() > LARGEST_CLASS).any():
-        raise BadTrainingData(f"a class of {name!r} is beyond {LARGEST_CLASS:,}")
+    if (column.abs() > MAX_INTEGER_CLASS).any():
+        raise BadTrainingData(f"a class of {name!r} is beyond {MAX_INTEGER_CLASS:,}")
     if type_ in ("number", "date") and not (column % 1 == 0).all():
         raise BadTrainingData(
             f"{name!r} holds fractions; classes are texts, integers or booleans (task=regression for a quantity)"
@@ -152,18 +152,18 @@ def _weights(table: Table, name: str) -> NDArray[np.float64] | None:
 
 
 def _refuse_unusable(dataset: Dataset) -> None:
-    learns, name = ~dataset.in_test, dataset.schema.target
+    in_training, name = ~dataset.in_test, dataset.schema.target
     if dataset.schema.task == "regression" and len(np.unique(dataset.target)) < 2:
         raise BadTrainingData(f"{name!r} is the same in all rows: there is nothing to learn")
     if dataset.schema.task == "classification" and len(dataset.schema.classes) < 2:
         raise BadTrainingData(f"{name!r} has fewer than two classes: {listed([str(label) for label in dataset.schema.classes])}")
-    if not dataset.in_test.any() or not learns.any():
+    if not dataset.in_test.any() or not in_training.any():
         raise BadTrainingData(
             "no row is left to test or to train on: rows with the same features stay together, so send rows that differ more"
         )
-    if len(np.unique(dataset.target[learns])) < 2:
+    if len(np.unique(dataset.target[in_training])) < 2:
         raise BadTrainingData(f"all rows to train on have the same {name!r}: send more rows")
-    if dataset.weights is not None and dataset.weights[learns].sum() == 0:
+    if dataset.weights is not None and dataset.weights[in_training].sum() == 0:
         raise BadTrainingData("all rows to train on have the weight 0")
 
 
@@ -190,7 +190,7 @@ def _schema(table: Table, target: str, weight: str, task: Task, values: NDArray[
 
 
 def _is_useless(column: "pd.Series[Any]") -> bool:
-    """No value at all, or texts that nearly all differ (names, notes, ids)."""
+    """Whether a column has no value, or texts that nearly all differ (names, notes, ids)."""
     present = column.dropna()
     if present.empty:
         return True
@@ -206,12 +206,12 @@ def _feature(name: str, type_: FeatureType, column: "pd.Series[Any]", unknown: U
     if type_ == "category":
         counts = present.value_counts()
         kept = tuple(sorted(counts.index[:MAX_CATEGORIES].tolist()))
-        told: Unknown = "ignore" if len(counts) > MAX_CATEGORIES else unknown
-        return Feature(name, type_, str(present.iloc[0]), categories=kept, unknown=told, missing_rate=missing)
+        policy: Unknown = "ignore" if len(counts) > MAX_CATEGORIES else unknown
+        return Feature(name, type_, str(present.iloc[0]), categories=kept, unknown=policy, missing_rate=missing)
     decode = Feature(name, type_, 0.0).decode
-    example, least, most = (decode(float(number)) for number in (present.iloc[0], present.min(), present.max()))
+    example, minimum, maximum = (decode(float(number)) for number in (present.iloc[0], present.min(), present.max()))
     assert example is not None
     if type_ == "boolean":
         return Feature(name, type_, example, missing_rate=missing)
     quantiles = () if type_ == "date" else tuple(float(number) for number in present.quantile(list(QUANTILES)))
-    return Feature(name, type_, example, least, most, quantiles, missing_rate=missing)
+    return Feature(name, type_, example, minimum, maximum, quantiles, missing_rate=missing)

@@ -1,4 +1,4 @@
-"""The rows of data sets, in the store: each part one file, named by the hash of what it holds and stored once."""
+"""The rows of data sets in the store: each part is a Parquet file that is named by its sha256 and stored once."""
 
 import hashlib
 from collections.abc import Sequence
@@ -15,17 +15,17 @@ from models.datasets import DatasetRecord, Part
 from models.input_errors import listed
 from models.store import Store
 
-MAX_PARTS = 64  # more are made one
+MAX_PARTS = 64  # of a data set; then they are merged into one
 MAX_ROWS = 5_000_000
-FOLDER = "_datasets"  # a place that no model can have
+FOLDER = "_datasets"  # not a valid name of a model
 
 
 class LostRows(RuntimeError):
-    """A part of a data set is gone from the store, or is not what was stored."""
+    """A part of a data set is missing from the store, or has changed."""
 
 
 def write(store: Store, table: Table) -> Part:
-    """Raises OSError."""
+    """Store a table as a part. Raises OSError."""
     content = to_parquet(table)
     part = Part(hashlib.sha256(content).hexdigest(), len(table.frame), len(content))
     store.write_once(path(part.sha256), content)
@@ -33,7 +33,7 @@ def write(store: Store, table: Table) -> Part:
 
 
 def read(store: Store, parts: Sequence[Part]) -> Table:
-    """All rows, in the order in which they came. Raises LostRows or OSError."""
+    """Read all rows, in the order in which they were added. Raises LostRows or OSError."""
     return concat([_read_part(store, part) for part in parts])
 
 
@@ -42,6 +42,7 @@ def path(sha256: str) -> str:
 
 
 def first(name: str, table: Table, target: str, weight: str, test_share: float, part: Part) -> DatasetRecord:
+    """Return the record of a new data set."""
     now = timestamp()
     return DatasetRecord(name, target, table.types, test_share, (part,), now, now, weight)
 
@@ -49,7 +50,7 @@ def first(name: str, table: Table, target: str, weight: str, test_share: float, 
 def replaced(
     record: DatasetRecord, table: Table, target: str, weight: str, test_share: float, part: Part, added: Sequence[Part]
 ) -> DatasetRecord:
-    """The same data set with the rows of a training that won, and those that were ``added`` since it began."""
+    """Return the record with the rows of a promoted training, and the parts that were ``added`` since it started."""
     return msgspec.structs.replace(
         record,
         target=target,
@@ -63,8 +64,8 @@ def replaced(
 
 
 def new_rows(record: DatasetRecord, known: Table, sent: Table) -> tuple[Table, int]:
-    """What of ``sent`` is not in the data set yet, each row once, and how many were. Raises BadTrainingData if the columns are
-    others."""
+    """Return the rows of ``sent`` that are not in the data set yet, each once, and the number of the others. Raises
+    BadTrainingData if the columns differ."""
     others = set(sent.types) ^ set(record.types)
     if others:
         differ = f"{listed(sorted(others))} differ"
@@ -80,13 +81,13 @@ def new_rows(record: DatasetRecord, known: Table, sent: Table) -> tuple[Table, i
 
 
 def each_once(sent: Table) -> tuple[Table, int]:
-    """The rows without those that come again, and how many did."""
+    """Return the rows without duplicates, and the number of duplicates."""
     again = pd.Series(row_hashes(sent, exact=True)).duplicated().to_numpy()
     return sent.rows(~again), int(again.sum())
 
 
 def extended(record: DatasetRecord, store: Store, known: Table, fresh: Table) -> DatasetRecord:
-    """Raises OSError."""
+    """Return the record with the new rows, which are stored. Raises OSError."""
     types = joint_types([known.types, fresh.types])
     many = len(record.parts) >= MAX_PARTS
     parts = (write(store, concat([known, fresh])),) if many else (*record.parts, write(store, fresh))
@@ -94,9 +95,9 @@ def extended(record: DatasetRecord, store: Store, known: Table, fresh: Table) ->
 
 
 def without(record: DatasetRecord, store: Store, gone: Table) -> DatasetRecord | None:
-    """The record without the rows of ``gone``; None if none is left. Raises BadTrainingData, LostRows or OSError."""
+    """Return the record without the rows of ``gone``; None if no row is left. Raises BadTrainingData, LostRows or OSError."""
     known = read(store, record.parts)
-    stays = ~_among(known, gone)
+    stays = ~_is_in(known, gone)
     if not stays.any():
         return None
     if stays.all():
@@ -105,8 +106,8 @@ def without(record: DatasetRecord, store: Store, gone: Table) -> DatasetRecord |
     return msgspec.structs.replace(record, parts=(part,), updated_at=timestamp(), revision=record.revision + 1)
 
 
-def holds(store: Store, sha256: str, gone: Table) -> bool:
-    """Whether a part holds any of these rows, by the columns that both have; one that is not there any more holds none."""
+def contains_any(store: Store, sha256: str, gone: Table) -> bool:
+    """Return whether a part has any of these rows, by the columns that both have; a missing part has none."""
     try:
         part = _read_part(store, Part(sha256, 0, 0))
     except LostRows:
@@ -115,8 +116,8 @@ def holds(store: Store, sha256: str, gone: Table) -> bool:
     return bool(both) and bool(np.isin(_hashed(part, both), _hashed(gone, both)).any())
 
 
-def _among(known: Table, gone: Table) -> NDArray[np.bool_]:
-    """Raises BadTrainingData."""
+def _is_in(known: Table, gone: Table) -> NDArray[np.bool_]:
+    """Return which rows of ``known`` are in ``gone``. Raises BadTrainingData."""
     if set(known.types) != set(gone.types):
         raise BadTrainingData(f"the columns are not those of the data set ({listed(list(known.types))})")
     return np.isin(_hashed(known, set(known.types)), _hashed(gone, set(known.types)))

@@ -1,4 +1,4 @@
-"""Estimators by name, with the preprocessing that each needs for the columns at hand: scikit-learn's own pieces."""
+"""Builds estimators by name, with the scikit-learn preprocessing that each needs for the columns of a data set."""
 
 import importlib
 import inspect
@@ -22,55 +22,56 @@ from models.options import AUTO
 from models.schema import Task
 
 SEED = 0
-MANY_ROWS = 2000  # from here on auto takes boosting
-UNSCALED = ("ensemble", "tree", "naive_bayes", "dummy")  # modules whose estimators do not care for scale
+MANY_ROWS = 2000  # from so many training rows on, auto picks boosting
+UNSCALED = ("ensemble", "tree", "naive_bayes", "dummy")  # modules whose estimators do not depend on the features' scale
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "LogisticRegression": {"max_iter": 1000},
     "MLPClassifier": {"max_iter": 500},
     "MLPRegressor": {"max_iter": 500},
 }
-ESTIMATOR = "estimator"  # the step of a pipeline that learns
+ESTIMATOR = "estimator"  # the last step of a pipeline
 
 
 def build(name: str, params: Mapping[str, Any], dataset: Dataset, allowed: str = "") -> Any:
-    """An estimator that has learned nothing yet, for the dataset's matrix. Raises BadTrainingData for one that there is not, that
-    is for another task, or that has no such parameters."""
+    """Return an unfitted estimator for the data set's matrix. Raises BadTrainingData if the estimator is unknown, is for another
+    task, or has no such parameter."""
     cls = _class(name, allowed)
     bare = _configured(cls, name, params)
     task = dataset.schema.task
     if not (is_classifier(bare) if task == "classification" else is_regressor(bare)):
         raise BadTrainingData(f"{name} is not for {task}, and {dataset.schema.target!r} asks for that (or give task=…)")
-    before = _preprocessing(bare, dataset)
-    return Pipeline([("columns", before), (ESTIMATOR, bare)]) if before else bare
+    preprocessing = _preprocessing(bare, dataset)
+    return Pipeline([("columns", preprocessing), (ESTIMATOR, bare)]) if preprocessing else bare
 
 
 def pick(dataset: Dataset) -> str:
-    """auto: boosting for many rows, a forest for few."""
+    """Choose the estimator for auto: boosting for many rows, a forest for few."""
     rows = int((~dataset.in_test).sum())
     suffix = "Classifier" if dataset.schema.task == "classification" else "Regressor"
     return ("HistGradientBoosting" if rows >= MANY_ROWS else "RandomForest") + suffix
 
 
-def chosen(name: str, dataset: Dataset) -> str:
+def resolve(name: str, dataset: Dataset) -> str:
+    """Return the estimator's name, with auto resolved."""
     return pick(dataset) if name in ("", AUTO) else name
 
 
 def baseline(task: Task) -> Any:
-    """What a model must beat: the most frequent class, or the mean."""
+    """Return the dummy estimator that a model must beat: it predicts the most frequent class, or the mean."""
     return DummyClassifier(strategy="prior") if task == "classification" else DummyRegressor()
 
 
 def fit(estimator: Any, dataset: Dataset) -> Any:
-    """On the rows that are not for testing. Raises BadTrainingData if it takes no weights and there are some."""
-    learns = ~dataset.in_test
-    features, target = dataset.features[learns], dataset.target[learns]
+    """Fit on the training rows. Raises BadTrainingData if the data set has weights and the estimator takes none."""
+    in_training = ~dataset.in_test
+    features, target = dataset.features[in_training], dataset.target[in_training]
     if dataset.weights is None:
         return estimator.fit(features, target)
     bare = estimator[-1] if isinstance(estimator, Pipeline) else estimator
     if "sample_weight" not in inspect.signature(bare.fit).parameters:
         raise BadTrainingData(f"{type(bare).__name__} takes no sample weights")
     step = f"{ESTIMATOR}__" if isinstance(estimator, Pipeline) else ""
-    return estimator.fit(features, target, **{f"{step}sample_weight": dataset.weights[learns]})
+    return estimator.fit(features, target, **{f"{step}sample_weight": dataset.weights[in_training]})
 
 
 def _class(name: str, allowed: str) -> Any:
@@ -87,18 +88,18 @@ def _class(name: str, allowed: str) -> Any:
 
 def _configured(cls: Any, name: str, params: Mapping[str, Any]) -> Any:
     estimator = cls()
-    taken = estimator.get_params(deep=False)
-    for given in params:
-        if given not in taken:
-            close = get_close_matches(given, list(taken), n=1)
-            hint = f"did you mean {close[0]}?" if close else f"it has {listed(sorted(taken))}"
-            raise BadTrainingData(f"{name} has no parameter {given}: {hint}")
-    ours = {"random_state": SEED, **DEFAULTS.get(name, {})}
-    return estimator.set_params(**{key: value for key, value in ours.items() if key in taken} | dict(params))
+    accepted = estimator.get_params(deep=False)
+    for param in params:
+        if param not in accepted:
+            close = get_close_matches(param, list(accepted), n=1)
+            hint = f"did you mean {close[0]}?" if close else f"it has {listed(sorted(accepted))}"
+            raise BadTrainingData(f"{name} has no parameter {param}: {hint}")
+    defaults = {"random_state": SEED, **DEFAULTS.get(name, {})}
+    return estimator.set_params(**{key: value for key, value in defaults.items() if key in accepted} | dict(params))
 
 
 def _preprocessing(bare: Any, dataset: Dataset) -> Any:
-    """None if the estimator can take the matrix as it is."""
+    """Return a transformer, or None if the estimator accepts the matrix as it is."""
     kinds = [feature.type == "category" for feature in dataset.schema.features]
     categories, numbers = [place for place, is_ in enumerate(kinds) if is_], [place for place, is_ in enumerate(kinds) if not is_]
     if categories and "categorical_features" in bare.get_params(deep=False):

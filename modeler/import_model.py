@@ -1,5 +1,4 @@
-"""A model that was trained elsewhere, brought in by the operator: no guarantee goes with it, and its card says what it was judged
-on."""
+"""Imports a model that was trained elsewhere, on the operator's responsibility. Its metrics are of the operator's sample."""
 
 import platform
 import warnings
@@ -21,35 +20,35 @@ from modeler.evaluate import Evaluation
 from modeler.predictor import Predictor
 from modeler.table import BadTrainingData, Table
 from models.card import Card, Data, from_json
-from models.gate import USUAL_METRIC
+from models.gate import DEFAULT_METRIC
 from models.schema import Schema
 
 
 class CannotImport(ValueError):
-    """The file holds no model that can be served here; the message says why."""
+    """The file has no model that can be served; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImportedModel:
-    """A model and its card, which is yet to be given its version and place."""
+    """A model and its card, whose version and folder are not set yet."""
 
     card: Card
     model: bytes
 
 
 def import_model(content: bytes, name: str, sample: Table | None, target: str) -> ImportedModel:
-    """A joblib file with a sample of rows, or what was exported. Unpickles it: whoever calls trusts the file. Raises
-    CannotImport or BadTrainingData."""
+    """Import a joblib file, with a sample of rows, or an exported archive. A joblib file is unpickled, so it must be trusted.
+    Raises CannotImport or BadTrainingData."""
     if zipfile.is_zipfile(BytesIO(content)):
-        return _exported(content, name)
+        return _import_archive(content, name)
     if sample is None:
         raise CannotImport("give a sample of rows (--sample) and the column that it predicts (--target)")
     estimator = _load(content)
-    return _judged(estimator, content, name, sample, target)
+    return _import_estimator(estimator, content, name, sample, target)
 
 
 def export(card: Card, model: bytes) -> bytes:
-    """A zip of the model and its card."""
+    """Return a zip archive of the model and its card."""
     out = BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(artifact.MODEL, model)
@@ -57,7 +56,7 @@ def export(card: Card, model: bytes) -> bytes:
     return out.getvalue()
 
 
-def _exported(content: bytes, name: str) -> ImportedModel:
+def _import_archive(content: bytes, name: str) -> ImportedModel:
     try:
         with zipfile.ZipFile(BytesIO(content)) as archive:
             card, model = from_json(archive.read(artifact.CARD)), archive.read(artifact.MODEL)
@@ -83,15 +82,15 @@ def _load(content: bytes) -> Any:
     return estimator
 
 
-def _judged(estimator: Any, content: bytes, name: str, sample: Table, target: str) -> ImportedModel:
+def _import_estimator(estimator: Any, content: bytes, name: str, sample: Table, target: str) -> ImportedModel:
     named = getattr(estimator, "feature_names_in_", None)
     if named is not None:
-        sample = _only(sample, [str(column) for column in named], target)
+        sample = _select_columns(sample, [str(column) for column in named], target)
     rows = dataset.make(sample, target, task="regression" if is_regressor(estimator) else "classification")
-    schema = _as_it_came(rows, estimator)
+    schema = _checked_schema(rows, estimator)
     predictor = Predictor(schema, estimator, as_frame=named is not None)
-    said = _ask(predictor, rows)
-    metric = USUAL_METRIC[schema.task]
+    evaluation = _evaluate(predictor, rows)
+    metric = DEFAULT_METRIC[schema.task]
     card = Card(
         name=name,
         version=0,
@@ -101,20 +100,20 @@ def _judged(estimator: Any, content: bytes, name: str, sample: Table, target: st
         params={},
         schema=schema,
         data=Data(name, rows.sha256, (), len(rows.target), 0, rows.test_share, held_out=False, fitted_on_test_rows=None),
-        metrics=evaluate.metrics(said, metric),
+        metrics=evaluate.metrics(evaluation, metric),
         artifact=artifact.describe("", content),
         libraries=artifact.libraries(estimator),
         python=platform.python_version(),
         seconds=0.0,
-        probabilities=said.table is not None,
+        probabilities=evaluation.table is not None,
         takes="matrix" if named is None else "frame",
         origin="imported",
     )
     return ImportedModel(card, content)
 
 
-def _only(sample: Table, columns: list[str], target: str) -> Table:
-    """In the order in which the model learned them."""
+def _select_columns(sample: Table, columns: list[str], target: str) -> Table:
+    """Return these columns, in the order that the model expects, and the target."""
     missing = [name for name in columns if name not in sample.types]
     if missing:
         raise CannotImport(f"the model takes the columns {', '.join(missing)}, and the sample has none of that name")
@@ -123,20 +122,20 @@ def _only(sample: Table, columns: list[str], target: str) -> Table:
     return Table(sample.frame[kept], {name: sample.types[name] for name in kept})
 
 
-def _as_it_came(rows: Dataset, estimator: Any) -> Schema:
-    wanted = getattr(estimator, "n_features_in_", len(rows.schema.features))
-    if wanted != len(rows.schema.features):
-        raise CannotImport(f"the model takes {wanted} features, and the sample has {len(rows.schema.features)} of use")
+def _checked_schema(rows: Dataset, estimator: Any) -> Schema:
+    expected = getattr(estimator, "n_features_in_", len(rows.schema.features))
+    if expected != len(rows.schema.features):
+        raise CannotImport(f"the model takes {expected} features, and the sample has {len(rows.schema.features)} of use")
     return rows.schema
 
 
-def _ask(predictor: Predictor, rows: Dataset) -> Evaluation:
+def _evaluate(predictor: Predictor, rows: Dataset) -> Evaluation:
     try:
-        said = evaluate.ask(predictor, rows.features, rows.target)
+        evaluation = evaluate.evaluate(predictor, rows.features, rows.target)
     except Exception as error:
         raise CannotImport(f"it fails on the sample: {type(error).__name__}: {error}") from error
-    if len(said.labels) != len(rows.target):
-        raise CannotImport(f"it gives {len(said.labels)} predictions for {len(rows.target)} rows")
-    if predictor.schema.task == "classification" and not np.isin(said.labels, rows.target).any():
-        raise BadTrainingData(f"it predicts {said.labels[0]!r} and the like, and {rows.schema.target!r} has no such class")
-    return said
+    if len(evaluation.labels) != len(rows.target):
+        raise CannotImport(f"it gives {len(evaluation.labels)} predictions for {len(rows.target)} rows")
+    if predictor.schema.task == "classification" and not np.isin(evaluation.labels, rows.target).any():
+        raise BadTrainingData(f"it predicts {evaluation.labels[0]!r} and the like, and {rows.schema.target!r} has no such class")
+    return evaluation

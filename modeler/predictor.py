@@ -1,4 +1,4 @@
-"""A loaded version that predicts, and those that a process keeps loaded."""
+"""Predicts with a loaded version, and caches the loaded versions of a process."""
 
 from collections import OrderedDict
 from typing import Any
@@ -15,12 +15,12 @@ from models.schema import Schema
 
 
 class NotFinite(ValueError):
-    """The model predicted infinity, or no number at all."""
+    """The model predicted infinity or NaN."""
 
 
 class Predictor:
-    """One version's estimator, on one thread: a forest on several is slower for small batches. ``as_frame``: it wants its rows as
-    a data frame in the words of the training data, and not as a matrix of numbers."""
+    """One version's estimator, on one thread: a forest on several is slower for small batches. ``as_frame``: the estimator takes
+    a data frame with the values of the training data, instead of a matrix of numbers."""
 
     def __init__(self, schema: Schema, estimator: Any, as_frame: bool = False) -> None:
         self.schema = schema
@@ -28,38 +28,38 @@ class Predictor:
         self._as_frame = as_frame
 
     def predict(self, rows: list[list[float]]) -> list[Label]:
-        """Rows in the schema's order of features; a label per row. Raises NotFinite, or whatever the model raises."""
+        """Predict a label per row, with features in the schema's order. Raises NotFinite, or whatever the model raises."""
         found: list[Label] = self.labels(np.asarray(rows, dtype=np.float64)).tolist()
         return found
 
     def probabilities(self, rows: list[list[float]]) -> list[dict[str, float]]:
-        """Per row the probability of each class, by the class's name."""
+        """Return for each row the probabilities by class name. The model must have probabilities."""
         table = self.table(np.asarray(rows, dtype=np.float64))
-        assert table is not None, "asked only of those that have probabilities"
+        assert table is not None, "the model has no probabilities"
         names = [str(label).lower() if isinstance(label, bool) else str(label) for label in self.classes]  # as JSON spells them
         return [dict(zip(names, row, strict=True)) for row in table.tolist()]
 
     def labels(self, features: NDArray[np.float64]) -> NDArray[Any]:
-        """(rows,) for (rows, features)."""
+        """Predict labels, (rows,), for (rows, features). Raises NotFinite."""
         labels = np.asarray(self._estimator.predict(self._input(features)))
         if labels.dtype.kind == "f" and not np.isfinite(labels).all():
             raise NotFinite("the model predicted a value that is not finite")
         return labels.ravel() if labels.ndim > 1 and labels.shape[1] == 1 else labels
 
     def table(self, features: NDArray[np.float64]) -> NDArray[np.float64] | None:
-        """(rows, classes) of probabilities; None if the estimator has none."""
+        """Return probabilities, (rows, classes); None if the estimator has none."""
         if not hasattr(self._estimator, "predict_proba"):
             return None
         return np.asarray(self._estimator.predict_proba(self._input(features)))
 
     @property
     def classes(self) -> list[Any]:
-        """Of the columns of ``table``."""
+        """The classes of the columns of ``table``."""
         found = getattr(self._estimator, "classes_", None)
         return [] if found is None or self.schema.task == "regression" else np.asarray(found).tolist()
 
     def warm(self) -> None:
-        """Predict the schema's example, so that what is made at the first call is made."""
+        """Predict the schema's example, so that later calls need no first-call initialization."""
         self.predict([self.example()])
 
     def example(self) -> list[float]:
@@ -73,21 +73,21 @@ class Predictor:
 
 
 def load(artifacts: ArtifactStore, card: Card) -> Predictor:
-    """Raises what artifact.load raises."""
+    """Load a version. Raises what artifact.load raises."""
     return Predictor(card.schema, artifact.load(artifacts, card), as_frame=card.takes == "frame")
 
 
 class ModelCache:
-    """The predictors of this process, one load per version; of more than ``most`` bytes (of their files) the least recently used
-    go, but never the last one."""
+    """The loaded predictors of this process. Above ``max_bytes`` (of the models' files) the least recently used are evicted, but
+    never the last one."""
 
-    def __init__(self, artifacts: ArtifactStore, most: int) -> None:
+    def __init__(self, artifacts: ArtifactStore, max_bytes: int) -> None:
         self._artifacts = artifacts
-        self._most = most
+        self._max_bytes = max_bytes
         self._predictors: OrderedDict[tuple[str, int], tuple[Predictor, int]] = OrderedDict()
 
     def get(self, card: Card) -> Predictor:
-        """Raises what artifact.load raises."""
+        """Return a predictor, loaded if necessary. Raises what artifact.load raises."""
         key = (card.name, card.version)
         if key not in self._predictors:
             self._make_room(card.artifact.bytes)
@@ -96,7 +96,7 @@ class ModelCache:
         return self._predictors[key][0]
 
     def warm(self) -> None:
-        """All that are loaded."""
+        """Warm all loaded predictors."""
         for predictor, _ in self._predictors.values():
             predictor.warm()
 
@@ -107,7 +107,7 @@ class ModelCache:
         return (name, version) in self._predictors
 
     def _make_room(self, size: int) -> None:
-        while self._predictors and sum(each for _, each in self._predictors.values()) + size > self._most:
+        while self._predictors and sum(each for _, each in self._predictors.values()) + size > self._max_bytes:
             self._predictors.popitem(last=False)
 
 

@@ -1,4 +1,4 @@
-"""The version in service, trained again as it was, on the same rows, for another scikit-learn."""
+"""Trains a version again with the same parameters and rows, for another scikit-learn release."""
 
 from modeler import dataset, dataset_parts, train
 from modeler.artifact import ArtifactStore
@@ -9,14 +9,14 @@ from models.options import LOWER_IS_BETTER, Metric
 
 
 class CannotRefit(ValueError):
-    """The version cannot be trained again, or is worse than it was; the message says why."""
+    """The version cannot be trained again, or the new one is worse; the message says why."""
 
 
 def refit(card: Card, artifacts: ArtifactStore, allowed: str) -> Made:
-    """Raises CannotRefit, rows.LostRows, BadTrainingData or OSError."""
+    """Train the version again. Raises CannotRefit, LostRows, BadTrainingData or OSError."""
     if card.origin == "imported":
         raise CannotRefit(
-            f"{card.name} version {card.version} was brought in: bring in one that was saved with this scikit-learn"
+            f"{card.name} version {card.version} was imported: import a model that was saved with this scikit-learn"
         )
     table = dataset_parts.read(artifacts.store, [Part(part, 0, 0) for part in card.data.parts])
     ready = dataset.make(
@@ -32,8 +32,8 @@ def refit(card: Card, artifacts: ArtifactStore, allowed: str) -> Made:
 
 
 def save(made: Made, card: Card, artifacts: ArtifactStore, version: int, folder: str, tolerance: float) -> Card:
-    """``folder``: see Inventory.begin. Raises CannotRefit if it is worse than it was by more than ``tolerance``, a share of the
-    metric."""
+    """Save the version to ``folder`` (see Inventory.begin). Raises CannotRefit if its metric is worse than the card's by more
+    than ``tolerance``, a share of the metric."""
     data = train.data_of(made.dataset, card.data.dataset, card.data.parts)
     new = train.save(made, artifacts, card.name, version, f"refit of version {card.version}", folder, data, "refit")
     metric = train.metric_of(card)

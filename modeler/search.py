@@ -1,4 +1,4 @@
-"""A search for better parameters: successive halving over a small grid, within a budget of seconds.
+"""Searches for better parameters: successive halving over a small grid, within a time budget.
 
 Jamieson and Talwalkar, Non-stochastic Best Arm Identification and Hyperparameter Optimization, 2016.
 """
@@ -73,11 +73,11 @@ SCORING: Mapping[Metric, str] = {
 
 
 class BudgetOver(Exception):
-    """No further candidate is tried."""
+    """The time budget is used up; it stops scikit-learn's search."""
 
 
 class Halving(HalvingGridSearchCV):  # type: ignore[misc]
-    """Stops when the time is over, with the best found so far; the first candidate is always tried."""
+    """Stops at ``until`` (monotonic seconds) with the best candidate so far; the first candidate is always tried."""
 
     def __init__(
         self, estimator: Any, param_grid: Any, *, until: float = 0.0, report: Report | None = None, **options: Any
@@ -92,7 +92,7 @@ class Halving(HalvingGridSearchCV):  # type: ignore[misc]
         tried = 0
 
         def rung(candidates: Sequence[Any], cv: Any, more_results: Mapping[str, Sequence[Any]], **_: Any) -> Any:
-            """One candidate at a time; scikit-learn adds up what comes back."""
+            """Evaluate one candidate at a time; scikit-learn accumulates the results."""
             nonlocal tried
             results = None
             for place, candidate in enumerate(candidates):
@@ -110,7 +110,7 @@ class Halving(HalvingGridSearchCV):  # type: ignore[misc]
 
 
 def tried_in_all(candidates: int, factor: int) -> int:
-    """In all rungs, if there are rows enough for each."""
+    """Return the number of fits in all rungs, if there are enough rows for each."""
     tried = candidates
     while candidates > factor:
         candidates = math.ceil(candidates / factor)
@@ -121,13 +121,13 @@ def tried_in_all(candidates: int, factor: int) -> int:
 def search(
     estimator: Any, name: str, fixed: Mapping[str, Any], dataset: Dataset, metric: Metric, seconds: float, report: Report
 ) -> dict[str, Any]:
-    """The best parameters of the grid, those that are ``fixed`` left out of it; judged by cross-validation on the rows to train
-    on. Overruns its time by at most one candidate. Raises BadTrainingData."""
+    """Return the best parameters of the grid, without the ``fixed`` ones, by cross-validation on the training rows. It overruns
+    ``seconds`` by at most one candidate. Raises BadTrainingData."""
     grid = {param: values for param, values in GRIDS.get(name, {}).items() if param not in fixed}
     if not grid:
         raise BadTrainingData(f"there is nothing to search for {name}; a search knows {listed(sorted(GRIDS))}")
     step = f"{ESTIMATOR}__" if isinstance(estimator, Pipeline) else ""
-    learns = ~dataset.in_test
+    in_training = ~dataset.in_test
     halving = Halving(
         estimator,
         {step + param: list(values) for param, values in grid.items()},
@@ -141,7 +141,7 @@ def search(
         error_score=float("nan"),
     )
     try:
-        halving.fit(dataset.features[learns], dataset.target[learns])
+        halving.fit(dataset.features[in_training], dataset.target[in_training])
     except ValueError as error:
-        raise BadTrainingData(f"the search finds too few rows, {int(learns.sum())} ({error}): leave search out") from error
+        raise BadTrainingData(f"the search finds too few rows, {int(in_training.sum())} ({error}): leave search out") from error
     return {param.removeprefix(step): value for param, value in halving.best_params_.items()}

@@ -1,5 +1,5 @@
-"""Which rows are for testing: chosen by a hash of a row's features alone, so that a test row stays one as the data grow, whatever
-the order of rows and columns, however a number is written, and whatever label the row comes with."""
+"""Chooses the test rows by a hash of a row's features alone. A test row stays one as the data grow, whatever the order of rows
+and columns, the notation of numbers and the row's label."""
 
 import hashlib
 from collections.abc import Collection
@@ -11,23 +11,23 @@ from numpy.typing import NDArray
 
 from modeler.table import Table
 
-STEPS = 1_000_000  # of a share
+STEPS = 1_000_000  # resolution of a share
 
 
 def row_hashes(table: Table, without: Collection[str] = (), exact: bool = False) -> NDArray[np.uint64]:
-    """Per row a hash of its values, by the columns' names in order. Text that is a number counts as that number, unless it is to
-    be ``exact``: for whether two rows are the same, and not for the split."""
+    """Return a hash of each row's values, in the order of the columns' names. Text that is a number is hashed as that number,
+    unless ``exact``, which is for comparing rows and not for the split."""
     columns = {name: _hashes(table.frame[name], exact) for name in sorted(table.types) if name not in without}
     return np.asarray(pd.util.hash_pandas_object(pd.DataFrame(columns), index=False), dtype=np.uint64)
 
 
 def below(hashes: NDArray[np.uint64], share: float) -> NDArray[np.bool_]:
-    """The rows that are for testing at this share. Those of a smaller share are among those of a larger one."""
+    """Return which rows are test rows at this share. Those of a smaller share are a subset of those of a larger one."""
     return np.asarray(hashes % STEPS < round(share * STEPS))
 
 
 def digest(hashes: NDArray[np.uint64]) -> str:
-    """Of rows, whatever their order."""
+    """Return the sha256 of rows, whatever their order."""
     return hashlib.sha256(np.sort(hashes).astype("<u8").tobytes()).hexdigest()
 
 

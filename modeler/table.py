@@ -1,4 +1,4 @@
-"""A table as it is sent (CSV, Parquet, NDJSON), read and typed: each column is of numbers, or of texts."""
+"""Reads tables (CSV, Parquet, NDJSON) and infers the columns' types: each column has numbers or texts."""
 
 import csv
 import re
@@ -21,10 +21,10 @@ from models.feature import MAX_NAME, FeatureType
 from models.options import Format
 
 MAX_COLUMNS = 1001
-AT_ONCE = 10_000  # rows of a Parquet file
+BATCH_ROWS = 10_000  # rows of a Parquet file
 MAX_CELLS = 50_000_000
 TEXTS = ("string", "large_string", "string_view", "binary", "large_binary")  # Arrow's types
-MAX_BYTES = 1_000_000_000  # of a Parquet file when it is unpacked
+MAX_BYTES = 1_000_000_000  # of an unpacked Parquet file
 MAX_CELL_TEXT = 10_000  # characters of a cell …
 MAX_COLUMN_TEXT = 100_000_000  # … and of a column
 _ISO_DATE = re.compile(r"^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?)?$")
@@ -48,7 +48,7 @@ class Table:
 
 
 def read(body: bytes, format_: Format, known: Mapping[str, FeatureType] | None = None) -> Table:
-    """``known``: the types that the columns have already, to which what is sent must fit. Raises BadTrainingData."""
+    """Read a table. ``known``: the existing types of columns, which the table must fit. Raises BadTrainingData."""
     known = known or {}
     frame = _READERS[format_](body, known).reset_index(drop=True)
     if frame.columns.has_duplicates:
@@ -67,14 +67,14 @@ def read(body: bytes, format_: Format, known: Mapping[str, FeatureType] | None =
 
 
 def concat(tables: list[Table]) -> Table:
-    """Of the same columns. Raises BadTrainingData if one has texts where another has numbers."""
+    """Concatenate tables of the same columns. Raises BadTrainingData if one has texts where another has numbers."""
     types = joint_types([table.types for table in tables])
     frames = [table.frame[list(types)] for table in tables]
     return Table(pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0], types)
 
 
 def joint_types(several: Sequence[Mapping[str, FeatureType]]) -> dict[str, FeatureType]:
-    """Where one has numbers and another integers they are numbers. Raises BadTrainingData."""
+    """Return the types of the concatenation: number and integer make number. Raises BadTrainingData."""
     joint = dict(several[0])
     for types in several[1:]:
         others = [name for name in joint if (joint[name] == "category") != (types.get(name) == "category")]
@@ -93,7 +93,7 @@ def to_parquet(table: Table) -> bytes:
 
 
 def from_parquet(content: bytes) -> Table:
-    """One of ours."""
+    """Read a table that ``to_parquet`` wrote."""
     found = pq.read_table(BytesIO(content))
     types = msgspec.json.decode((found.schema.metadata or {})[b"types"], type=dict[str, FeatureType])
     columns = {name: _stored(found.column(name).to_pandas(), types[name]) for name in types}
@@ -123,7 +123,7 @@ def _read_csv(body: bytes, known: Mapping[str, FeatureType]) -> pd.DataFrame:
 
 
 def _refuse_ragged(text: str) -> None:
-    """pandas fills short rows in silence."""
+    """Raise BadTrainingData for rows of unequal length: pandas fills short rows silently."""
     lines = csv.reader(StringIO(text), strict=True)
     try:
         header = next(lines, [])
@@ -157,8 +157,8 @@ def _read_parquet(body: bytes, _: Mapping[str, FeatureType]) -> pd.DataFrame:
             raise BadTrainingData(f"column {nested[0]!r} holds lists, objects or the like; it takes plain values")
         texts = [field.name for field in schema if str(field.type) in TEXTS]
         try:
-            frame = _frame(pq.ParquetFile(BytesIO(body), read_dictionary=texts))  # a text that comes a million times is read once
-        except OSError:  # not in all encodings
+            frame = _frame(pq.ParquetFile(BytesIO(body), read_dictionary=texts))  # each distinct text is kept once
+        except OSError:  # Arrow cannot read some encodings as dictionaries
             frame = _frame(pq.ParquetFile(BytesIO(body)))
     except (pa.ArrowException, OSError, ValueError) as error:
         if isinstance(error, BadTrainingData):
@@ -177,9 +177,9 @@ def _frame(file: pq.ParquetFile) -> pd.DataFrame:
 
 
 def _batches(file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
-    """What it says of its own size may be wrong."""
+    """Yield the batches and check their size, as the file's metadata may be wrong."""
     size = 0
-    for batch in file.iter_batches(AT_ONCE):
+    for batch in file.iter_batches(BATCH_ROWS):
         size += batch.get_total_buffer_size()
         if size > MAX_BYTES:
             raise BadTrainingData(f"the Parquet file has more than {MAX_BYTES:,} bytes when unpacked: too much")
@@ -257,7 +257,7 @@ def _dates_or_texts(name: str, column: "pd.Series[Any]", present: "pd.Series[Any
         try:
             return "date", _seconds(pd.to_datetime(column, utc=True, format="ISO8601"))
         except (ValueError, pd.errors.OutOfBoundsDatetime):
-            pass  # such as 2026-02-31: texts like others
+            pass  # such as 2026-02-31: ordinary texts
     lengths = np.array([len(str(value)) for value in distinct])
     if lengths.max() > MAX_CELL_TEXT:
         raise BadTrainingData(f"a cell of column {name!r} is longer than {MAX_CELL_TEXT:,} characters")
@@ -272,7 +272,7 @@ def _texts(column: "pd.Series[Any]") -> "pd.Series[Any]":
 
 
 def _text(value: Any) -> str:
-    """5.0 is written 5: a column of whole numbers with gaps is read as floats."""
+    """Convert a value to text; 5.0 becomes 5, because a column of integers with missing values is read as floats."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 

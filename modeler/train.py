@@ -1,4 +1,4 @@
-"""A training: fit on the training rows, judge on the test rows, write the version; and hold it against the one in service."""
+"""A training: fit on the training rows, evaluate on the test rows, write the version, and compare it with the champion."""
 
 import logging
 import platform
@@ -15,13 +15,13 @@ from modeler import artifact, estimators, evaluate
 from modeler.artifact import ArtifactStore
 from modeler.dataset import Dataset, encode, target_of
 from modeler.dataset_parts import timestamp
-from modeler.evaluate import USUAL_CONFIDENCE, Evaluation
+from modeler.evaluate import DEFAULT_CONFIDENCE, Evaluation
 from modeler.predictor import Predictor, load
 from modeler.search import search
 from modeler.split import below, row_hashes
 from modeler.table import BadTrainingData, Table, concat
 from models.card import Card, Data, Origin, from_json
-from models.gate import USUAL_METRIC, Comparison
+from models.gate import DEFAULT_METRIC, Comparison
 from models.options import AUTO, CLASSIFICATION_METRICS, REGRESSION_METRICS, Metric, TrainOptions
 from models.schema import Schema
 
@@ -36,34 +36,34 @@ STAGES = ("read", "search", "fit", "judge", "save", "load")
 
 
 def stage(name: str) -> tuple[int, int, str]:
-    """As it is reported."""
+    """Return a stage as the arguments of a Report."""
     return STAGES.index(name), len(STAGES), name
 
 
-class NotWhatWasSaved(RuntimeError):
-    """The model that comes back from the store does not predict what the one in memory does."""
+class SavedModelDiffers(RuntimeError):
+    """The model that was read back from the store predicts other values than the one in memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is trained: asked for, or as the champion was. ``searches``: seconds."""
+    """What to train: as requested, or like the champion. ``search_seconds``: the budget of the search; 0 for none."""
 
     estimator: str
     params: Mapping[str, Any]
-    searches: float
+    search_seconds: float
     metric: Metric
     allowed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A version that is yet to be given its number and place."""
+    """A trained version, whose number and folder are not set yet. ``found``: the parameters that the search found."""
 
     estimator: Any
     model: bytes
     predictor: Predictor
     dataset: Dataset
-    judged: Evaluation
+    evaluation: Evaluation
     baseline: Evaluation
     name: str
     params: Mapping[str, Any]
@@ -75,32 +75,32 @@ class Made:
 
 
 def plan(options: TrainOptions, champion: Card | None, dataset: Dataset, default: str = AUTO, allowed: str = "") -> Plan:
-    """Raises BadTrainingData for a metric of another task."""
+    """Plan a training. Raises BadTrainingData for a metric of another task."""
     inherits = champion is not None and champion.origin != "imported" and champion.schema.task == dataset.schema.task
     name = options.estimator or (champion.estimator if champion and inherits else default)
     params = dict(options.params)
     if champion and inherits and name == champion.estimator and not params:
-        found = champion.search or {} if options.search else {}  # what a search found is searched again
+        found = champion.search or {} if options.search else {}  # parameters that a search found are searched again
         params = {param: value for param, value in champion.params.items() if param not in found}
     task = dataset.schema.task
-    metric = options.metric or (metric_of(champion) if champion and inherits else USUAL_METRIC[task])
+    metric = options.metric or (metric_of(champion) if champion and inherits else DEFAULT_METRIC[task])
     if metric not in (CLASSIFICATION_METRICS if task == "classification" else REGRESSION_METRICS):
         raise BadTrainingData(f"{metric} is no metric of a {task}")
-    return Plan(estimators.chosen(name, dataset), params, options.search, metric, allowed)
+    return Plan(estimators.resolve(name, dataset), params, options.search, metric, allowed)
 
 
 def metric_of(card: Card) -> Metric:
-    """What the version was judged by."""
-    return card.metrics.interval.metric if card.metrics.interval else USUAL_METRIC[card.schema.task]
+    """Return the metric that a version was evaluated by."""
+    return card.metrics.interval.metric if card.metrics.interval else DEFAULT_METRIC[card.schema.task]
 
 
 def make(dataset: Dataset, planned: Plan, confidence: float, report: Report) -> Made:
-    """Search, fit and judge. Raises BadTrainingData, or whatever an estimator raises."""
+    """Search, fit and evaluate. Raises BadTrainingData, or whatever an estimator raises."""
     began = time.monotonic()
     estimator = estimators.build(planned.estimator, planned.params, dataset, planned.allowed)
     found = None
-    if planned.searches:
-        found = search(estimator, planned.estimator, planned.params, dataset, planned.metric, planned.searches, report)
+    if planned.search_seconds:
+        found = search(estimator, planned.estimator, planned.params, dataset, planned.metric, planned.search_seconds, report)
         estimator = estimators.build(planned.estimator, {**planned.params, **found}, dataset, planned.allowed)
     report(*stage("fit"))
     with warnings.catch_warnings(record=True) as caught:
@@ -108,23 +108,24 @@ def make(dataset: Dataset, planned: Plan, confidence: float, report: Report) -> 
         estimators.fit(estimator, dataset)
     report(*stage("judge"))
     predictor = Predictor(dataset.schema, estimator)
-    judged = evaluate.ask(predictor, dataset.features[dataset.in_test], dataset.target[dataset.in_test])
+    features, truth = dataset.features[dataset.in_test], dataset.target[dataset.in_test]
+    evaluation = evaluate.evaluate(predictor, features, truth)
     dummy = estimators.fit(estimators.baseline(dataset.schema.task), dataset)
-    baseline = evaluate.ask(Predictor(dataset.schema, dummy), dataset.features[dataset.in_test], dataset.target[dataset.in_test])
+    baseline = evaluate.evaluate(Predictor(dataset.schema, dummy), features, truth)
     return Made(
         estimator=estimator,
         model=artifact.dump(estimator),
         predictor=predictor,
         dataset=dataset,
-        judged=judged,
+        evaluation=evaluation,
         baseline=baseline,
         name=planned.estimator,
         params={**planned.params, **(found or {})},
         found=found,
         metric=planned.metric,
-        confidence=confidence or USUAL_CONFIDENCE,
+        confidence=confidence or DEFAULT_CONFIDENCE,
         began=began,
-        warnings=_told(caught),
+        warnings=_warning_texts(caught),
     )
 
 
@@ -138,8 +139,8 @@ def save(
     data: Data,
     origin: Origin = "trained",
 ) -> Card:
-    """Write the version, read it back and hold it against the one in memory; nothing is published by it. ``folder``: see
-    Inventory.begin. Raises OSError or NotWhatWasSaved."""
+    """Write the version to ``folder`` (see Inventory.begin), read it back and compare its predictions with the one in memory. It
+    is not published. Raises OSError or SavedModelDiffers."""
     card = Card(
         name=name,
         version=version,
@@ -149,25 +150,25 @@ def save(
         params=dict(made.params),
         schema=made.dataset.schema,
         data=data,
-        metrics=evaluate.metrics(made.judged, made.metric, made.confidence),
+        metrics=evaluate.metrics(made.evaluation, made.metric, made.confidence),
         baseline_metrics=evaluate.metrics(made.baseline, made.metric, made.confidence),
         artifact=artifact.describe(folder, made.model),
         libraries=artifact.libraries(made.estimator),
         python=platform.python_version(),
         seconds=round(time.monotonic() - made.began, 3),
         search=made.found,
-        probabilities=made.judged.table is not None,
+        probabilities=made.evaluation.table is not None,
         origin=origin,
         unknown=made.dataset.unknown,
     )
-    from_json(card.to_json())  # whoever reads it can
+    from_json(card.to_json())  # the card can be decoded
     artifact.write(artifacts, card, made.model)
-    _try_out(load(artifacts, card), made)
+    _verify_saved(load(artifacts, card), made)
     return card
 
 
-def _told(caught: Sequence[warnings.WarningMessage]) -> tuple[str, ...]:
-    """Each once; the estimator's user should know them."""
+def _warning_texts(caught: Sequence[warnings.WarningMessage]) -> tuple[str, ...]:
+    """Return each warning once, for the user of the estimator."""
     texts = dict.fromkeys(f"{each.category.__name__}: {each.message}"[:MAX_WARNING] for each in caught)
     return tuple(texts)[:MAX_WARNINGS]
 
@@ -184,59 +185,61 @@ def data_of(dataset: Dataset, name: str, parts: tuple[str, ...]) -> Data:
     )
 
 
-def against_baseline(made: Made, card: Card) -> Comparison:
-    interval = evaluate.improvement(made.metric, made.judged, made.baseline, made.confidence)
+def compare_with_baseline(made: Made, card: Card) -> Comparison:
+    interval = evaluate.improvement(made.metric, made.evaluation, made.baseline, made.confidence)
     return Comparison(None, card.metrics, card.baseline_metrics, interval)
 
 
-def against(made: Made, champion: Card, artifacts: ArtifactStore, known: Callable[[], Table | None] = lambda: None) -> Comparison:
-    """Both judged on the rows that neither was trained on: those that are for testing at the smaller of the two shares, of the
-    challenger's data and of what ``known`` reads, the champion's data set. So labels that came wrong with the challenger's data
-    cannot make it look better."""
+def compare_with_champion(
+    made: Made, champion: Card, artifacts: ArtifactStore, known: Callable[[], Table | None] = lambda: None
+) -> Comparison:
+    """Evaluate both models on rows that neither was trained on: the test rows, at the smaller of the two shares, of the
+    challenger's data and of the champion's data set, which ``known`` reads. So wrong labels in the challenger's data cannot make
+    it look better."""
     nothing = Comparison(champion.version, None, None, None)
     if not comparable(made.dataset, champion):
         return nothing
     try:
-        bench = _bench(made.dataset, min(made.dataset.test_share, champion.data.test_share), known())
-        theirs = bench.ask(load(artifacts, champion))
-        ours = bench.ask(made.predictor)
+        test_rows = _comparison_rows(made.dataset, min(made.dataset.test_share, champion.data.test_share), known())
+        theirs = test_rows.evaluate(load(artifacts, champion))
+        ours = test_rows.evaluate(made.predictor)
         on_ours, on_theirs = (evaluate.metrics(each, made.metric, made.confidence) for each in (ours, theirs))
     except Exception:
-        log.exception("%s version %d cannot be judged", champion.name, champion.version)
+        log.exception("%s version %d cannot be evaluated", champion.name, champion.version)
         return nothing
     interval = evaluate.improvement(made.metric, ours, theirs, made.confidence)
     on_known = None
-    if bench.known.any() and not bench.known.all():
-        ours, theirs = evaluate.among(ours, bench.known), evaluate.among(theirs, bench.known)
-        on_known = evaluate.improvement(made.metric, ours, theirs, USUAL_CONFIDENCE)
+    if test_rows.known.any() and not test_rows.known.all():
+        ours, theirs = evaluate.subset(ours, test_rows.known), evaluate.subset(theirs, test_rows.known)
+        on_known = evaluate.improvement(made.metric, ours, theirs, DEFAULT_CONFIDENCE)
     return Comparison(champion.version, on_ours, on_theirs, interval, on_known)
 
 
 def comparable(dataset: Dataset, champion: Card) -> bool:
-    """Of other columns the hashes are others: what is for testing here the champion may have been trained on."""
+    """Whether the models can be compared: with other columns the hashes differ, so the champion may know the test rows."""
     ours, theirs = dataset.schema, champion.schema
     same = _columns(ours) == _columns(theirs) and ours.target == theirs.target and ours.task == theirs.task
     return same and champion.data.held_out and dataset.weight == champion.data.weight
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
-    """The test rows, and which of them are of the champion's data set."""
+class ComparisonRows:
+    """The rows of a comparison, their true labels, and which of them are in the champion's data set."""
 
     table: Table
     truth: NDArray[Any]
     known: NDArray[np.bool_]
 
-    def ask(self, predictor: Predictor) -> Evaluation:
-        return evaluate.ask(predictor, encode(self.table, predictor.schema), self.truth)
+    def evaluate(self, predictor: Predictor) -> Evaluation:
+        return evaluate.evaluate(predictor, encode(self.table, predictor.schema), self.truth)
 
 
-def _bench(dataset: Dataset, share: float, known: Table | None) -> Bench:
-    """Each row of the challenger's data, and those of the champion's that are not among them. Raises BadTrainingData."""
+def _comparison_rows(dataset: Dataset, share: float, known: Table | None) -> ComparisonRows:
+    """Join the test rows of the challenger's data with those that only the champion's has. Raises BadTrainingData."""
     ours = dataset.table.rows(below(dataset.hashes, share))
     whole = row_hashes(ours, exact=True)
     if known is None:
-        return Bench(ours, target_of(ours, dataset.schema), np.zeros(len(whole), dtype=np.bool_))
+        return ComparisonRows(ours, target_of(ours, dataset.schema), np.zeros(len(whole), dtype=np.bool_))
     target, weight = dataset.schema.target, dataset.weight
     if set(known.types) != set(dataset.table.types):
         raise BadTrainingData("the data set in service has other columns, and so other test rows")
@@ -245,16 +248,16 @@ def _bench(dataset: Dataset, share: float, known: Table | None) -> Bench:
     joined = concat([ours, theirs.rows(~np.isin(theirs_whole, whole))])
     added = len(joined.frame) - len(whole)
     mine = np.isin(whole, theirs_whole)
-    return Bench(joined, target_of(joined, dataset.schema), np.append(mine, np.ones(added, dtype=np.bool_)))
+    return ComparisonRows(joined, target_of(joined, dataset.schema), np.append(mine, np.ones(added, dtype=np.bool_)))
 
 
 def _columns(schema: Schema) -> set[str]:
     return {*schema.names, *schema.ignored}
 
 
-def _try_out(loaded: Predictor, made: Made) -> None:
+def _verify_saved(loaded: Predictor, made: Made) -> None:
     features = made.dataset.features[made.dataset.in_test]
-    said, wanted = loaded.labels(features), made.judged.labels
-    same = np.allclose(said, wanted, rtol=1e-9) if said.dtype.kind == "f" else bool((said == wanted).all())
+    predicted, expected = loaded.labels(features), made.evaluation.labels
+    same = np.allclose(predicted, expected, rtol=1e-9) if predicted.dtype.kind == "f" else bool((predicted == expected).all())
     if not same:
-        raise NotWhatWasSaved("what was saved does not predict what was trained")
+        raise SavedModelDiffers("what was saved does not predict what was trained")

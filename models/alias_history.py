@@ -1,4 +1,4 @@
-"""The moves of a model's aliases: logged with time, who and why, newest first; and where a rollback goes."""
+"""The history of a model's aliases: each move with its time, author and reason, newest first; and the target of a rollback."""
 
 from collections.abc import Sequence
 
@@ -9,11 +9,11 @@ from models.card import CHAMPION
 from models.compare_and_set import NOW
 
 MAX_MOVES = 200
-LONGEST = 300  # characters of who and why
+MAX_TEXT = 300  # characters of ``who`` and of ``why``
 
 
 class NothingToRollBackTo(ValueError):
-    """No version was champion before this one, or none that is still there."""
+    """No earlier champion exists, or none of them is still kept."""
 
 
 class Move(Struct, frozen=True, omit_defaults=True):
@@ -30,19 +30,20 @@ class Move(Struct, frozen=True, omit_defaults=True):
 
 
 def read(text: str | bytes) -> list[Move]:
+    """Decode a history; an empty text is an empty history."""
     return msgspec.json.decode(text, type=list[Move]) if text else []
 
 
 def with_move(text: str, alias: str, from_: int | None, to: int | None, who: str, why: str, rollback: bool = False) -> str:
-    """The log with one more, whose time Redis is yet to fill in (see models.compare_and_set)."""
-    new = Move(0, alias, from_, to, who[:LONGEST], why[:LONGEST], rollback)
+    """Return the history with one more move. Redis fills in its time (see models.compare_and_set.NOW)."""
+    new = Move(0, alias, from_, to, who[:MAX_TEXT], why[:MAX_TEXT], rollback)
     return msgspec.json.encode([new, *read(text)[: MAX_MOVES - 1]]).decode().replace('"at":0', f'"at":{NOW}', 1)
 
 
-def line(moves: Sequence[Move], alias: str = CHAMPION) -> list[int]:
-    """The versions that were promoted and not rolled back, the one in service last."""
+def promoted_versions(history: Sequence[Move], alias: str = CHAMPION) -> list[int]:
+    """Return the versions that were promoted and not rolled back, oldest first: the last one is in service."""
     standing: list[int] = []
-    for move in reversed(moves):
+    for move in reversed(history):
         if move.alias != alias or move.to_version is None:
             continue
         if move.rollback:
@@ -53,9 +54,9 @@ def line(moves: Sequence[Move], alias: str = CHAMPION) -> list[int]:
     return standing
 
 
-def before(moves: Sequence[Move], kept: Sequence[int]) -> int:
-    """The version that a rollback goes back to. Raises NothingToRollBackTo."""
-    standing = line(moves)
+def rollback_target(history: Sequence[Move], kept: Sequence[int]) -> int:
+    """Return the version that a rollback restores, which must be among ``kept``. Raises NothingToRollBackTo."""
+    standing = promoted_versions(history)
     earlier = [version for version in standing[:-1] if version in kept and version != standing[-1]]
     if not earlier:
         raise NothingToRollBackTo("no version was champion before this one, or none that is still kept")

@@ -1,4 +1,4 @@
-"""A version's card: what it takes, how it was made, how it was judged, and which bytes it is."""
+"""A version's card: its schema, how it was trained, its metrics, and the hash of its file."""
 
 from typing import Any, Literal
 
@@ -24,8 +24,8 @@ class Interval(Struct, frozen=True):
 
 
 class Metrics(Struct, frozen=True, omit_defaults=True):
-    """Judged on ``rows`` test rows, by scikit-learn's names; each row counts once. ``confusion_matrix`` has a row per true and a
-    column per predicted class, in the order of the schema's classes. What cannot be told for an estimator is left out."""
+    """Computed on ``rows`` test rows, by scikit-learn's names; each row counts once. ``confusion_matrix`` has a row per true and
+    a column per predicted class, in the order of the schema's classes. What cannot be computed for an estimator is left out."""
 
     rows: int
     accuracy: float | None = None
@@ -47,7 +47,7 @@ class Metrics(Struct, frozen=True, omit_defaults=True):
 class Data(Struct, frozen=True, omit_defaults=True):
     """What a version was made from. ``sha256`` is of its rows, ``parts`` the files in the store that hold them. A row is a test
     row if the hash of its features is below ``test_share``. ``held_out``: no version of this model was trained on a test row;
-    ``fitted_on_test_rows``: null if it is not known, as of a model that was brought in."""
+    ``fitted_on_test_rows``: null if it is not known, as for an imported model."""
 
     dataset: str
     sha256: str
@@ -69,7 +69,7 @@ class Artifact(Struct, frozen=True):
 
 
 class Card(Struct, frozen=True, omit_defaults=True):
-    """``takes``: a matrix of numbers, or (a model that was brought in) a data frame with the columns as they came.
+    """``takes``: a matrix of numbers, or (for an imported model) a data frame with the columns as they came.
     ``libraries``: the versions it was made with; ``seconds`` is how long that took."""
 
     name: str

@@ -1,5 +1,6 @@
-"""The estimators that may be trained: scikit-learn's classifiers and regressors that take tables, and what the operator allows.
-Read by the door, so it knows their names and parameters and not their code."""
+"""The estimators that may be trained: scikit-learn's classifiers and regressors for tables, and those that the operator allows.
+
+The API validates requests with it, so it knows their names and parameters without importing scikit-learn."""
 
 from difflib import get_close_matches
 from functools import cache
@@ -23,18 +24,18 @@ class Entry(Struct, frozen=True):
 
 @cache
 def catalog() -> dict[str, Entry]:
-    """By the class's name."""
+    """Return the entries by class name."""
     return msgspec.json.decode((resources.files("models") / "estimators.json").read_bytes(), type=dict[str, Entry])
 
 
 def allowed_classes(setting: str) -> dict[str, str]:
-    """The operator's classes, separated by commas, by their names: ``lightgbm.LGBMClassifier`` is LGBMClassifier too."""
+    """Parse the comma-separated setting into dotted paths by name: ``lightgbm.LGBMClassifier`` is also LGBMClassifier."""
     dotted = [name.strip() for name in setting.split(",") if name.strip()]
     return {name: path for path in dotted for name in (path, path.rpartition(".")[2])}
 
 
 def check_estimator(options: TrainOptions, setting: str) -> None:
-    """Whether the estimator may be trained and has such parameters. Raises InvalidInput."""
+    """Check that the estimator may be trained and has these parameters. Raises InvalidInput."""
     name = options.estimator
     if name in ("", AUTO):
         if options.params:
@@ -44,16 +45,16 @@ def check_estimator(options: TrainOptions, setting: str) -> None:
     if entry is None and name not in allowed_classes(setting):
         raise InvalidInput([InputError("/estimator", _unknown_estimator(name, setting))])
     if entry is None:
-        return  # the worker knows its parameters
+        return  # only the worker can check the parameters of an allowed class
     if options.task and options.task != entry.task:
         raise InvalidInput([InputError("/task", f"{name} is for {entry.task}")])
-    faults = [
-        InputError(f"/params/{given}", _unknown_param(name, given, entry))
-        for given in options.params
-        if given not in entry.params
+    errors = [
+        InputError(f"/params/{param}", _unknown_param(name, param, entry))
+        for param in options.params
+        if param not in entry.params
     ]
-    if faults:
-        raise InvalidInput(faults)
+    if errors:
+        raise InvalidInput(errors)
 
 
 def _unknown_estimator(name: str, setting: str) -> str:
@@ -63,6 +64,6 @@ def _unknown_estimator(name: str, setting: str) -> str:
     return f"there is no estimator {name} that may be trained: {hint} (MLDEPLOY_ESTIMATORS allows more)"
 
 
-def _unknown_param(name: str, given: str, entry: Entry) -> str:
-    close = get_close_matches(given, entry.params, n=1)
+def _unknown_param(name: str, param: str, entry: Entry) -> str:
+    close = get_close_matches(param, entry.params, n=1)
     return f"{name} has no such parameter: " + (f"did you mean {close[0]}?" if close else f"it has {listed(entry.params)}")

@@ -1,4 +1,4 @@
-"""Changes of what is known of models and data sets: fields of hashes, set if they still are what they were, all or none."""
+"""Compare-and-set on fields of Redis hashes, for the records of models and data sets: all fields are written, or none."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -7,7 +7,7 @@ import redis
 
 Guard = Callable[[Callable[[], Any]], Any]
 
-NOW = '"@now"'  # in the value of a stamped change, the first of these becomes Redis's time in ms
+NOW = '"@now"'  # the first one in the value of a stamped field is replaced by Redis's time in ms
 
 APPLY = """
 for at = 1, #ARGV, 5 do
@@ -24,9 +24,9 @@ return 1
 """.replace("{NOW}", NOW)
 
 
-class Change(NamedTuple):
-    """``key`` is without the prefix. ``expected`` is empty for a field that is not there, ``value`` for one that is to go.
-    ``stamped``: see NOW."""
+class CompareAndSet(NamedTuple):
+    """Sets a field to ``value`` if it holds ``expected``. ``key`` is without the prefix. An empty ``expected`` means that the
+    field does not exist; an empty ``value`` deletes it. ``stamped``: see NOW."""
 
     key: str
     field: str
@@ -35,15 +35,15 @@ class Change(NamedTuple):
     stamped: bool = False
 
 
-class Changes:
-    """Makes them outside of a job's end."""
+class CompareAndSetScript:
+    """Applies changes outside of the script that ends a job. ``guard`` runs each call to Redis."""
 
     def __init__(self, client: redis.Redis, prefix: str, guard: Guard) -> None:
         self._script = client.register_script(APPLY)
         self._prefix = prefix
         self._guard = guard
 
-    def apply(self, changes: Sequence[Change]) -> bool:
-        """Whether all were as expected, and so were made."""
+    def apply(self, changes: Sequence[CompareAndSet]) -> bool:
+        """Apply all changes if every field holds its expected value. Returns whether they were applied."""
         flat = [value for change in changes for value in (*change[:4], int(change.stamped))]
         return bool(self._guard(lambda: self._script(keys=[self._prefix], args=flat)))

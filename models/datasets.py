@@ -1,5 +1,5 @@
-"""The data sets that have a name: of which parts in the store their rows are, and of what types. In Redis, so that adding rows
-and ending the job that did are one step.
+"""The records of named data sets: their column types and the files in the store that hold their rows. They are in Redis, so that
+adding rows and ending the job that added them is one atomic step.
 
 ``<prefix>:2:dataset:<name>``  hash  record
 ``<prefix>:2:datasets``        hash  <name> -> 1
@@ -9,22 +9,22 @@ import msgspec
 import redis
 from msgspec import Struct
 
-from models.compare_and_set import Change, Changes, Guard
+from models.compare_and_set import CompareAndSet, CompareAndSetScript, Guard
 from models.feature import FeatureType
 
 
 def scoped(caller: str, name: str) -> str:
-    """The name under which a caller's data set is kept: those of two callers never meet. Without keys it is the name."""
+    """Return the name under which a caller's data set is stored: callers never share one. Without API keys it is ``name``."""
     return f"{caller}.{name}" if caller else name
 
 
-def shown(scoped_name: str) -> str:
-    """The name that its caller gave it."""
+def unscoped_name(scoped_name: str) -> str:
+    """Return the name that the caller uses for it."""
     return scoped_name.rpartition(".")[2]
 
 
 class UnknownDataset(LookupError):
-    """No data set of this name; the message lists those there are."""
+    """There is no data set of this name; the message lists the existing ones."""
 
 
 class Part(Struct, frozen=True):
@@ -55,7 +55,7 @@ class DatasetRecord(Struct, frozen=True):
 
 
 class Found(Struct, frozen=True):
-    """A record, and the text that it was read from: who changes it says what it was."""
+    """A record and the text that it was decoded from, which a compare-and-set expects to find."""
 
     record: DatasetRecord | None
     text: str
@@ -68,7 +68,7 @@ class Datasets:
         self._redis = client
         self._prefix = prefix
         self._guard = guard
-        self._changes = Changes(client, prefix, guard)
+        self._compare_and_set = CompareAndSetScript(client, prefix, guard)
 
     def names(self) -> list[str]:
         return sorted(name.decode() for name in self._guard(lambda: self._redis.hkeys(self._prefix + "datasets")))
@@ -85,33 +85,33 @@ class Datasets:
         return record
 
     def names_of(self, caller: str) -> list[str]:
-        """As the caller gave them."""
-        return [shown(name) for name in self.names() if scoped(caller, shown(name)) == name]
+        """Return the names of a caller's data sets, as the caller uses them."""
+        return [unscoped_name(name) for name in self.names() if scoped(caller, unscoped_name(name)) == name]
 
-    def has_room(self, name: str, most: int) -> bool:
-        """Whether another data set of the caller of this (scoped) name may be made."""
-        return len(self.names_of(name.removesuffix(shown(name)).removesuffix("."))) < most
+    def has_room(self, name: str, max_datasets: int) -> bool:
+        """Return whether the caller of this (scoped) name has fewer than ``max_datasets`` data sets."""
+        return len(self.names_of(name.removesuffix(unscoped_name(name)).removesuffix("."))) < max_datasets
 
-    def change(self, found: Found, record: DatasetRecord) -> list[Change]:
-        """The changes that put ``record`` where ``found`` was."""
+    def changes(self, found: Found, record: DatasetRecord) -> list[CompareAndSet]:
+        """Return the changes that replace ``found`` with ``record``."""
         text = msgspec.json.encode(record).decode()
-        changes = [Change(f"dataset:{record.name}", "record", found.text, text)]
+        changes = [CompareAndSet(f"dataset:{record.name}", "record", found.text, text)]
         if found.record is None:
-            changes.append(Change("datasets", record.name, "", "1"))
+            changes.append(CompareAndSet("datasets", record.name, "", "1"))
         return changes
 
     def parts(self) -> set[str]:
-        """All that some data set has now."""
+        """Return the sha256 of every part of every data set."""
         records = [record for name in self.names() if (record := self.find(name).record)]
         return {part.sha256 for record in records for part in record.parts}
 
     def apply(self, found: Found, record: DatasetRecord) -> bool:
-        """Put ``record`` where ``found`` was; whether it still was."""
-        return self._changes.apply(self.change(found, record))
+        """Replace ``found`` with ``record``. Returns False if the data set has changed since it was read."""
+        return self._compare_and_set.apply(self.changes(found, record))
 
-    def forget(self, found: Found) -> bool:
-        """Whether it still was what was found, and is gone."""
+    def delete(self, found: Found) -> bool:
+        """Delete a data set. Returns False if it has changed since it was read."""
         assert found.record is not None
         name = found.record.name
-        gone = [Change(f"dataset:{name}", "record", found.text, ""), Change("datasets", name, "1", "")]
-        return self._changes.apply(gone)
+        changes = [CompareAndSet(f"dataset:{name}", "record", found.text, ""), CompareAndSet("datasets", name, "1", "")]
+        return self._compare_and_set.apply(changes)

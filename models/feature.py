@@ -1,4 +1,4 @@
-"""A feature: what it takes, read from the training data, and how its values become the numbers that an estimator gets."""
+"""A feature of a model: which JSON values are valid, and how they are encoded as the numbers that an estimator gets."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, time
@@ -48,7 +48,7 @@ class Feature(Struct, frozen=True, dict=True, omit_defaults=True):
 
     @property
     def is_plain(self) -> bool:
-        """A JSON number is what the estimator gets."""
+        """Whether the estimator gets the JSON value unchanged."""
         return self.type in NUMBERS and not self.may_be_missing
 
     @cached_property
@@ -57,25 +57,25 @@ class Feature(Struct, frozen=True, dict=True, omit_defaults=True):
 
     @property
     def json_type(self) -> Any:
-        """What msgspec checks. Dates are checked when they are encoded."""
+        """The type that msgspec validates. Dates are validated when they are encoded."""
         taken: Any = float if self.type in NUMBERS else bool if self.type == "boolean" else Text
         if self.type == "category" and self.unknown == "refuse":
             taken = Literal[self.categories]
         return taken | None if self.may_be_missing else taken
 
     def encode(self, column: Sequence[Any]) -> list[float]:
-        """Checked JSON values as numbers: a category is its place among ``categories``, a date seconds since 1970, nothing is
-        NaN. Raises ValueError or OverflowError for text that is no date."""
+        """Encode valid JSON values as numbers: a category as its index in ``categories``, a date as seconds since 1970, null as
+        NaN. Raises ValueError or OverflowError for text that is not a date."""
         return [nan if value is None else self._encoder(value) for value in column]
 
     def decode(self, number: float) -> Value:
-        """The value that the estimator was given; None for a missing one and for a category that it does not know."""
+        """Return the value that a number encodes; None for a missing value and for an unknown category."""
         if isnan(number) or (self.type == "category" and number == UNKNOWN):
             return None
         return self._decoder(number)
 
-    def fault(self, value: Any) -> str:
-        """Why a JSON value is not taken; empty if it is."""
+    def invalid_reason(self, value: Any) -> str:
+        """Return why a JSON value is invalid; empty if it is valid."""
         if value is None and self.may_be_missing:
             return ""
         if not self._is_of_type(value):
@@ -124,7 +124,7 @@ Text = Annotated[str, Meta(max_length=MAX_NAME)]
 
 
 def seconds(text: str) -> float:
-    """Of a date or a date and time in ISO 8601, since 1970; UTC unless it says otherwise. Raises ValueError or OverflowError."""
+    """Convert an ISO 8601 date or date-time to seconds since 1970, in UTC by default. Raises ValueError or OverflowError."""
     moment = datetime.fromisoformat(text)
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).timestamp()
 

@@ -1,5 +1,5 @@
-"""The gate: who serves from now on, and why. A challenger must be better than the champion on the same rows, the first version
-better than the baseline; a tie keeps what there is."""
+"""The gate decides which version serves, and why. A challenger must beat the champion on the same test rows, the first version
+must beat the baseline; a tie keeps the champion."""
 
 from dataclasses import dataclass
 
@@ -9,17 +9,17 @@ from models.card import Interval, Metrics
 from models.options import LOWER_IS_BETTER, Metric, TrainOptions
 from models.schema import Task
 
-CANNOT_BE_JUDGED = (
-    "cannot be judged on these rows (it takes other features, predicts something else, fails on them, or was brought in); "
+CANNOT_BE_COMPARED = (
+    "cannot be judged on these rows (it takes other features, predicts something else, fails on them, or was imported); "
     "promote=always, or PUT aliases/champion, replaces it all the same"
 )
 ROUNDING = 1e-12  # relative; less is a tie
-USUAL_METRIC: dict[Task, Metric] = {"classification": "accuracy", "regression": "rmse"}
+DEFAULT_METRIC: dict[Task, Metric] = {"classification": "accuracy", "regression": "rmse"}
 
 
 class Improvement(Struct, frozen=True):
     """Of the challenger on the champion (or, the first, on the baseline); above 0 is better, whatever the metric. ``low`` and
-    ``high`` bound it at this confidence, by bootstrap; null if that cannot be told."""
+    ``high`` bound it at this confidence, by bootstrap; null if that cannot be computed."""
 
     metric: Metric
     value: float
@@ -30,9 +30,11 @@ class Improvement(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What the challenger is held against: the champion (its version), or the baseline. ``ours`` and ``theirs`` are of the same
-    rows; None if it cannot be asked about them. ``on_known``: the improvement on those of them that are of the champion's data
-    set, where others are among them."""
+    """The challenger's metrics (``ours``) against those of the champion or the baseline (``theirs``), on the same test rows.
+
+    ``version`` is the champion's; None for the baseline. ``ours`` and ``theirs`` are None if the models cannot be compared on
+    these rows. ``interval``: of the improvement on all rows. ``on_known``: of the improvement on the rows of the champion's own
+    data set, if there are others too."""
 
     version: int | None
     ours: Metrics | None
@@ -57,18 +59,18 @@ def decide(options: TrainOptions, metric: Metric, comparison: Comparison) -> Ver
 
 def _if_better(options: TrainOptions, metric: Metric, comparison: Comparison, improvement: Improvement | None) -> Verdict:
     if comparison.theirs is None or comparison.ours is None:
-        return Verdict(False, f"version {comparison.version} {CANNOT_BE_JUDGED}")
+        return Verdict(False, f"version {comparison.version} {CANNOT_BE_COMPARED}")
     if improvement is None:
-        return Verdict(False, f"{metric} cannot be told of both")
-    who = f"version {comparison.version}" if comparison.version else "the baseline that ignores the features"
+        return Verdict(False, f"{metric} cannot be computed for both")
+    opponent = f"version {comparison.version}" if comparison.version else "the baseline that ignores the features"
     ours, theirs = comparison.ours.value(metric), comparison.theirs.value(metric)
-    told = f"{metric} {ours:.4f} against {theirs:.4f} of {who} on the same {comparison.ours.rows} test rows"
-    against = _against(options, comparison, improvement)
-    return Verdict(not against, told + against, improvement)
+    summary = f"{metric} {ours:.4f} against {theirs:.4f} of {opponent} on the same {comparison.ours.rows} test rows"
+    objection = _objection(options, comparison, improvement)
+    return Verdict(not objection, summary + objection, improvement)
 
 
-def _against(options: TrainOptions, comparison: Comparison, improvement: Improvement) -> str:
-    """What speaks against a promotion; empty if nothing does."""
+def _objection(options: TrainOptions, comparison: Comparison, improvement: Improvement) -> str:
+    """Return why the challenger must not be promoted; empty if it may be."""
     better = improvement.value > 0
     if not better and not comparison.version:
         return "; the first version must beat the baseline"
@@ -76,17 +78,17 @@ def _against(options: TrainOptions, comparison: Comparison, improvement: Improve
         return "; a tie keeps the champion" if improvement.value == 0 else "; it is worse"
     if comparison.on_known and comparison.on_known.high < 0:
         return f"; but on the rows of version {comparison.version}'s own data set it is clearly worse"
-    return _too_little(options, improvement)
+    return _insufficient(options, improvement)
 
 
-def _too_little(options: TrainOptions, improvement: Improvement) -> str:
-    least, sure = options.min_improvement, f"at confidence {options.confidence:g} the improvement"
-    if improvement.value <= least:
-        return f"; better by {improvement.value:.4f}, and it takes more than {least:g}"
+def _insufficient(options: TrainOptions, improvement: Improvement) -> str:
+    minimum, at_confidence = options.min_improvement, f"at confidence {options.confidence:g} the improvement"
+    if improvement.value <= minimum:
+        return f"; better by {improvement.value:.4f}, and it takes more than {minimum:g}"
     if options.confidence and improvement.low is None:
-        return f"; {sure} cannot be bounded"
-    if options.confidence and improvement.low is not None and improvement.low <= least:
-        return f"; {sure} may be as low as {improvement.low:.4f}, and it takes more than {least:g}"
+        return f"; {at_confidence} cannot be bounded"
+    if options.confidence and improvement.low is not None and improvement.low <= minimum:
+        return f"; {at_confidence} may be as low as {improvement.low:.4f}, and it takes more than {minimum:g}"
     return ""
 
 

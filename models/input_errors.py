@@ -1,4 +1,4 @@
-"""What can be wrong with input, as it is told at the door."""
+"""Errors of input that the API reports to the client."""
 
 from typing import Any
 
@@ -17,19 +17,19 @@ class MalformedInput(ValueError):
 
 
 class InvalidInput(ValueError):
-    """The body is JSON, but not what the model takes."""
+    """The body is JSON, but does not fit the schema. ``errors`` has at least one entry."""
 
-    def __init__(self, faults: list[InputError]) -> None:
-        super().__init__(faults[0].detail)
-        self.faults = faults
+    def __init__(self, errors: list[InputError]) -> None:
+        super().__init__(errors[0].detail)
+        self.errors = errors
 
 
 class TooManyRows(ValueError):
-    """More measurements in one request than may be."""
+    """A request has more measurements than allowed."""
 
 
 def kind_of(value: Any) -> str:
-    """A JSON value in words."""
+    """Name the type of a JSON value in words."""
     names = {bool: "true or false", str: "text", list: "an array", dict: "an object", type(None): "null"}
     return names.get(type(value), "a number")
 

@@ -1,9 +1,9 @@
-"""What the store has of versions, and what of it this registry made. Only that is ever removed without an order: a store may
-outlive its Redis, be newer than a restored one, or be shared.
+"""Which versions the store holds, and which of their folders this registry made. Only those are ever removed automatically: a
+store may outlive its Redis, be newer than a restored one, or be shared.
 
-``<prefix>:2:folders:<name>``  set   the folders of a model that this registry has begun to write
-``<prefix>:2:unadopted``       hash  <name> -> how many finished versions the store has that the registry does not know
-``<prefix>:2:surveyed``        1 once the store was looked through
+``<prefix>:2:folders:<name>``  set   the folders of a model that this registry has started to write
+``<prefix>:2:unadopted``       hash  <name> -> how many finished versions in the store the registry does not know
+``<prefix>:2:surveyed``        1 once the store has been surveyed
 """
 
 from collections.abc import Mapping
@@ -18,9 +18,9 @@ from models.registry import Model, Registry
 from models.store import Store
 from models.version_folders import Folder
 
-ROWS = "_"  # what begins so is no model
+ROWS = "_"  # names that start with it are not models
 
-# Each begins with a command that Redis takes though its memory is full; the rest then passes too.
+# Each script starts with a command that Redis accepts when its memory is full; then it runs the rest too.
 BEGIN = "redis.call('SREM', KEYS[1], ARGV[1]) redis.call('SADD', KEYS[1], ARGV[1])"
 NOTE = """
 redis.call('DEL', KEYS[4])
@@ -35,11 +35,11 @@ if ARGV[1] == '1' then redis.call('SET', KEYS[3], 1) end
 
 
 class NumberTaken(RuntimeError):
-    """The store has a version of this number that this registry did not make; the message says what to do."""
+    """The store has a version with this number that this registry did not make; the message says what to do."""
 
 
 class Contents(NamedTuple):
-    """Of a model's place in the store. ``unknown``: the folders that this registry neither registered nor made."""
+    """The version folders of a model in the store. ``unknown``: those that this registry neither registered nor made."""
 
     folders: list[Folder]
     unknown: list[Folder]
@@ -54,7 +54,7 @@ class Contents(NamedTuple):
 
 
 class Inventory:
-    """``guard`` runs each call to Redis, as the registry's does. Methods raise OSError if the store fails."""
+    """Compares the store with the registry. ``guard`` runs each call to Redis. Methods raise OSError if the store fails."""
 
     def __init__(self, client: redis.Redis, prefix: str, guard: Guard, registry: Registry, store: Store) -> None:
         self._redis = client
@@ -66,18 +66,18 @@ class Inventory:
         self._note = client.register_script(NOTE)
 
     def is_surveyed(self) -> bool:
-        """False too after Redis has lost all."""
+        """Return whether the store has been surveyed since Redis was last empty."""
         return bool(self._guard(lambda: self._redis.exists(self._prefix + "surveyed")))
 
     def survey(self) -> dict[str, int]:
-        """Look the store through: numbers start above its own from now on. Returns how many versions of which model the registry
-        does not know."""
+        """Record all models in the store, so that new version numbers start above theirs. Returns by model how many versions the
+        registry does not know, without the models that have none."""
         contents = {name: self.contents(name) for name in self.models()}
         self._write({**dict.fromkeys(self._registry.unadopted(), Contents([], [])), **contents}, surveyed=True)
         return {name: len(found.unadopted) for name, found in contents.items() if found.unadopted}
 
     def models(self) -> list[str]:
-        """The names that the store has folders of."""
+        """Return the names of the models that have a folder in the store."""
         return [name for name in self._store.names("") if not name.startswith((ROWS, "."))]
 
     def contents(self, name: str) -> Contents:
@@ -85,15 +85,15 @@ class Inventory:
         known = self._made(name) | _registered(self._registry.model(name))
         return Contents(found, [folder for folder in found if folder.name not in known])
 
-    def look_at(self, name: str) -> Contents:
-        """One model, whose numbers start above the store's from now on."""
+    def refresh(self, name: str) -> Contents:
+        """Record one model, so that its new version numbers start above those in the store."""
         contents = self.contents(name)
         self._write({name: contents}, surveyed=False)
         return contents
 
     def begin(self, name: str, version: int, attempt: int) -> str:
-        """The folder to write an attempt at a version to; what attempts that died have left is removed. Raises NumberTaken."""
-        contents = self.look_at(name)
+        """Return the folder for this attempt at a version, and remove those of earlier attempts. Raises NumberTaken."""
+        contents = self.refresh(name)
         model = self._registry.model(name)
         numbers = {folder.version for folder in contents.unknown}
         is_first = not (model and model.cards)
@@ -103,7 +103,7 @@ class Inventory:
                 f"`mldeploy models adopt {name}` brings them back, or train again for a higher number"
             )
         made = self._made(name)
-        for folder in contents.folders:  # never a later attempt's: this one may be stale itself
+        for folder in contents.folders:  # never those of a later attempt: this one may be stale itself
             if folder.name in made and folder.version == version and folder.attempt < attempt:
                 self._remove(name, folder)
         begun = version_folders.new_name(version, attempt)
@@ -111,12 +111,12 @@ class Inventory:
         return f"{name}/{begun}"
 
     def leftovers(self, name: str) -> list[Folder]:
-        """What this registry made and has not registered."""
+        """Return the folders that this registry made and has not registered."""
         made = self._made(name) - _registered(self._registry.model(name))
         return [folder for folder in version_folders.parse(self._store.names(name)) if folder.name in made]
 
     def remove(self, folder: str) -> None:
-        """One of ours, or one that the operator wants gone."""
+        """Remove a folder that this registry made, or that the operator wants removed."""
         name, _, last = folder.rpartition("/")
         self._store.remove(folder)
         self._guard(lambda: self._redis.srem(self._folders(name), last))
@@ -149,7 +149,7 @@ class _CardOfParts(msgspec.Struct):
 
 
 def parts_named_in(store: Store, name: str, found: list[Folder]) -> set[str]:
-    """The files of rows that the cards of these folders name, signed or not: whoever wrote them may need them."""
+    """Return the data files that the cards in these folders name, signed or not: their owner may still need them."""
     parts: set[str] = set()
     for folder in found:
         try:

@@ -1,5 +1,5 @@
-"""What a training, a prediction and an addition to a data set may be asked for. The same definitions check JSON and query
-strings, and are carried with the job to the worker."""
+"""The options of a training, a prediction and an addition to a data set. The same definitions validate JSON and query strings,
+and are sent with the job to the worker."""
 
 from typing import Annotated, Literal
 
@@ -37,7 +37,7 @@ TEST_SHARE = 0.2
 class TrainOptions(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """``dataset``: train on the rows of this one; by default on the model's own. ``target`` names the column to predict, by
     default the model's own or else the last one; ``weight`` a column of sample weights. ``task``, ``estimator``, ``unknown`` and
-    ``metric`` are by default the champion's; a first ``task`` is told from the target. ``search``: seconds to look for better
+    ``metric`` are by default the champion's; a first ``task`` is inferred from the target. ``search``: seconds to look for better
     parameters in. ``metric``: what the gate compares; a challenger must be better by more than ``min_improvement``, and with a
     ``confidence`` (such as 0.95) the whole bootstrap interval of the improvement must be. ``test_share`` is fixed with a data
     set's first training."""
@@ -60,7 +60,7 @@ class TrainOptions(Struct, frozen=True, forbid_unknown_fields=True, omit_default
 
 class TrainTask(Struct, frozen=True, omit_defaults=True, tag="train"):
     """A training as the worker gets it. ``format`` is that of the payload; none: there is no payload. ``caller``: whose data sets
-    it is about; ``dataset``: the name under which the one that was asked for is kept."""
+    it is about; ``dataset``: the name under which the requested one is stored."""
 
     options: TrainOptions
     format: Format | None = None
@@ -76,7 +76,7 @@ class AddTask(Struct, frozen=True, omit_defaults=True, tag="add"):
 
 
 class PredictOptions(Struct, frozen=True):
-    """Carried with a prediction's job to the worker. ``single``: one measurement, whose input is given back."""
+    """Carried with a prediction's job to the worker. ``single``: one measurement, whose input is returned with the result."""
 
     single: bool = False
     proba: bool = False

@@ -1,4 +1,4 @@
-"""What a Parquet file of measurements holds, or why it is not taken: as modeler.parquet_reader tells it to the API."""
+"""The rows of a Parquet file of measurements, or why it is refused: the message from modeler.parquet_reader to the API."""
 
 from msgspec import Struct
 
@@ -9,7 +9,7 @@ MAX_CELLS = 2_000_000  # of a file of any format
 
 
 class Unpacked(Struct, frozen=True, omit_defaults=True):
-    """``columns`` by name, whole numbers as such, unless one of the others says why there are none."""
+    """``columns`` by name, with integers as int. Or an error message: ``bad`` of a bad file, ``too_many`` of a large one."""
 
     columns: dict[str, list[Exact]] = {}
     bad: str = ""

@@ -1,9 +1,9 @@
-"""Version numbers, aliases and cards: in Redis, so that publishing a version and ending its job are one step.
+"""Version numbers, aliases and cards. They are in Redis, so that publishing a version and ending its job is one atomic step.
 
 ``<prefix>:2:model:<name>``  hash  moves, alias:<alias>, reserved, reserved_by, and for each version card:, kept:, note:, adopted:
 ``<prefix>:2:models``        hash  <name> -> 1
-``<prefix>:2:latest``        hash  <name> -> the number of its newest version; kept when the model is deleted, so that no number
-                                   ever stands for another version
+``<prefix>:2:latest``        hash  <name> -> the number of its newest version; kept when the model is deleted, so that a number
+                                   is never used for another version
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ from msgspec import Struct
 from models import alias_history
 from models.alias_history import Move
 from models.card import CHAMPION, Card, from_json
-from models.compare_and_set import Change, Changes, Guard
+from models.compare_and_set import CompareAndSet, CompareAndSetScript, Guard
 
-MAX_REMEMBERED = 2000
+MAX_CACHED = 2000
 
 RESERVE = """
 local model, job = KEYS[1], ARGV[1]
@@ -41,29 +41,26 @@ ABANDON = """
 if redis.call('HGET', KEYS[1], 'reserved_by') == ARGV[1] then redis.call('HDEL', KEYS[1], 'reserved', 'reserved_by') end
 """
 
-
-TRIES = 20  # of a move, while others move too
-
-
-MAX_NAME = 64  # characters of one that is told
+MAX_ATTEMPTS = 20  # at a change that conflicts with others
+MAX_NAME = 64  # characters of a model's name in an error message
 MAX_ALIASES = 20
-MAKING = 3600  # seconds
+ANNOUNCEMENT_TTL = 3600  # seconds
 
 
 class TooManyAliases(ValueError):
-    """A model has as many aliases as may be."""
+    """The model has MAX_ALIASES aliases already."""
 
 
 class MovedMeanwhile(RuntimeError):
-    """The aliases of a model keep moving."""
+    """A change conflicted with others MAX_ATTEMPTS times."""
 
 
 class UnknownModel(LookupError):
-    """No model of this name; the message lists those there are."""
+    """There is no model of this name; the message lists the existing ones."""
 
 
 def no_model(name: str, known: Sequence[str], hint: str = "") -> UnknownModel:
-    """``known``: the names that there are; ``hint``: what else would help."""
+    """Return the error. ``known``: the names of the existing models; ``hint``: appended to the message."""
     there_are = ", ".join(known) or "none yet"
     return UnknownModel(f"there is no model {name[:MAX_NAME]}; there are: {there_are}{hint}")
 
@@ -73,7 +70,7 @@ class UnknownVersion(LookupError):
 
 
 class NotAdopted(UnknownVersion):
-    """The store has versions of this model that the registry does not know."""
+    """The registry has no version of this model, but the store has some."""
 
     def __init__(self, name: str) -> None:
         super().__init__(
@@ -83,23 +80,23 @@ class NotAdopted(UnknownVersion):
 
 
 class TooManyModels(ValueError):
-    """As many models as may be."""
+    """The limit on models (MLDEPLOY_MAX_MODELS) is reached."""
 
 
 class Reservation(Struct, frozen=True):
-    """A version that a training has been promised, and the id of that training."""
+    """A version number that is reserved for a training, and the id of that training's job."""
 
     version: int
     job_id: str
 
 
 class Model(Struct, frozen=True):
-    """All that is registered under a name."""
+    """A registered model. ``history``: the moves of its aliases, newest first; ``adopted``: versions found in the store."""
 
     name: str
     aliases: dict[str, int]
     cards: dict[int, Card]
-    moves: list[Move] = []
+    history: list[Move] = []
     notes: dict[int, list[str]] = {}
     adopted: frozenset[int] = frozenset()
 
@@ -109,66 +106,66 @@ class Model(Struct, frozen=True):
 
 
 class Registry:
-    """``guard`` runs each call to Redis, and decides how long it may take and what it raises."""
+    """The registered models. ``guard`` runs each call to Redis, and decides its time-out and what it raises."""
 
-    def __init__(self, client: redis.Redis, prefix: str, guard: Guard, most: int = 1000) -> None:
+    def __init__(self, client: redis.Redis, prefix: str, guard: Guard, max_models: int = 1000) -> None:
         self._redis = client
         self._prefix = prefix
         self._guard = guard
-        self._most = most
+        self._max_models = max_models
         self._cards: dict[tuple[str, int], Card] = {}
-        self._aliases: dict[tuple[str, str], int] = {}  # as they were when last looked up
+        self._aliases: dict[tuple[str, str], int] = {}  # as of the last look-up
         self._reserve = client.register_script(RESERVE)
         self._next_version = client.register_script(NEXT_VERSION)
         self._abandon = client.register_script(ABANDON)
-        self._changes = Changes(client, prefix, guard)
+        self._compare_and_set = CompareAndSetScript(client, prefix, guard)
 
     def names(self) -> list[str]:
         return sorted(name.decode() for name in self._guard(lambda: self._redis.hkeys(self._prefix + "models")))
 
     def resolve(self, name: str, reference: str = CHAMPION) -> int | None:
-        """The version that a number or an alias stands for now, or None."""
+        """Return the current version of a reference (a number or an alias), or None."""
         if _is_number(reference):
             return int(reference) if self._is_kept(name, int(reference)) else None
         found = self._guard(lambda: self._redis.hget(self._key(name), f"alias:{reference}"))
         if found is None:
             self._aliases.pop((name, reference), None)
             return None
-        if len(self._aliases) >= MAX_REMEMBERED:
+        if len(self._aliases) >= MAX_CACHED:
             self._aliases.clear()
         self._aliases[name, reference] = int(found)
         return int(found)
 
     def look_up(self, name: str, reference: str = CHAMPION) -> Card | None:
-        """The card of what a number or an alias stands for now."""
+        """Return the card of the current version of a reference, or None."""
         version = self.resolve(name, reference)
         return self.card(name, version) if version else None
 
-    def recall(self, name: str, reference: str = CHAMPION) -> Card | None:
-        """As it was when last looked up, without asking Redis; None if that never was. An alias may have moved since: who
-        relies on it lets the ledger check (see ``expectation``)."""
+    def cached_card(self, name: str, reference: str = CHAMPION) -> Card | None:
+        """Return the card as of the last look-up, without a call to Redis; None if it is not cached. An alias may have moved
+        since, so the caller passes ``expectation`` to the ledger."""
         version = int(reference) if _is_number(reference) else self._aliases.get((name, reference))
         return self._cards.get((name, version)) if version else None
 
     def expectation(self, name: str, reference: str, version: int) -> tuple[str, str, str]:
-        """Hash key, field and value that hold while the reference stands for the version, and the version is kept."""
+        """Return the hash key, field and value that hold while the reference stands for the version and the version is kept."""
         key = f"model:{name}"
         return (key, f"kept:{version}", "1") if _is_number(reference) else (key, f"alias:{reference}", str(version))
 
     def card(self, name: str, version: int) -> Card | None:
-        """A published version's card. It never changes, so it is kept."""
+        """Return the card of a published version, or None. Cards never change, so they are cached."""
         known = self._cards.get((name, version))
         if known is None:
             found = self._guard(lambda: self._redis.hget(self._key(name), f"card:{version}"))
             if found is None:
                 return None
-            if len(self._cards) >= MAX_REMEMBERED:
+            if len(self._cards) >= MAX_CACHED:
                 self._cards.clear()
             known = self._cards.setdefault((name, version), from_json(found))
         return known
 
     def model(self, name: str) -> Model | None:
-        """All of it, None if there is no such model; one whose first training has not succeeded has no cards."""
+        """Return the whole model, or None. It has no cards until its first training has succeeded."""
         fields = self._guard(lambda: self._redis.hgetall(self._key(name)))
         if not fields and not self._guard(lambda: self._redis.hexists(self._prefix + "models", name)):
             return None
@@ -182,13 +179,13 @@ class Registry:
         return Model(name, aliases, dict(sorted(cards.items())), alias_history.read(text.get("moves", b"")), notes, adopted)
 
     def unadopted(self) -> dict[str, int]:
-        """How many finished versions of which model are in the store and not known here, as the workers that train last saw it:
-        `mldeploy models adopt` brings them back."""
+        """Return by model how many finished versions in the store are not registered, as of the training workers' last survey.
+        `mldeploy models adopt` registers them."""
         found = self._guard(lambda: self._redis.hgetall(self._prefix + "unadopted"))
         return {name.decode(): int(count) for name, count in found.items()}
 
     def summaries(self, names: list[str]) -> list[tuple[int | None, list[int]]]:
-        """Per name its champion and its versions, in one round trip and without the cards."""
+        """Return for each name its champion and its versions, in one round trip and without the cards."""
 
         def read() -> Any:
             pipe = self._redis.pipeline(transaction=False)
@@ -204,16 +201,16 @@ class Registry:
         ]
 
     def next_version(self, name: str) -> int:
-        """A number of its own for a training; one whose training fails is never used again. Raises TooManyModels."""
+        """Return a new version number; it is never used again, even if its training fails. Raises TooManyModels."""
         keys = [self._key(name), self._prefix + "models", self._prefix + "latest"]
-        version = int(self._guard(lambda: self._next_version(keys=keys, args=[name, self._most])))
+        version = int(self._guard(lambda: self._next_version(keys=keys, args=[name, self._max_models])))
         if not version:
-            raise TooManyModels(f"there are {self._most} models already; train one of those, or raise MLDEPLOY_MAX_MODELS")
+            raise TooManyModels(f"there are {self._max_models} models already; train one of those, or raise MLDEPLOY_MAX_MODELS")
         return version
 
     def reserve(self, name: str, job_id: str) -> Reservation:
-        """The version that is reserved while there is no champion; the first who asks reserves it for its training.
-        Raises NotAdopted: a model that was there before is not replaced by one that nobody ordered."""
+        """Return the version that is reserved while there is no champion; the first caller reserves it for its own job.
+        Raises NotAdopted if the store has versions: they are not replaced by a training that no client started."""
         keys = [self._key(name), *(self._prefix + key for key in ("models", "latest", "unadopted"))]
         version, holder = self._guard(lambda: self._reserve(keys=keys, args=[job_id, name]))
         if not version:
@@ -221,112 +218,115 @@ class Registry:
         return Reservation(int(version), holder.decode())
 
     def abandon(self, name: str, reservation: Reservation) -> None:
-        """The training of a reserved version has failed: the next who asks reserves another."""
+        """Release a reservation whose training has failed, so that the next caller reserves another version."""
         self._guard(lambda: self._abandon(keys=[self._key(name)], args=[reservation.job_id]))
 
-    def publication(self, card: Card, promote: bool, champion: int | None = None, who: str = "", why: str = "") -> list[Change]:
-        """The changes that publish a version, given the champion that it was judged against. The model must not have been deleted
-        meanwhile."""
+    def publication(
+        self, card: Card, promote: bool, champion: int | None = None, who: str = "", why: str = ""
+    ) -> list[CompareAndSet]:
+        """Return the changes that publish a version and, with ``promote``, make it champion. They fail if the model has been
+        deleted, or if ``champion``, the version that it was compared with, is not the champion any more."""
         key = f"model:{card.name}"
         changes = [
-            Change("models", card.name, "1", "1"),
-            Change(key, f"card:{card.version}", "", card.to_json()),
-            Change(key, f"kept:{card.version}", "", "1"),
+            CompareAndSet("models", card.name, "1", "1"),
+            CompareAndSet(key, f"card:{card.version}", "", card.to_json()),
+            CompareAndSet(key, f"kept:{card.version}", "", "1"),
         ]
-        return changes + (self._moved(card.name, CHAMPION, champion, card.version, who, why) if promote else [])
+        return changes + (self._move_changes(card.name, CHAMPION, champion, card.version, who, why) if promote else [])
 
     def adopt(self, card: Card) -> bool:
-        """Register a version that the store has; whether its number was free. Raises TooManyModels."""
+        """Register a version that is in the store. Returns False if its number is taken. Raises TooManyModels."""
         names = self.names()
         if card.name not in names:
-            if len(names) >= self._most:
-                raise TooManyModels(f"there are {self._most} models already: raise MLDEPLOY_MAX_MODELS")
-            self.apply([Change("models", card.name, "", "1")])
-        return self.apply([*self.publication(card, False), Change(f"model:{card.name}", f"adopted:{card.version}", "", "1")])
+            if len(names) >= self._max_models:
+                raise TooManyModels(f"there are {self._max_models} models already: raise MLDEPLOY_MAX_MODELS")
+            self.apply([CompareAndSet("models", card.name, "", "1")])
+        adopted = CompareAndSet(f"model:{card.name}", f"adopted:{card.version}", "", "1")
+        return self.apply([*self.publication(card, False), adopted])
 
-    def apply(self, changes: Sequence[Change]) -> bool:
-        """Whether all were as expected, and so were made."""
-        return self._changes.apply(changes)
+    def apply(self, changes: Sequence[CompareAndSet]) -> bool:
+        """Apply all changes if every field holds its expected value. Returns whether they were applied."""
+        return self._compare_and_set.apply(changes)
 
     def move(self, name: str, alias: str, version: int, who: str, why: str) -> None:
-        """Raises UnknownModel, UnknownVersion, TooManyAliases or MovedMeanwhile."""
-        for _ in range(TRIES):
-            model = self.known(name)
+        """Point an alias at a version. Raises UnknownModel, UnknownVersion, TooManyAliases or MovedMeanwhile."""
+        for _ in range(MAX_ATTEMPTS):
+            model = self.get(name)
             if version not in model.cards:
                 raise UnknownVersion(f"{name} has no version {version}; it has {_listed(model)}")
             if model.aliases.get(alias) == version:
                 return
             if alias not in model.aliases and len(model.aliases) >= MAX_ALIASES:
                 raise TooManyAliases(f"{name} has {len(model.aliases)} aliases: take one away")
-            kept = Change(f"model:{name}", f"kept:{version}", "1", "1")
-            if self.apply([kept, *self._moved(name, alias, model.aliases.get(alias), version, who, why)]):
+            kept = CompareAndSet(f"model:{name}", f"kept:{version}", "1", "1")
+            if self.apply([kept, *self._move_changes(name, alias, model.aliases.get(alias), version, who, why)]):
                 return
         raise MovedMeanwhile(f"the aliases of {name} keep moving")
 
     def roll_back(self, name: str, target: int, who: str, why: str) -> bool:
-        """Move champion back to ``target``, if that still is where a rollback goes. Raises UnknownModel or
-        NothingToRollBackTo."""
-        model = self.known(name)
-        if alias_history.before(model.moves, list(model.cards)) != target:
+        """Move champion back to ``target``. Returns False if a rollback would restore another version by now. Raises
+        UnknownModel or NothingToRollBackTo."""
+        model = self.get(name)
+        if alias_history.rollback_target(model.history, list(model.cards)) != target:
             return False
-        kept = Change(f"model:{name}", f"kept:{target}", "1", "1")
+        kept = CompareAndSet(f"model:{name}", f"kept:{target}", "1", "1")
         champion = model.aliases.get(CHAMPION)
-        return self.apply([kept, *self._moved(name, CHAMPION, champion, target, who, why, rollback=True)])
+        return self.apply([kept, *self._move_changes(name, CHAMPION, champion, target, who, why, rollback=True)])
 
     def announce(self, name: str, version: int) -> None:
-        """A version is being made beside the trainings: its files are no leftovers."""
-        self._guard(lambda: self._redis.set(f"{self._prefix}making:{name}/{version}", 1, ex=MAKING))
+        """Announce a version that is made outside a training job, so that its files are not removed as leftovers."""
+        self._guard(lambda: self._redis.set(f"{self._prefix}making:{name}/{version}", 1, ex=ANNOUNCEMENT_TTL))
 
     def is_announced(self, name: str, version: int) -> bool:
         return bool(self._guard(lambda: self._redis.exists(f"{self._prefix}making:{name}/{version}")))
 
-    def take_away(self, name: str, alias: str, who: str, why: str) -> None:
-        """Raises UnknownModel, UnknownVersion or MovedMeanwhile."""
-        for _ in range(TRIES):
-            model = self.known(name)
+    def remove_alias(self, name: str, alias: str, who: str, why: str) -> None:
+        """Remove an alias. Raises UnknownModel, UnknownVersion or MovedMeanwhile."""
+        for _ in range(MAX_ATTEMPTS):
+            model = self.get(name)
             if alias not in model.aliases:
                 raise UnknownVersion(f"{name} has no alias {alias}; it has {_listed(model)}")
-            if self.apply(self._moved(name, alias, model.aliases[alias], None, who, why)):
+            if self.apply(self._move_changes(name, alias, model.aliases[alias], None, who, why)):
                 return
         raise MovedMeanwhile(f"the aliases of {name} keep moving")
 
     def note(self, name: str, version: int, text: str) -> None:
-        """Something to be known of a version from now on."""
+        """Add a note to a version. Raises MovedMeanwhile."""
         key, field = f"model:{name}", f"note:{version}"
-        for _ in range(TRIES):
+        for _ in range(MAX_ATTEMPTS):
             was = (self._guard(lambda: self._redis.hget(self._key(name), field)) or b"").decode()
             notes = [*(msgspec.json.decode(was, type=list[str]) if was else []), text]
-            if self.apply([Change(key, field, was, msgspec.json.encode(notes).decode())]):
+            if self.apply([CompareAndSet(key, field, was, msgspec.json.encode(notes).decode())]):
                 return
         raise MovedMeanwhile(f"the notes of {name} keep changing")
 
-    def known(self, name: str) -> Model:
-        """Raises UnknownModel."""
+    def get(self, name: str) -> Model:
+        """Return the model. Raises UnknownModel."""
         model = self.model(name)
         if model is None:
             raise no_model(name, self.names())
         return model
 
-    def forget(self, name: str) -> None:
-        """A model, for good."""
+    def delete(self, name: str) -> None:
+        """Delete a model for good."""
 
-        def forget() -> None:
-            with self._redis.pipeline() as pipe:  # both or none
+        def delete() -> None:
+            with self._redis.pipeline() as pipe:
                 pipe.delete(self._key(name))
                 pipe.hdel(self._prefix + "models", name)
                 pipe.execute()
 
-        self._guard(forget)
+        self._guard(delete)
 
-    def _moved(
+    def _move_changes(
         self, name: str, alias: str, from_: int | None, to: int | None, who: str, why: str, rollback: bool = False
-    ) -> list[Change]:
+    ) -> list[CompareAndSet]:
         key = f"model:{name}"
         log = (self._guard(lambda: self._redis.hget(self._key(name), "moves")) or b"").decode()
         logged = alias_history.with_move(log, alias, from_, to, who, why, rollback)
         return [
-            Change(key, f"alias:{alias}", str(from_ or ""), str(to or "")),
-            Change(key, "moves", log, logged, stamped=True),
+            CompareAndSet(key, f"alias:{alias}", str(from_ or ""), str(to or "")),
+            CompareAndSet(key, "moves", log, logged, stamped=True),
         ]
 
     def _is_kept(self, name: str, version: int) -> bool:

@@ -1,4 +1,4 @@
-"""What the jobs of models and data sets come to. The worker writes them; OpenAPI tells of them."""
+"""The results of jobs on models and data sets. The worker writes them; OpenAPI describes them."""
 
 from msgspec import Struct
 
@@ -10,19 +10,19 @@ from models.schema import Schema
 
 Label = str | int | float | bool
 
-TRAINING_BYTES = 300_000  # of the result and the card of a usual training; one that needs more needs the room when it ends
+TRAINING_BYTES = 300_000  # reserved for the result and the card of a training; a larger one needs the room when it ends
 ADDITION_BYTES = 100_000  # of the result and the record of a data set
 
 
 class Prediction(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """``probabilities`` by class, if they were asked for."""
+    """``probabilities`` by class, if they were requested."""
 
     prediction: Label
     probabilities: dict[str, float] | None = None
 
 
 class SinglePrediction(Prediction, frozen=True, kw_only=True, omit_defaults=True):
-    """Of one measurement; ``input`` is what the model was given."""
+    """Of one measurement; ``input`` is what the model received."""
 
     input: dict[str, Value]
 
@@ -33,13 +33,13 @@ class Predictions(Struct, frozen=True):
     predictions: list[Prediction]
 
 
-def most_bytes(schema: Schema, rows: int, asked: PredictOptions) -> int:
-    """Of the result of a prediction of so many rows, in JSON."""
+def max_result_bytes(schema: Schema, rows: int, options: PredictOptions) -> int:
+    """Return the largest size in bytes, as JSON, of a prediction's result for so many rows."""
     size = schema.result_size
     row = len('{"prediction":},') + size.label
-    if asked.proba:
+    if options.proba:
         row += len('"probabilities":{},') + size.probabilities
-    return rows * row + (len('"input":{},') + size.input if asked.single else len('{"predictions":[]}'))
+    return rows * row + (len('"input":{},') + size.input if options.single else len('{"predictions":[]}'))
 
 
 class TrainedModel(Struct, frozen=True):
@@ -57,7 +57,7 @@ class TrainedOn(Struct, frozen=True):
 
 
 class TrainResult(Struct, frozen=True):
-    """A training's result: what was made, how it was judged, and whether it serves now, and why. ``champion_metrics`` are of the
+    """A training's result: what was made, its metrics, and whether it serves now, and why. ``champion_metrics`` are of the
     version that was in service, on the same rows as ``metrics``."""
 
     model: TrainedModel

@@ -1,9 +1,9 @@
-"""Before an alias moves, the workers load the version that it will stand for and ask it about an example, one after another, so
-that no request waits for that, and none meets a version that cannot be loaded.
+"""Before an alias moves, the workers load the new version and predict an example with it, one worker after another, so that no
+request waits for the loading or reaches a version that cannot be loaded.
 
-``<prefix>:2:rollouts``                  hash    "<name>/<version>" -> card: what is to be loaded now
-``<prefix>:2:rollout:<name>/<version>``  hash    owner -> empty, or why it cannot
-``<prefix>:2:loading:<name>/<version>``  string  the owner whose turn to load it is
+``<prefix>:2:rollouts``                  hash    "<name>/<version>" -> card, of each version to load
+``<prefix>:2:rollout:<name>/<version>``  hash    owner -> empty if it has loaded it, or the error
+``<prefix>:2:loading:<name>/<version>``  string  the owner that is loading it
 """
 
 import threading
@@ -15,9 +15,9 @@ import redis
 from models.card import Card, from_json
 from models.compare_and_set import Guard
 
-TICK = 0.02
-ANNOUNCED = 120  # seconds; if whoever announced it dies
-TURN = 30_000  # ms
+POLL_INTERVAL = 0.02  # seconds
+ANNOUNCEMENT_TTL = 120  # seconds; it ends an announcement whose process died
+TURN_TTL = 30_000  # ms
 
 
 class CannotServe(RuntimeError):
@@ -25,86 +25,84 @@ class CannotServe(RuntimeError):
 
 
 class LiveWorkers(Protocol):
-    """Those who are to load it."""
+    """The workers that serve predictions."""
 
     def owners(self) -> list[str]: ...
 
-    def wake(self) -> None:
-        """Have one of them look what is announced."""
+    def send_wakeup(self) -> None:
+        """Wake one worker, so that it looks for announced versions."""
 
 
 class Rollout:
-    """``guard`` runs each call to Redis, and decides how long it may take and what it raises."""
+    """Announces versions and collects reports. ``guard`` runs each call to Redis, and decides its time-out and what it raises."""
 
     def __init__(self, client: redis.Redis, prefix: str, guard: Guard) -> None:
         self._redis = client
         self._prefix = prefix
         self._guard = guard
 
-    # Those who move an alias
+    # For the process that moves an alias
 
-    def await_loaded(self, card: Card, live_workers: LiveWorkers, patience: float) -> None:
-        """Until every live owner has loaded it, or ``patience`` seconds are over: one that is busy for longer loads it later.
-        Raises CannotServe."""
+    def await_loaded(self, card: Card, live_workers: LiveWorkers, timeout: float) -> None:
+        """Wait until every live worker has loaded the version, for at most ``timeout`` seconds: a busy worker loads it later.
+        Raises CannotServe if none can."""
         place = f"{card.name}/{card.version}"
-        waits_for = live_workers.owners()
-        if not waits_for:
+        owners = live_workers.owners()
+        if not owners:
             return
         self._announce(place, card)
         try:
-            for _ in waits_for:
-                live_workers.wake()
-            self._await(card, place, live_workers, patience)
+            for _ in owners:
+                live_workers.send_wakeup()
+            self._await(card, place, live_workers, timeout)
         finally:
             self._withdraw(place)
 
-    def _await(self, card: Card, place: str, live_workers: LiveWorkers, patience: float) -> None:
-        deadline = time.monotonic() + patience
+    def _await(self, card: Card, place: str, live_workers: LiveWorkers, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
         while True:
-            live, answers = set(live_workers.owners()), self._answers(place)
-            over = time.monotonic() > deadline
-            if live <= set(answers) or over:
+            live, reports = set(live_workers.owners()), self._reports(place)
+            timed_out = time.monotonic() > deadline
+            if live <= set(reports) or timed_out:
                 break
-            threading.Event().wait(TICK)
-        _refuse_if_none_can(card, answers)
+            threading.Event().wait(POLL_INTERVAL)
+        _raise_if_none_can(card, reports)
         loading = self._guard(lambda: self._redis.get(f"{self._prefix}loading:{place}"))
-        if not answers and loading and loading.decode() not in live:
+        if not reports and loading and loading.decode() not in live:
             raise CannotServe(f"{card.name} version {card.version} cannot be served: the worker that loaded it died")
 
-    # Those who serve
+    # For the workers
 
-    def asked_of(self, owner: str) -> list[tuple[str, int]]:
-        """Name and version of what this owner is to load and has not answered yet."""
+    def pending(self, owner: str) -> list[tuple[str, int]]:
+        """Return the names and versions that this owner has not reported on yet."""
         found = [place.decode() for place in self._guard(lambda: self._redis.hkeys(self._prefix + "rollouts"))]
         open_ = [place for place in found if not self._guard(lambda: self._redis.hexists(self._rollout(place), owner))]  # noqa: B023
         places = [place.rpartition("/") for place in open_]
         return [(name, int(version)) for name, _, version in places]
 
     def card(self, name: str, version: int) -> Card:
-        """Of the version that is announced; it need not be published yet. Raises LookupError."""
+        """Return the card of an announced version, published or not. Raises LookupError."""
         text = self._guard(lambda: self._redis.hget(self._prefix + "rollouts", f"{name}/{version}"))
         if text is None:
             raise LookupError(f"{name} version {version} is not announced any more")
         return from_json(text)
 
     def take_turn(self, name: str, version: int, owner: str) -> bool:
-        """Whether it is this owner's turn to load it: while one does, the others serve."""
-        return bool(self._guard(lambda: self._redis.set(f"{self._prefix}loading:{name}/{version}", owner, nx=True, px=TURN)))
+        """Take the turn to load a version, so that the other workers serve meanwhile. Returns False if another has it."""
+        return bool(self._guard(lambda: self._redis.set(f"{self._prefix}loading:{name}/{version}", owner, nx=True, px=TURN_TTL)))
 
-    def answer(self, name: str, version: int, owner: str, error: str) -> None:
-        """It is loaded here, or why it cannot be; the turn is another's."""
+    def report(self, name: str, version: int, owner: str, error: str) -> None:
+        """Report that the owner has loaded the version, or the error if it could not, and release the turn."""
         key = self._rollout(f"{name}/{version}")
 
-        def answer() -> None:
+        def report() -> None:
             with self._redis.pipeline() as pipe:
                 pipe.hset(key, owner, error)
-                pipe.expire(key, ANNOUNCED)
+                pipe.expire(key, ANNOUNCEMENT_TTL)
                 pipe.delete(f"{self._prefix}loading:{name}/{version}")
                 pipe.execute()
 
-        self._guard(answer)
-
-    # Inside
+        self._guard(report)
 
     def _rollout(self, place: str) -> str:
         return f"{self._prefix}rollout:{place}"
@@ -114,7 +112,7 @@ class Rollout:
             with self._redis.pipeline() as pipe:
                 pipe.delete(self._rollout(place))
                 pipe.hset(self._prefix + "rollouts", place, card.to_json())
-                pipe.expire(self._prefix + "rollouts", ANNOUNCED)
+                pipe.expire(self._prefix + "rollouts", ANNOUNCEMENT_TTL)
                 pipe.execute()
 
         self._guard(announce)
@@ -128,12 +126,12 @@ class Rollout:
 
         self._guard(withdraw)
 
-    def _answers(self, place: str) -> dict[str, str]:
+    def _reports(self, place: str) -> dict[str, str]:
         found = self._guard(lambda: self._redis.hgetall(self._rollout(place)))
         return {owner.decode(): error.decode() for owner, error in found.items()}
 
 
-def _refuse_if_none_can(card: Card, answers: dict[str, str]) -> None:
-    errors = sorted({error for error in answers.values() if error})
-    if answers and all(answers.values()):
+def _raise_if_none_can(card: Card, reports: dict[str, str]) -> None:
+    errors = sorted({error for error in reports.values() if error})
+    if reports and all(reports.values()):
         raise CannotServe(f"{card.name} version {card.version} cannot be served by any worker: {'; '.join(errors)[:500]}")

@@ -1,4 +1,4 @@
-"""What a model takes: its features, read from its training data. Checks a request's body before anything is queued."""
+"""A model's schema, read from its training data. It validates a request's body before anything is queued."""
 
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -31,7 +31,7 @@ MAX_DATE = 40
 
 
 class ResultSize(NamedTuple):
-    """Bytes in JSON at most: of a label, of the probabilities of a row, and of a row as it is given back."""
+    """The largest size in bytes, as JSON, of a label, of a row's probabilities, and of a row that is returned with the result."""
 
     label: int
     probabilities: int
@@ -54,16 +54,16 @@ class Schema(Struct, frozen=True, dict=True, omit_defaults=True):
 
     @cached_property
     def is_plain(self) -> bool:
-        """All features are numbers that are always there."""
+        """Whether all features are numbers and none may be missing."""
         return all(feature.is_plain for feature in self.features)
 
     def check(self, body: bytes, max_rows: int, drop_extra: bool = False) -> Measurements:
-        """``drop_extra``: fields that the model does not take are dropped. Raises MalformedInput, InvalidInput or TooManyRows."""
+        """Validate a body; ``drop_extra`` drops unknown fields. Raises MalformedInput, InvalidInput or TooManyRows."""
         rows, single = self._checker.check(body, max_rows, drop_extra)
         return Measurements(rows, single)
 
     def decode(self, row: list[float]) -> dict[str, Value]:
-        """A row as the estimator gets it, by name and in the words of the training data."""
+        """Decode a row of numbers into the values of the training data, by feature name."""
         if self.is_plain:
             return dict(zip(self.names, row, strict=True))
         return {feature.name: feature.decode(number) for feature, number in zip(self.features, row, strict=True)}
@@ -91,7 +91,7 @@ class Schema(Struct, frozen=True, dict=True, omit_defaults=True):
 
 
 def _value_bytes(feature: Feature) -> int:
-    """Of a value of the feature in JSON, at most."""
+    """Return the largest size in bytes, as JSON, of a value of the feature."""
     if feature.type == "category":
         return max((len(msgspec.json.encode(category)) for category in feature.categories), default=len("null"))
     return MAX_DATE if feature.type == "date" else FLOAT_BYTES

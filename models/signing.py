@@ -1,4 +1,4 @@
-"""The key that signs what is published: from the settings, or a file in the home that is made once."""
+"""The key that signs published versions: from the settings, or from a file in the home folder that is made once."""
 
 import hashlib
 import hmac
@@ -16,10 +16,10 @@ class NoKey(RuntimeError):
     """There is no signing key, and none can be made; the message says what to do."""
 
 
-def signing_key(home: Path, given: str) -> bytes:
-    """``given``, or else the key of the home, made if there is none. Raises NoKey."""
-    if given:
-        return given.encode()
+def signing_key(home: Path, configured: str) -> bytes:
+    """Return ``configured``, or the key in the home folder, which is made if it does not exist. Raises NoKey."""
+    if configured:
+        return configured.encode()
     file = home / KEY_FILE
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -38,19 +38,19 @@ def is_signed(key: bytes, content: bytes, signature: str) -> bool:
 
 
 def _make_once(file: Path) -> None:
-    """Whole or not at all, whoever else makes it: written aside and linked, which fails if it is there."""
+    """Make the key file atomically: write a temporary file and link it, which fails if another process was faster."""
     if file.exists():
         return
-    run_in_thread = file.with_name(f"{KEY_FILE}.{os.getpid()}.{secrets.token_hex(4)}")
-    descriptor = os.open(run_in_thread, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    temporary = file.with_name(f"{KEY_FILE}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "w") as out:
             out.write(secrets.token_hex(32) + "\n")
             out.flush()
             os.fsync(out.fileno())
-        os.link(run_in_thread, file)
+        os.link(temporary, file)
         log.info("made a new %s: versions that another key has signed cannot be loaded with it", file)
     except FileExistsError:
-        pass  # another was faster
+        pass  # another process was faster
     finally:
-        run_in_thread.unlink()
+        temporary.unlink()

@@ -1,4 +1,4 @@
-"""Checks a body of measurements against features, and makes rows of numbers of it. What is wrong is told with pointers."""
+"""Validates a JSON body of measurements and encodes it as rows of numbers. Errors have JSON pointers."""
 
 import json
 import re
@@ -16,11 +16,13 @@ from models.input_errors import InputError, InvalidInput, MalformedInput, TooMan
 Row = tuple[float, ...]
 
 MAX_ERRORS = 20
-EXPLAIN_UP_TO = 1_000_000  # bytes; a larger body gets its first error only
+EXPLAIN_UP_TO = 1_000_000  # bytes; of a larger body only the first error is reported
 _PATH_STEP = re.compile(r"\[(\d+)\]|\.([^.\[]+)")
 
 
 class Checker:
+    """Validates bodies against features. Columns in ``ignored`` are accepted and dropped."""
+
     def __init__(self, features: Sequence[Feature], ignored: Sequence[str]) -> None:
         self._features = features
         self._ignored = ignored
@@ -29,8 +31,8 @@ class Checker:
         self._plain = all(feature.is_plain for feature in features) and not ignored
 
     def check(self, body: bytes, max_rows: int, drop_extra: bool) -> tuple[list[Row], bool]:
-        """Rows of numbers in the order of the features, and whether it was one object. Raises MalformedInput, InvalidInput or
-        TooManyRows."""
+        """Return rows of numbers in the order of the features, and whether the body was a single object. Raises MalformedInput,
+        InvalidInput or TooManyRows."""
         if not body.strip():
             raise MalformedInput("the body is empty: send one measurement (an object) or an array of them")
         single = body.lstrip()[:1] == b"{"
@@ -38,7 +40,7 @@ class Checker:
         try:
             decoded = (one if single else many).decode(body)
         except msgspec.ValidationError as error:
-            raise InvalidInput(self._explain(body, drop_extra) or [fault_of(error)]) from None
+            raise InvalidInput(self._explain(body, drop_extra) or [to_input_error(error)]) from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise MalformedInput(str(error)) from None
         except RecursionError:
@@ -58,7 +60,7 @@ class Checker:
         columns = list(zip(*rows, strict=True))[: len(self._features)]
         try:
             encoded = [feature.encode(column) for feature, column in zip(self._features, columns, strict=True)]
-        except (ValueError, OverflowError):  # text that is no date
+        except (ValueError, OverflowError):  # text that is not a date
             raise InvalidInput(
                 self._explain(body, drop_extra) or [InputError("", "text that is no date where one belongs")]
             ) from None
@@ -73,7 +75,7 @@ class Checker:
         return self._decoders(forbid_unknown=False)
 
     def _decoders(self, forbid_unknown: bool) -> tuple[msgspec.json.Decoder[Any], msgspec.json.Decoder[Any]]:
-        """Of one row and of many. A field per feature; its name in Python is its place, so that any column name will do."""
+        """Return the decoders of one row and of many. Fields are named by position in Python, so that any column name works."""
         fields: list[Any] = [
             (f"f{place}", feature.json_type, *([None] if feature.may_be_missing else []))
             for place, feature in enumerate(self._features)
@@ -84,45 +86,45 @@ class Checker:
         return msgspec.json.Decoder(row), msgspec.json.Decoder(list[row])  # type: ignore[valid-type]
 
     def _explain(self, body: bytes, drop_extra: bool) -> list[InputError]:
-        """All that is wrong, up to MAX_ERRORS; empty if it cannot be told."""
+        """Return up to MAX_ERRORS errors; empty if they cannot be found."""
         if len(body) > EXPLAIN_UP_TO:
             return []
         try:
             decoded = msgspec.json.decode(body)
         except (msgspec.ValidationError, RecursionError):
             return []
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:  # cut short: that comes first
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:  # truncated JSON: that is reported instead
             raise MalformedInput(str(error)) from None
         rows = decoded if isinstance(decoded, list) else [decoded]
-        faults: list[InputError] = []
+        errors: list[InputError] = []
         for place, row in enumerate(rows):
-            faults += self._faults_of(row, f"/{place}" if isinstance(decoded, list) else "", drop_extra)
-            if len(faults) >= MAX_ERRORS:
+            errors += self._errors_of(row, f"/{place}" if isinstance(decoded, list) else "", drop_extra)
+            if len(errors) >= MAX_ERRORS:
                 break
-        return faults[:MAX_ERRORS]
+        return errors[:MAX_ERRORS]
 
-    def _faults_of(self, row: Any, at: str, drop_extra: bool) -> list[InputError]:
+    def _errors_of(self, row: Any, at: str, drop_extra: bool) -> list[InputError]:
         if not isinstance(row, dict):
             return [InputError(at, f"expected an object with {listed(self._names)}, got {kind_of(row)}")]
         unknown = [] if drop_extra else [name for name in row if name not in self._places][:MAX_ERRORS]
-        faults = [InputError(f"{at}/{escape(name)}", self._unknown(name, place)) for place, name in enumerate(unknown)]
+        errors = [InputError(f"{at}/{escape(name)}", self._unknown(name, place)) for place, name in enumerate(unknown)]
         for feature in self._features:
-            if len(faults) >= MAX_ERRORS:
+            if len(errors) >= MAX_ERRORS:
                 break
-            detail = feature.fault(row.get(feature.name)) if feature.name in row or feature.may_be_missing else "missing"
+            detail = feature.invalid_reason(row.get(feature.name)) if feature.name in row or feature.may_be_missing else "missing"
             if detail:
-                faults.append(InputError(f"{at}/{escape(feature.name)}", detail))
-        return faults
+                errors.append(InputError(f"{at}/{escape(feature.name)}", detail))
+        return errors
 
     def _unknown(self, name: str, place: int) -> str:
-        """With a suggestion for the first few: finding one takes time."""
+        """Describe an unknown field, with a suggestion for the first three: finding one takes time."""
         worth_it = place < 3 and len(name) <= MAX_NAME and len(self._names) <= 100
         close = get_close_matches(name, self._names, n=1) if worth_it else []
         return "unknown field" + (f": did you mean {close[0]}?" if close else f"; the model takes {listed(self._names)}")
 
 
 def refuse_duplicates(body: bytes) -> None:
-    """Raises InvalidInput. For a body that has been decoded once already, so it is flat and bounded."""
+    """Raise InvalidInput if an object has a name twice. The body must have been decoded before, so it is flat and bounded."""
 
     def pairs(items: list[tuple[str, Any]]) -> None:
         seen: set[str] = set()
@@ -132,18 +134,18 @@ def refuse_duplicates(body: bytes) -> None:
             seen.add(name)
 
     try:
-        json.loads(body, object_pairs_hook=pairs, parse_int=str, parse_float=str)  # str: a number of 5,000 digits is no int
+        json.loads(body, object_pairs_hook=pairs, parse_int=str, parse_float=str)  # str: int() refuses numbers of 5,000 digits
     except RecursionError:
         raise MalformedInput("nested too deeply") from None
 
 
-def fault_of(error: msgspec.ValidationError, at: str = "") -> InputError:
-    """In msgspec's words; ``at`` points to what was decoded."""
+def to_input_error(error: msgspec.ValidationError, at: str = "") -> InputError:
+    """Convert msgspec's error. ``at`` is the pointer of the decoded value."""
     detail, _, path = str(error).partition(" - at `$")
-    steps = _PATH_STEP.findall(path.rstrip("`").partition("[...]")[0])  # a key of an object, which is not told
+    steps = _PATH_STEP.findall(path.rstrip("`").partition("[...]")[0])  # [...] is an object's key, which msgspec does not name
     return InputError(at + "".join(f"/{index or escape(name)}" for index, name in steps), detail[:1].lower() + detail[1:])
 
 
 def escape(name: str) -> str:
-    """As a part of a pointer (RFC 6901)."""
+    """Escape a name for a JSON pointer (RFC 6901)."""
     return name[:MAX_NAME].replace("~", "~0").replace("/", "~1")

@@ -1,6 +1,6 @@
-"""How the folders of versions are named: ``<version>-<attempt>-<token>``, with a dot in front while they are written.
+"""Names of version folders: ``<version>-<attempt>-<token>``, with a leading dot while they are written.
 
-The token is random: two registries that share a store never write the same folder, whatever their numbers.
+The token is random, so that two registries that share a store never write the same folder.
 """
 
 import re
@@ -11,7 +11,7 @@ FOLDER = re.compile(r"(\.?)(([1-9][0-9]{0,8})-([0-9]{1,9})(?:-[0-9a-f]+)?)(\.[0-
 
 
 class Folder(NamedTuple):
-    """``entry`` is what the store calls it, ``name`` what it is called once it is finished."""
+    """``entry`` is the current name in the store, ``name`` the one of the finished folder."""
 
     entry: str
     name: str
@@ -28,6 +28,6 @@ def new_name(version: int, attempt: int) -> str:
 
 
 def parse(entries: list[str]) -> list[Folder]:
-    """Those of versions."""
+    """Return the entries that are version folders."""
     found = [(entry, FOLDER.fullmatch(entry)) for entry in entries]
     return [Folder(entry, match[2], int(match[3]), int(match[4])) for entry, match in found if match]

@@ -18,26 +18,26 @@ class Caller:
     token: str = ""
     id: str = ""  # of its key
 
-    def ask(self, method: str, path: str, **given: Any) -> requests.Response:
+    def request(self, method: str, path: str, **options: Any) -> requests.Response:
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
-        headers |= given.pop("headers", {})
-        return requests.request(method, self.url + path, headers=headers, timeout=TIMEOUT, **given)
+        headers |= options.pop("headers", {})
+        return requests.request(method, self.url + path, headers=headers, timeout=TIMEOUT, **options)
 
-    def get(self, path: str, **given: Any) -> requests.Response:
-        return self.ask("GET", path, **given)
+    def get(self, path: str, **options: Any) -> requests.Response:
+        return self.request("GET", path, **options)
 
-    def post(self, path: str, **given: Any) -> requests.Response:
-        return self.ask("POST", path, **given)
+    def post(self, path: str, **options: Any) -> requests.Response:
+        return self.request("POST", path, **options)
 
-    def delete(self, path: str, **given: Any) -> requests.Response:
-        return self.ask("DELETE", path, **given)
+    def delete(self, path: str, **options: Any) -> requests.Response:
+        return self.request("DELETE", path, **options)
 
     def end_of(self, job: dict[str, Any]) -> dict[str, Any]:
-        """The job as it is told when it has ended."""
+        """Return the job once it has ended."""
         answer = self.get(job["result_url"] + "?wait=30")
         assert answer.status_code == 200, answer.text
-        told: dict[str, Any] = answer.json()
-        return told
+        ended: dict[str, Any] = answer.json()
+        return ended
 
 
 def keys_of(ledger: Ledger) -> Keys:
@@ -45,13 +45,13 @@ def keys_of(ledger: Ledger) -> Keys:
 
 
 def caller_with(url: str, ledger: Ledger, name: str, scopes: Sequence[str], rate: str = "") -> Caller:
-    """With a new key."""
+    """Return a caller with a new key."""
     key, token = keys_of(ledger).create(name, scopes, rate)
     return Caller(url, token, key.id)
 
 
 def code(answer: requests.Response) -> str:
-    """Of a problem."""
+    """Return the type of a problem without its prefix."""
     assert answer.headers["Content-Type"] == "application/problem+json", answer.text
     problem = answer.json()
     assert problem["status"] == answer.status_code

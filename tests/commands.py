@@ -1,4 +1,4 @@
-"""The command line in tests: a process of its own, piped or on a terminal."""
+"""Runs the command line in tests as a process, piped or on a terminal."""
 
 import os
 import pty
@@ -21,7 +21,7 @@ def mldeploy(*arguments: str, stdin: str = "", **environment: str) -> subprocess
 
 
 def on_a_terminal(*arguments: str, shown: Callable[[str], object] = lambda _: None) -> tuple[int, str]:
-    """The exit status, and all that was shown. ``shown`` is called with what there is so far, each time that more comes."""
+    """Return the exit status and the output. ``shown`` is called with the output so far each time that more arrives."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen([sys.executable, "-m", "mldeploy", *arguments], cwd=ROOT, stdout=theirs, stderr=theirs)
     os.close(theirs)
@@ -31,7 +31,7 @@ def on_a_terminal(*arguments: str, shown: Callable[[str], object] = lambda _: No
     while True:
         try:
             seen += os.read(ours, 65536)
-        except OSError:  # the terminal is closed at the other end
+        except OSError:  # the other end of the terminal is closed
             break
         shown(seen.decode(errors="replace"))
     os.close(ours)
@@ -41,7 +41,7 @@ def on_a_terminal(*arguments: str, shown: Callable[[str], object] = lambda _: No
 
 @contextmanager
 def nobody_trains(service: Service) -> Iterator[None]:
-    """What is submitted to be trained waits."""
+    """Keep submitted trainings waiting during the block."""
     until(lambda: _settled(service), 20, "those who train are there, and none is being replaced")
     trainers = service.children()["train"].children()
     for process in trainers:
@@ -54,8 +54,8 @@ def nobody_trains(service: Service) -> Iterator[None]:
 
 
 def _settled(service: Service) -> bool:
-    """Each process that trains has its lease, and is not about to be ended for a job that was canceled."""
-    ledger, here = service.ledger, {process.pid for process in service.children()["train"].children()}
+    """Return whether each training process has its lease and none is about to be ended for a canceled job."""
+    ledger, processes = service.ledger, {process.pid for process in service.children()["train"].children()}
     owners = ledger.live_owners("train")
     stopped = any(ledger.redis.exists(f"{ledger.prefix}stopped:{owner}") for owner in owners)
-    return bool(here) and not stopped and here == {int(owner.rpartition(":")[2]) for owner in owners}
+    return bool(processes) and not stopped and processes == {int(owner.rpartition(":")[2]) for owner in owners}

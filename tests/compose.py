@@ -19,7 +19,7 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
 from mldeploy.demo.page import Page
-from mldeploy.demo.story import FLOWER, tell_story
+from mldeploy.demo.story import FLOWER, run_story
 from modeler.artifact import ArtifactStore, open_artifact_store
 from settings import Settings
 from tests.processes import ROOT, free_port
@@ -30,7 +30,7 @@ RATE = 30.0
 
 
 class Compose:
-    """One project of its own, with a name and a password of its own."""
+    """One project with a name and a password of its own."""
 
     def __init__(self) -> None:
         self.project = f"mldeploytest{secrets.token_hex(3)}"
@@ -42,7 +42,7 @@ class Compose:
         self.key = ""
 
     def __call__(self, *arguments: str) -> str:
-        told = subprocess.run(
+        completed = subprocess.run(
             [*self._command, "-p", self.project, *arguments],
             cwd=ROOT,
             env=self._environment,
@@ -50,12 +50,12 @@ class Compose:
             capture_output=True,
             check=False,
         )
-        if told.returncode:
-            sys.exit(f"docker-compose {' '.join(arguments)} failed:\n{told.stdout[-3000:]}\n{told.stderr[-3000:]}")
-        return told.stdout
+        if completed.returncode:
+            sys.exit(f"docker-compose {' '.join(arguments)} failed:\n{completed.stdout[-3000:]}\n{completed.stderr[-3000:]}")
+        return completed.stdout
 
     def reserve(self, size: int) -> None:
-        """Start the reconciler with this much of Redis's disk to be kept free."""
+        """Restart the reconciler with this much of Redis's disk reserved."""
         self._environment["DISK_RESERVE"] = str(size)
         self("up", "-d", "--no-deps", "--force-recreate", "reconciler")
 
@@ -70,7 +70,7 @@ class Compose:
         return [f"http://127.0.0.1:{port['HostPort']}" for port in ports]
 
     def models(self) -> ArtifactStore:
-        """The shared volume's models, copied out."""
+        """Copy the models out of the shared volume."""
         folder = tempfile.mkdtemp()
         _docker("cp", f"{self.containers('train')[0]['Id']}:/models/.", folder)
         return open_artifact_store(folder, self._key.encode())
@@ -87,7 +87,7 @@ def main() -> None:
         _check_hardening(compose)
         _check_keys(compose)
         compose.key = _make_a_key(compose)
-        tell_story(compose.urls()[0], compose.models, Page(sys.stdout.write), compose.key)
+        run_story(compose.urls()[0], compose.models, Page(sys.stdout.write), compose.key)
         _kill_a_worker_under_load(compose)
         _lack_of_disk(compose)
         _check_ledger(compose)
@@ -130,7 +130,7 @@ def _check_keys(compose: Compose) -> None:
 
 
 def _lack_of_disk(compose: Compose) -> None:
-    """A reserve that no disk has: the reconciler sees the disk of Redis, and the API says so and accepts nothing."""
+    """Set a reserve that no disk has: the reconciler sees the disk of Redis, and the API accepts nothing and says so."""
     url, key = compose.urls()[0], _with(compose.key)
 
     def accepts() -> bool:
@@ -146,7 +146,7 @@ def _lack_of_disk(compose: Compose) -> None:
 
 
 def _check_ledger(compose: Compose) -> None:
-    """The tests of the ledger's scripts, on this Redis: all others run on the embedded server."""
+    """Run the tests of the ledger on this Redis; all others run on the embedded server."""
     image, port = compose.containers("redis")[0]["Config"]["Image"], free_port()
     server = _docker("run", "-d", "--rm", "-p", f"127.0.0.1:{port}:6379", image, "redis-server", "--save", "").strip()
     try:
@@ -161,13 +161,13 @@ def _check_ledger(compose: Compose) -> None:
 
 
 def _version_once_it_answers(url: str) -> str:
-    """Gives its version."""
+    """Return its version."""
     with redis.Redis.from_url(url, retry=Retry(ConstantBackoff(0.2), 50)) as client:
         return str(client.info("server")["redis_version"])
 
 
 def _make_a_key(compose: Compose) -> str:
-    """Nobody is served before there is one."""
+    """Nobody is served before there is a key."""
     url = compose.urls()[0] + "/models"
     assert requests.get(url, timeout=10).status_code == 401
     token = compose("exec", "-T", "api", "mldeploy", "keys", "create", "--name", "test", "--scopes", "admin").splitlines()[-1]
@@ -232,7 +232,7 @@ def _docker(*arguments: str) -> str:
 
 
 def _compose_command() -> list[str]:
-    """docker-compose, or docker's own compose plugin. Ends the program with what is missing."""
+    """Return docker-compose or docker's compose plugin. Ends the program with what is missing."""
     if not shutil.which("docker") or subprocess.run(["docker", "info"], capture_output=True, check=False).returncode:
         sys.exit("compose-test needs a running Docker engine that this user may use: `docker info` fails")
     if subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0:

@@ -1,6 +1,6 @@
 """``python -m tests.conformance``: schemathesis against the service and its own OpenAPI, as each kind of caller.
 
-The service is one of its own. Trainings that are asked for are done, within a bound of time each.
+The service is started for it. Requested trainings are run, each within a time limit.
 """
 
 import os
@@ -28,7 +28,7 @@ EXAMPLE = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_
 
 
 class Target(NamedTuple):
-    """A service, its document as a file, and a folder for what else is needed. ``tokens`` by the kind of caller."""
+    """A service, its document as a file, and a folder for other files. ``tokens``: by kind of caller."""
 
     url: str
     folder: Path
@@ -37,21 +37,21 @@ class Target(NamedTuple):
 
 class Run(NamedTuple):
     status: int
-    told: str
+    output: str
 
     @property
     def cases(self) -> int:
-        found = re.search(r"([0-9,]+) generated", self.told)
+        found = re.search(r"([0-9,]+) generated", self.output)
         return int(found[1].replace(",", "")) if found else 0
 
     @property
     def summary(self) -> str:
-        return self.told[self.told.index("= SUMMARY =") :].partition("\n")[2]
+        return self.output[self.output.index("= SUMMARY =") :].partition("\n")[2]
 
 
 @contextmanager
 def target(folder: Path) -> Iterator[Target]:
-    """With a model that serves, and then closed to those without a key."""
+    """Start a service with a serving model, and make it require a key."""
     service = Service(folder / "home", train_limit=10.0)
     try:
         Client(service.url).predict(EXAMPLE).wait(60)
@@ -70,8 +70,8 @@ def run(target: Target, caller: str, examples: int, *more: str) -> Run:
     config.write_text(CONFIG.read_text() + (f'\n[auth.openapi.Bearer]\nbearer = "{token}"\n' if token else ""))
     command = [str(SCHEMATHESIS), "--config-file", str(config), "run", str(target.folder / "openapi.json"), "--url", target.url]
     options = ["--max-examples", str(examples), "--no-color", *more]
-    here = os.environ | {"PYTHONPATH": str(ROOT)}  # where the hooks are from
-    done = subprocess.run([*command, *options], cwd=target.folder, env=here, capture_output=True, text=True, check=False)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}  # where the hooks are from
+    done = subprocess.run([*command, *options], cwd=target.folder, env=environment, capture_output=True, text=True, check=False)
     return Run(done.returncode, done.stdout + done.stderr)
 
 
@@ -79,12 +79,12 @@ def main() -> int:
     parser = ArgumentParser(prog="python -m tests.conformance", description=__doc__)
     parser.add_argument("--examples", type=int, default=100, help="at most so many for each operation, phase and caller")
     parser.add_argument("--caller", choices=CALLERS, action="append", help="only this kind of caller")
-    asked, more = parser.parse_known_args()
+    args, more = parser.parse_known_args()
     worst = cases = 0
     with tempfile.TemporaryDirectory() as folder, target(Path(folder)) as service:
-        for caller in asked.caller or CALLERS:
-            done = run(service, caller, asked.examples, *more)
-            print(f"as {caller}\n{done.summary if done.status == 0 else done.told}", flush=True)
+        for caller in args.caller or CALLERS:
+            done = run(service, caller, args.examples, *more)
+            print(f"as {caller}\n{done.summary if done.status == 0 else done.output}", flush=True)
             worst, cases = max(worst, done.status), cases + done.cases
     print(f"{cases:,} cases in all")
     return worst

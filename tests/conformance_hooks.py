@@ -1,4 +1,4 @@
-"""What schemathesis has to know of the service that OpenAPI has no words for. Loaded by it, by tests/schemathesis.toml."""
+"""What schemathesis has to know beyond OpenAPI. Loaded by tests/schemathesis.toml."""
 
 import json
 import re
@@ -24,7 +24,7 @@ schemathesis.openapi.media_type(
 )
 schemathesis.openapi.format("uri", st.sampled_from(["https://example.com/hook", "https://example.com:8443/a?b=c"]))
 
-# Why what fits the schema is refused all the same. By the problem's detail, or that of one of its errors.
+# Reasons to refuse input that fits the schema, by the detail of the problem or of one of its errors.
 SENSELESS = re.compile(
     "|".join(
         (
@@ -37,7 +37,7 @@ SENSELESS = re.compile(
             r" has no such parameter",
             r" is for (classification|regression)$",
             r"^there are no params",
-            r"^\d+ measurements in one request",  # of tensors, whose shapes tell how many
+            r"^\d+ measurements in one request",  # of tensors, whose shapes give their number
             r" measurements in one request",  # a setting, which a tensor reaches with its shape
             r"^The model raised an error",  # on numbers that are too large for it
         )
@@ -49,7 +49,7 @@ ROWS = re.compile(r"^/(inputs|instances|dataframe_\w+|\d+)(/|$)")  # of another 
 
 @schemathesis.check
 def refused_for_a_reason(ctx: CheckContext, response: Response, case: Case[Any]) -> None:
-    """What fits the schema is taken, or is refused for what a schema has no words for."""
+    """Accept a refusal of input that fits the schema if its reason cannot be expressed in a schema."""
     if case.meta is None or case.meta.generation.mode.is_negative or response.status_code != 422:
         return
     problem: dict[str, Any] = response.json()
@@ -62,13 +62,13 @@ def refused_for_a_reason(ctx: CheckContext, response: Response, case: Case[Any])
 
 @schemathesis.hook
 def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -> None:
-    """Who names the last event asks for events."""
+    """A request with Last-Event-ID asks for events."""
     if case.headers and "Last-Event-ID" in case.headers:
         case.headers["Accept"] = "text/event-stream"
 
 
 @schemathesis.hook
 def filter_case(context: HookContext, case: Case[Any]) -> bool:
-    """A body with unknown fields is right if they are to be dropped."""
+    """A body with unknown fields is valid if they are to be dropped."""
     dropping = isinstance(case.query, dict) and case.query.get("extra") == "drop"
     return not (dropping and case.meta and case.meta.generation.mode.is_negative)

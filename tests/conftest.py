@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: a Redis of their own, and the whole service once for those who only use it."""
+"""Fixtures shared by all tests: a Redis, and the whole service once for tests that only use it."""
 
 import itertools
 import signal
@@ -17,7 +17,7 @@ from tests.service import Service
 
 NAMES = itertools.count()
 FAST = {"lease": 4.0, "wakeup_timeout": 1.0, "predict_workers": 2, "train_workers": 1}
-TOLD: list[str] = []
+MEASURED: list[str] = []
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,7 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
-    """A shell's background jobs ignore Ctrl-C, and so would all that the tests start."""
+    """A shell's background jobs ignore Ctrl-C, and so would all processes of the tests."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -38,33 +38,33 @@ def chaos(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture(scope="session")
-def tell() -> list[str]:
-    """Lines for the end of the run: recovery times and the like."""
-    return TOLD
+def figures() -> list[str]:
+    """Return the lines printed at the end of the run, such as recovery times."""
+    return MEASURED
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Of one of several processes: the first tells of all."""
+    """Send the lines of each xdist process to the first one."""
     if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput["told"] = TOLD
+        session.config.workeroutput["measured"] = MEASURED
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    TOLD.extend(getattr(node, "workeroutput", {}).get("told", ()))
+    MEASURED.extend(getattr(node, "workeroutput", {}).get("measured", ()))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if TOLD:
+    if MEASURED:
         terminalreporter.section("measured")
-        for line in TOLD:
+        for line in MEASURED:
             terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")
 def redis_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    if given := request.config.getoption("--redis-url"):
-        yield str(given)
+    if url := request.config.getoption("--redis-url"):
+        yield str(url)
         return
     pieces = Pieces(Settings(), tmp_path_factory.mktemp("redis"))
     pieces.redis()
@@ -74,7 +74,7 @@ def redis_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture
 def settings(redis_url: str, tmp_path: Path) -> Settings:
-    """Keys of their own for each test, on the Redis of the session."""
+    """Return settings with a key prefix for each test, on the Redis of the session."""
     return Settings(redis_url=redis_url, key_prefix=f"test{next(NAMES)}", home=str(tmp_path), lease=5.0)
 
 
@@ -85,7 +85,7 @@ def ledger(settings: Settings) -> Ledger:
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """`mldeploy up`, once, with a first version of iris."""
+    """Start `mldeploy up` once, with a first version of iris."""
     running = Service(tmp_path_factory.mktemp("home"))
     try:
         Client(running.url).train(model="iris").wait(60)
@@ -101,7 +101,7 @@ def client(service: Service) -> Client:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pieces]:
-    """For tests that need nothing of their own: all pieces with the poison model, but no worker that trains."""
+    """Start all parts with the poison model and without a train worker, for tests that change nothing."""
     pieces = Pieces(Settings().replace(**FAST), tmp_path_factory.mktemp("shared"))
     try:
         pieces.redis()
@@ -116,7 +116,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pieces]:
 
 @pytest.fixture
 def assemble(tmp_path: Path) -> Iterator[Callable[..., Pieces]]:
-    """Redis, the API and, unless this is the control arm, the reconciler; with the poison model published."""
+    """Return a function that starts Redis, the API and, unless it is the control arm, the reconciler, with the poison model."""
     made: list[Pieces] = []
 
     def make(reconciler: bool = True, **settings: Any) -> Pieces:

@@ -1,4 +1,4 @@
-"""Control groups of version 1 that bound the memory or the processes of what a test starts. Skips where there can be none."""
+"""Control groups of version 1 that limit the memory or processes of a test. Skips where there are none."""
 
 import os
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ class ControlGroup:
 
     @contextmanager
     def joined(self) -> Iterator[None]:
-        """What is started in the block is in the group, and stays there."""
+        """Start the processes of the block in the group, where they stay."""
         self.add(os.getpid())
         try:
             yield
@@ -40,7 +40,7 @@ class ControlGroup:
         (self.folder / name).write_text(str(value))
 
     def remove(self) -> None:
-        """Once everything in it has ended."""
+        """Remove the group once everything in it has ended."""
         until(lambda: not self.read("cgroup.procs"), 10, f"nothing runs in {self.folder}")
         self.folder.rmdir()
 

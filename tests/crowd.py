@@ -1,4 +1,4 @@
-"""Many who ask for iris at once, and the oracle: what the stored file of each version says when it is asked here."""
+"""Many clients that predict iris, and the oracle: the predictions of the stored file of each version."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -23,14 +23,14 @@ Row = dict[str, float]
 
 @dataclass(frozen=True)
 class Question:
-    """A row, and what each version says of it."""
+    """A row and the prediction of each version."""
 
     row: Row
     labels: dict[int, str]
 
 
 @dataclass
-class Answered:
+class CrowdResponse:
     status: int
     body: dict[str, Any]
     question: Question
@@ -42,18 +42,18 @@ class Answered:
 
     @property
     def accepted_at(self) -> int:
-        """Milliseconds on Redis's clock, as the times of the moves are."""
+        """Return milliseconds on Redis's clock, as in the log of moves."""
         return round(datetime.fromisoformat(self.body["created_at"]).timestamp() * 1000)
 
 
 @dataclass
 class Crowd:
-    """So many connections that ask for one prediction after another until the block is over."""
+    """Connections that each send one prediction after another until the block ends."""
 
     url: str
     questions: list[Question]
     connections: int = CONNECTIONS
-    answers: list[Answered] = field(default_factory=list)
+    answers: list[CrowdResponse] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._over = threading.Event()
@@ -61,7 +61,7 @@ class Crowd:
         self._pool = ThreadPoolExecutor(self.connections)
 
     def __enter__(self) -> "Crowd":
-        self._asking = [self._pool.submit(self._ask_on) for _ in range(self.connections)]
+        self._asking = [self._pool.submit(self._predict_on) for _ in range(self.connections)]
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -69,30 +69,30 @@ class Crowd:
         self._pool.shutdown()
 
     def check(self) -> None:
-        """Raises what a connection has met: a refused one, a closed one, an answer that never came, or was wrong."""
+        """Raise the errors of the connections: refused, closed, unanswered, or answered wrongly."""
         for asking in self._asking:
             asking.result()
         assert self.answers
-        assert {(told.status, told.body["status"]) for told in self.answers} == {(200, "succeeded")}
-        for told in self.answers:
-            assert told.body["result"]["prediction"] == told.question.labels[told.version]
+        assert {(response.status, response.body["status"]) for response in self.answers} == {(200, "succeeded")}
+        for response in self.answers:
+            assert response.body["result"]["prediction"] == response.question.labels[response.version]
 
-    def _ask_on(self) -> None:
+    def _predict_on(self) -> None:
         with requests.Session() as session:
             while not self._over.is_set():
                 question = self.questions[next(self._turns) % len(self.questions)]
-                told = session.post(f"{self.url}/predict", json=question.row, headers={"Prefer": "wait=20"}, timeout=30)
-                self.answers.append(Answered(told.status_code, told.json(), question))
+                response = session.post(f"{self.url}/predict", json=question.row, headers={"Prefer": "wait=20"}, timeout=30)
+                self.answers.append(CrowdResponse(response.status_code, response.json(), question))
 
 
 def flowers() -> list[Row]:
-    """The rows of iris, each once."""
+    """Return the distinct rows of iris."""
     frame = read(packaged_csv("iris") or b"", "csv").frame.drop(columns="species").drop_duplicates()
     return [dict(zip(frame.columns, map(float, row), strict=True)) for row in frame.to_numpy(float)]
 
 
 def questions_of(pieces: Pieces, *versions: int) -> list[Question]:
-    """The rows of iris, and what the stored files of the versions say of them when asked here."""
+    """Return the rows of iris and the predictions of the stored files of the versions."""
     rows = flowers()
     numbers = [list(row.values()) for row in rows]
     said = {version: estimator_of(pieces, version).predict(numbers).tolist() for version in versions}

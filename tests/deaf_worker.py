@@ -1,6 +1,6 @@
-"""``python -m tests.deaf_worker FILE``: a worker that predicts, whose consumer takes no more messages once the file is there.
+"""``python -m tests.deaf_worker FILE``: a predict worker whose consumer takes no more messages once the file exists.
 
-It is connected and alive all the same.
+It stays connected and alive.
 """
 
 import sys
@@ -13,7 +13,7 @@ from celery import signals
 from jobs.job import Kind
 from settings import load
 from worker.handlers.roles import role_of
-from worker.run import work
+from worker.run import run_worker
 
 
 def go_deaf_with(file: Path, consumer: Any) -> None:
@@ -29,7 +29,7 @@ def main() -> None:
         threading.Thread(target=go_deaf_with, args=(file, sender), daemon=True).start()
 
     signals.worker_ready.connect(on_ready, weak=False)
-    sys.exit(work(settings, Kind.PREDICT, settings.predict_workers, lambda: role_of(Kind.PREDICT, settings)))
+    sys.exit(run_worker(settings, Kind.PREDICT, settings.predict_workers, lambda: role_of(Kind.PREDICT, settings)))
 
 
 if __name__ == "__main__":

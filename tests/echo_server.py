@@ -1,4 +1,4 @@
-"""Our HTTP server with an application that answers what it has read, on a thread of its own."""
+"""Our HTTP server, with an application that returns the request, on a thread of its own."""
 
 import asyncio
 import threading
@@ -22,13 +22,13 @@ LIMITS = Limits(connections=1000, per_address=1000, header_timeout=10.0, idle_ti
 
 
 class Echo:
-    """``/large`` gives so many bytes as its query says, ``/stream`` as many in chunks, anything else the request itself."""
+    """``/large`` returns as many bytes as its query says, ``/stream`` the same in chunks, any other path the request itself."""
 
     def __init__(self) -> None:
         self._room = Room(100 * MAX_BODY, 100 * MAX_BODY)
         self.streams = 0  # that have not ended
 
-    async def answer(self, request: Request) -> Response | Stream:
+    async def respond(self, request: Request) -> Response | Stream:
         if request.path == "/large":
             return Response(b"x" * int(request.query), 200, [])
         if request.path == "/stream":
@@ -58,7 +58,7 @@ class Echo:
 
 @contextmanager
 def echo_server(limits: Limits = LIMITS, echo: Echo | None = None) -> Iterator[int]:
-    """Gives its port."""
+    """Yield its port."""
     runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
     loop, ready, port, over = runner.get_loop(), threading.Event(), list[int](), asyncio.Event()
 

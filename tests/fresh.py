@@ -72,7 +72,7 @@ def _bootstrap(suite: str, folder: Path) -> None:
 
 
 def _check_out(folder: Path) -> None:
-    """What is committed, for a user who is not root."""
+    """Check out what is committed, for a user who is not root."""
     _run("chroot", str(folder), "useradd", "--create-home", "--uid", str(USER), "user")
     _run("git", "-c", "safe.directory=*", "clone", "-q", "--no-hardlinks", str(ROOT), str(folder / CHECKOUT))
     _run("chown", "-R", f"{USER}:{USER}", str(folder / CHECKOUT))
@@ -104,7 +104,7 @@ def _environment(folder: Path) -> dict[str, str]:
 
 
 def _run(*command: str) -> str:
-    """What it prints. Ends the program if it fails."""
+    """Return the output. Ends the program if the command fails."""
     done = subprocess.run(command, text=True, capture_output=True, check=False)
     if done.returncode:
         sys.exit(f"fresh-test: {' '.join(command)} failed:\n{(done.stdout + done.stderr)[-2000:]}")

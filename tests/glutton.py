@@ -1,4 +1,4 @@
-"""An estimator that takes memory while it fits, until the kernel ends its process."""
+"""An estimator that allocates memory while it fits, until the kernel kills its process."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 BITE = 20_000_000  # bytes
-MOST = 4_000_000_000  # bytes: where nobody stops it, it stops itself, so that a broken test takes no machine with it
+MOST = 4_000_000_000  # bytes: it stops by itself if nothing kills it, so that a broken test does not take the machine down
 
 
 class Glutton(ClassifierMixin, BaseEstimator):  # type: ignore[misc]

@@ -1,5 +1,5 @@
-"""An HTTP proxy before the service, as nginx is by default: it holds an answer back until it is whole, unless the answer asks
-it not to; then it forwards each piece as it comes."""
+"""An HTTP proxy in front of the service, as nginx is by default: it buffers a response unless that says otherwise, and then
+forwards each piece as it arrives."""
 
 import http.client
 import threading
@@ -15,7 +15,7 @@ class HttpProxy(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, target_port: int, prefix: str = "") -> None:
-        """``prefix``: of the paths here, before those of the service."""
+        """``prefix``: of the paths here, in front of those of the service."""
         super().__init__(("127.0.0.1", 0), _Forward)
         self.target_port = target_port
         self.prefix = prefix
@@ -38,15 +38,15 @@ class _Forward(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        self._ask(b"")
+        self._send_upstream(b"")
 
     def do_POST(self) -> None:
-        self._ask(self.rfile.read(int(self.headers["Content-Length"])))
+        self._send_upstream(self.rfile.read(int(self.headers["Content-Length"])))
 
     def do_DELETE(self) -> None:
-        self._ask(b"")
+        self._send_upstream(b"")
 
-    def _ask(self, body: bytes) -> None:
+    def _send_upstream(self, body: bytes) -> None:
         target = http.client.HTTPConnection("127.0.0.1", self.server.target_port, timeout=60)
         headers = {name: value for name, value in self.headers.items() if name.lower() not in OF_A_CONNECTION}
         if not self.path.startswith(self.server.prefix):

@@ -1,4 +1,4 @@
-"""A test that needs more than mldeploy is skipped where that is missing; in CI it fails, so that nothing is left out unseen."""
+"""Skips a test that needs more than mldeploy where that is missing; in CI the test fails."""
 
 import os
 from typing import NoReturn

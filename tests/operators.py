@@ -1,4 +1,4 @@
-"""What an operator may hang on the application, as MLDEPLOY_APP names it."""
+"""What an operator may add to the application, as MLDEPLOY_APP names it."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +13,7 @@ FRIEND = "https://friend.example"
 
 
 def hooked(app: Flask) -> Flask:
-    """Hooks of each kind that change nothing."""
+    """Add hooks of each kind that change nothing."""
 
     @app.before_request
     def look() -> None:
@@ -36,7 +36,7 @@ def hooked(app: Flask) -> Flask:
 
 
 def wrapped(app: Flask) -> Flask:
-    """Middleware that adds a header to every answer."""
+    """Add middleware that adds a header to every response."""
     inner = app.wsgi_app
 
     def middleware(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -50,7 +50,7 @@ def wrapped(app: Flask) -> Flask:
 
 
 def own(app: Flask) -> Flask:
-    """CORS, a door for whom the hook knows, error handlers and routes."""
+    """Add CORS, authentication by a hook, error handlers and routes."""
     CORS(app, origins=[FRIEND], expose_headers=["Location"])
     pages = flask.Blueprint("pages", __name__)
 
@@ -132,7 +132,7 @@ def own(app: Flask) -> Flask:
 
 
 def a_route(app: Flask) -> Flask:
-    """One route and nothing else."""
+    """Add one route and nothing else."""
 
     @app.get("/hello")
     def hello() -> str:
@@ -142,10 +142,10 @@ def a_route(app: Flask) -> Flask:
 
 
 def nested(app: Flask) -> Flask:
-    """A hook that makes a request of its own within another."""
+    """Add a hook that makes a request within another."""
 
     @app.before_request
-    def ask_within() -> None:
+    def request_within() -> None:
         if flask.request.path == "/models":
             assert app.test_client().get("/health/live").status_code == 200
 
@@ -153,4 +153,4 @@ def nested(app: Flask) -> Flask:
 
 
 def forgetful(app: Flask) -> None:
-    """Returns nothing."""
+    """Return nothing."""

@@ -39,7 +39,7 @@ def expected(number: int) -> int:
 
 
 class Poison(BaseEstimator):  # type: ignore[misc]
-    """Predicts ``expected(number)``, unless the deed is another. Every row that it works on goes to the log first."""
+    """Predicts ``expected(number)`` unless the row names another deed. Every row is logged before it is worked on."""
 
     def __init__(self, log: str) -> None:
         self.log = log
@@ -68,11 +68,11 @@ def do(deed: float) -> None:
         while True:
             time.sleep(0.1)
     elif deed == DEEDS["c-hang"]:
-        sum(range(10**12))  # C code that never looks up: no signal handler of Python's runs meanwhile
+        sum(range(10**12))  # C code during which no Python signal handler runs
 
 
 def publish(pieces: Pieces, name: str = "poison", version: int = 1) -> Path:
-    """Register a version of it, as a finished training does. Returns its log of executions."""
+    """Register a version, as a finished training does. Returns its log of executions."""
     log = pieces.folder / f"{name}-executions.log"
     log.touch()
     schema = Schema(tuple(Feature(feature, "number", 0.0) for feature in FEATURES), "answer", (0,))
@@ -81,7 +81,7 @@ def publish(pieces: Pieces, name: str = "poison", version: int = 1) -> Path:
 
 
 def register(settings: Settings, ledger: Ledger, name: str, version: int, estimator: Any, schema: Schema) -> Card:
-    """As the champion."""
+    """Register a version as the champion."""
     artifacts = open_artifact_store(settings.store_location, signing_key(settings.home_path, settings.signing_key))
     model = artifact.dump(estimator)
     card = Card(
@@ -108,7 +108,7 @@ def register(settings: Settings, ledger: Ledger, name: str, version: int, estima
 
 
 def with_poison(service: Service) -> None:
-    """Register the model that does what its rows say, unless it is there."""
+    """Register the poison model unless it exists."""
     ledger = service.ledger
     if Registry(ledger.redis, ledger.prefix, ledger.guard).model("poison"):
         return
@@ -118,7 +118,7 @@ def with_poison(service: Service) -> None:
 
 @contextmanager
 def without_workers(settings: Settings, folder: Path) -> Iterator[Pieces]:
-    """All but workers: what is submitted waits."""
+    """Start all parts except workers."""
     pieces = Pieces(settings, folder)
     try:
         pieces.redis()

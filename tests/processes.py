@@ -1,4 +1,4 @@
-"""Real processes for tests, each ended by its own process id and never outliving the tests."""
+"""Processes of tests: each is ended by its process id, and none outlives the tests."""
 
 import contextlib
 import os
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def server_path() -> Path:
-    """The embedded server; or the one that TESTED_SERVER names, to run tests of the ledger on another."""
+    """Return the embedded server, or the one that TESTED_SERVER names."""
     return Path(os.environ.get("TESTED_SERVER") or choose_server().path)
 
 
@@ -37,7 +37,7 @@ def free_port() -> int:
 
 
 def until(met: Callable[[], object], seconds: float, what: str) -> float:
-    """How long it took until the condition was met. Fails the test after ``seconds``."""
+    """Wait until the condition holds. Returns the seconds it took; fails the test after ``seconds``."""
     since = time.monotonic()
     while not met():
         if time.monotonic() - since > seconds:
@@ -47,7 +47,7 @@ def until(met: Callable[[], object], seconds: float, what: str) -> float:
 
 
 class Running:
-    """A process and its children. To be started in the main thread, to which it is tied."""
+    """A process and its children. Must be started in the main thread, to which it is tied."""
 
     def __init__(
         self, command: list[str], settings: Settings, log: Path, name: str, environment: Mapping[str, str] | None = None
@@ -79,7 +79,7 @@ class Running:
                 process.send_signal(number)
 
     def kill(self) -> None:
-        """kill -9, the whole family."""
+        """Kill the process and its children with -9."""
         self.signal_all(signal.SIGKILL)
         self.popen.wait()
 
@@ -94,7 +94,7 @@ class Running:
 
 
 class Pieces:
-    """The parts of the service, each a process of its own that a test can kill, freeze and start again."""
+    """The parts of the service, each a process that a test can kill, freeze and start again."""
 
     def __init__(self, settings: Settings, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
@@ -108,7 +108,7 @@ class Pieces:
         return f"http://127.0.0.1:{self.settings.port}"
 
     def redis(self, environment: Mapping[str, str] | None = None, port: int = 0) -> Running:
-        """``port``: on which it listens too, beside its Unix socket."""
+        """``port``: an additional TCP port beside its Unix socket."""
         _, *options = redis_server.command(self.settings)
         options += ["--port", str(port), "--bind", "127.0.0.1"] if port else []
         running = self._start("redis", [str(server_path()), *options], environment)
@@ -133,25 +133,25 @@ class Pieces:
         return running
 
     def api_processes(self) -> list[psutil.Process]:
-        """Those that answer: the parent only watches over them."""
+        """Return the processes that answer requests; their parent only supervises them."""
         (running,) = (each for each in self._running if each.name == "api" and each.popen.poll() is None)
         return [process for process in running.family if is_leaf(process)]
 
     def worker(self, kind: Kind = Kind.PREDICT, name: str = "", environment: Mapping[str, str] | None = None) -> Running:
-        """A worker group, started when it holds its leases."""
+        """Start a worker group, and wait until it holds its leases."""
         running = self._start_worker(kind, name, environment)
         self._await_worker(running, kind)
         return running
 
     def groups(self, *names: str) -> list[Running]:
-        """Groups that predict, started at the same time."""
+        """Start predict groups at the same time."""
         starting = [self._start_worker(Kind.PREDICT, name) for name in names]
         for running in starting:
             self._await_worker(running, Kind.PREDICT)
         return starting
 
     def all(self) -> None:
-        """One of each but the webhooks' worker."""
+        """Start one of each part except the webhook worker."""
         self.redis()
         self.reconciler()
         starting = {kind: self._start_worker(kind) for kind in (Kind.PREDICT, Kind.TRAIN)}
@@ -171,7 +171,7 @@ class Pieces:
 
     @contextlib.contextmanager
     def reaching_redis_at(self, port: int) -> Iterator[None]:
-        """What is started in the block reaches Redis there, over TCP."""
+        """Let the processes started in the block reach Redis at this TCP port."""
         direct = self.settings
         self.settings = direct.replace(redis_url=f"redis://127.0.0.1:{port}/0")
         try:
@@ -198,7 +198,7 @@ class Pieces:
 
 
 def is_leaf(process: psutil.Process) -> bool:
-    """Whether it runs, and has no children."""
+    """Return whether it runs and has no children."""
     try:
         return process.status() != psutil.STATUS_ZOMBIE and not process.children()
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""A TCP proxy before the API that loses replies, on purpose."""
+"""A TCP proxy in front of the API that loses replies on purpose."""
 
 import contextlib
 import itertools
@@ -15,7 +15,7 @@ TICK = 0.1
 
 @dataclass(frozen=True)
 class Reply:
-    """One that has begun to come. ``number`` counts from 1; ``request`` is what it answers, its first bytes as text."""
+    """A reply that has begun to arrive. ``number`` counts from 1; ``request`` is the start of its request as text."""
 
     number: int
     request: str
@@ -25,22 +25,23 @@ class Reply:
         return self.request.partition("\r\n")[0]
 
     def header(self, name: str) -> str:
-        """Of the request; empty if it has none such."""
+        """Return this header of the request; empty without one."""
         lines = (line.partition(": ") for line in self.request.split("\r\n"))
         return next((value for key, _, value in lines if key.lower() == name.lower()), "")
 
 
 def first_of(method: str) -> Callable[[Reply], bool]:
-    """The first reply to such a request."""
+    """Return whether it is the first reply to such a request."""
     earlier = itertools.count()
     return lambda reply: reply.line.startswith(f"{method} ") and next(earlier) == 0
 
 
 class Proxy:
-    """``drop``: whether to cut the connection where a reply begins, when the request has been carried out but nobody knows.
+    """``drop``: whether to cut the connection where a reply begins, after the request was carried out.
 
-    ``latency``: seconds that each reply is late. Requests on one connection come one after another, as HTTP/1.1 clients
-    send them, so a reply begins with the first bytes from the service after some from the client."""
+    ``latency``: seconds that each reply is delayed. Requests on one connection come one after another, as HTTP/1.1 clients
+    send them, so a reply begins with the first bytes from the service after some from the client.
+    """
 
     def __init__(
         self, target_port: int, drop: Callable[[Reply], bool] = lambda _: False, latency: float = 0.0, port: int = 0
@@ -71,7 +72,7 @@ class Proxy:
         self.close()
 
     def cut(self) -> None:
-        """All connections that are open now."""
+        """Cut all open connections."""
         with self._lock:
             for connection in self._open:
                 connection.cut()
@@ -114,7 +115,7 @@ class Proxy:
             self._slots.release()
 
     def _carry(self, connection: "_Connection", service: socket.socket) -> bool:
-        """What has come from either side; whether there may be more."""
+        """Forward what has arrived from either side. Returns whether more may come."""
         ready, _, _ = select.select([connection.client, service], [], [], TICK)
         for source in ready:
             data = source.recv(BUFFER)

@@ -1,4 +1,4 @@
-"""A receiver of webhooks: an HTTP server of the tests' own on 127.0.0.1, and certificates for it."""
+"""A receiver of webhooks: an HTTP server on 127.0.0.1, and certificates for it."""
 
 import datetime as dt
 import ssl
@@ -22,7 +22,7 @@ class Received:
 
 
 class Receiver(ThreadingHTTPServer):
-    """Answers with the statuses given, in turn, the last one for ever; keeps what came."""
+    """Answers with these statuses in turn, and then always with the last; stores the requests."""
 
     daemon_threads = True
 
@@ -45,7 +45,7 @@ class Receiver(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        return f"{self.scheme}://127.0.0.1:{self.port}/told"
+        return f"{self.scheme}://127.0.0.1:{self.port}/webhook"
 
     def __enter__(self) -> "Receiver":
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
@@ -60,7 +60,7 @@ class Receiver(ThreadingHTTPServer):
         super().process_request(request, client_address)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that does not like the certificate hangs up."""
+        """Ignore clients that refuse the certificate."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -85,7 +85,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def make_certificate(folder: Path, host: str) -> Path:
-    """Key and certificate in one file; signed by itself, so that it is its own authority too."""
+    """Write a key and a self-signed certificate in one file."""
     key, now = ec.generate_private_key(ec.SECP256R1()), dt.datetime.now(dt.UTC)
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
     builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())

@@ -1,4 +1,4 @@
-"""A server that speaks S3, in memory, as a process of its own."""
+"""An in-memory S3 server as a process."""
 
 import contextlib
 import sys
@@ -11,7 +11,7 @@ from tests.processes import Running, free_port, until
 
 
 class S3Server:
-    """moto's server on 127.0.0.1. To be started in the main thread, to which it is tied."""
+    """moto's server on 127.0.0.1. Must be started in the main thread, to which it is tied."""
 
     def __init__(self, folder: Path) -> None:
         port = free_port()
@@ -25,7 +25,7 @@ class S3Server:
             raise
 
     def environment(self) -> dict[str, str]:
-        """What leads botocore here, and keeps it from the settings of whoever runs the tests."""
+        """Return the variables that lead botocore here and hide the settings of the user."""
         return {
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": "tester",

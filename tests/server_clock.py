@@ -1,4 +1,4 @@
-"""A server's wall clock that a test can set, forward and back, while the server runs."""
+"""A wall clock of a server that a test can set while the server runs."""
 
 import shutil
 import struct
@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parent / "set_clock.c"
 
 
 class ServerClock:
-    """``environment`` is for the process whose clock it is; ``name`` tells several in a folder apart. Needs a C compiler, for
+    """``environment``: for the process whose clock it is; ``name``: distinguishes several in a folder. Needs a C compiler for
     tests/set_clock.c."""
 
     def __init__(self, folder: Path, name: str = "clock") -> None:
@@ -25,7 +25,7 @@ class ServerClock:
         self.environment: Mapping[str, str] = {"LD_PRELOAD": str(library), "CLOCK_STEP": str(self._file)}
 
     def set(self, seconds: int) -> None:
-        """How far it is from the true time, from now on."""
+        """Set its distance from the true time in seconds."""
         if self._file.exists():
             with self._file.open("r+b") as file:
                 file.write(struct.pack("l", seconds))

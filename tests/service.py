@@ -31,8 +31,10 @@ class Service:
         self.settings = Settings(home=str(home), port=port or free_port(), lease=5.0).replace(**settings)
         self.url = f"http://127.0.0.1:{self.settings.port}"
         tied = [sys.executable, "-I", "-S", parent_death.__file__, str(os.getpid()), sys.executable, "-m", "mldeploy", "up"]
-        here = self.settings.environment() | {"PYTHONPATH": str(ROOT)}  # where the model of tests/poison.py is from
-        self.popen = subprocess.Popen(tied, env=here, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        environment = self.settings.environment() | {"PYTHONPATH": str(ROOT)}  # where the model of tests/poison.py is from
+        self.popen = subprocess.Popen(
+            tied, env=environment, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
         assert self.popen.stdout is not None
         self.said_before: list[str] = []
         self.ready_line = self._read_until_ready(self.popen.stdout)
@@ -50,7 +52,7 @@ class Service:
         return Ledger(self.settings.replace(home=str(self.home)).with_embedded_redis())
 
     def children(self) -> dict[str, psutil.Process]:
-        """Our direct children by the name of their part."""
+        """Return our direct children by the name of their part."""
         found = {}
         for child in psutil.Process(self.popen.pid).children():
             try:
@@ -66,7 +68,7 @@ class Service:
         return psutil.Process(self.popen.pid).children(recursive=True)
 
     def kill(self) -> None:
-        """kill -9 of `up` itself, and of nothing else."""
+        """Kill `up` itself with -9, and nothing else."""
         self.popen.send_signal(signal.SIGKILL)
         self._wait(10)
 

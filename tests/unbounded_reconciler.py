@@ -1,6 +1,6 @@
-"""``python -m tests.unbounded_reconciler``: a reconciler for which Redis has room for everything.
+"""``python -m tests.unbounded_reconciler``: a reconciler for which Redis has unlimited room.
 
-What a run with it shows is what the reservations are for.
+A run with it shows what the reservations are for.
 """
 
 from jobs import reconciler

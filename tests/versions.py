@@ -1,4 +1,4 @@
-"""The versions that some pieces have, in their store and by their API."""
+"""The versions of some pieces, in their store and over their API."""
 
 from pathlib import Path
 from typing import Any

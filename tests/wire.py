@@ -12,7 +12,7 @@ LIVE = b"GET /health/live HTTP/1.1\r\n" + HOST + b"\r\n"
 
 
 class Response(NamedTuple):
-    """Names of headers are in lower case."""
+    """Header names are in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -20,7 +20,7 @@ class Response(NamedTuple):
 
     @property
     def problem(self) -> str:
-        """The last word of the problem's type."""
+        """Return the last word of the problem's type."""
         assert self.headers["content-type"] == "application/problem+json", self
         problem = json.loads(self.body)
         assert problem["status"] == self.status
@@ -33,7 +33,7 @@ class Response(NamedTuple):
 
 
 class Wire:
-    """One connection. ``address`` is the client's own, any of 127.0.0.0/8."""
+    """One connection. ``address`` is the address of the client, any of 127.0.0.0/8."""
 
     def __init__(self, port: int, address: str = "127.0.0.1", timeout: float = 20.0) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout, (address, 0))
@@ -52,7 +52,7 @@ class Wire:
         return self
 
     def read(self, head_only: bool = False) -> Response:
-        """The next response, whole; ``head_only`` for one to HEAD. Raises EOFError if the connection ends before it."""
+        """Read the next whole response; ``head_only`` for one to HEAD. Raises EOFError if the connection ends before it."""
         head, _, self._received = self._until(lambda: b"\r\n\r\n" in self._received).partition(b"\r\n\r\n")
         first, *lines = head.decode("latin-1").split("\r\n")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
@@ -61,14 +61,14 @@ class Wire:
         return Response(status, headers, body)
 
     def read_all(self) -> list[Response]:
-        """All responses until the connection ends."""
+        """Read all responses until the connection ends."""
         found = []
         while not self.ended():
             found.append(self.read())
         return found
 
     def ended(self) -> bool:
-        """Whether the server closes the connection before it sends anything more."""
+        """Return whether the server closes the connection before it sends more."""
         try:
             self._until(lambda: self._received)
         except (EOFError, ConnectionError):
@@ -76,15 +76,15 @@ class Wire:
         return False
 
     def is_open(self) -> bool:
-        """Whether the server has not closed it by now."""
+        """Return whether the server has not closed it yet."""
         return self._seen() != b""
 
     def has_something(self) -> bool:
-        """Whether the server has sent something, or closed it, by now."""
+        """Return whether the server has sent something or closed it."""
         return self._seen() is not None
 
     def received_by_now(self) -> bytes:
-        """What has come and was not read yet, which stays."""
+        """Return what has arrived and was not read, without reading it."""
         timeout = self.socket.gettimeout()
         self.socket.setblocking(False)
         try:
@@ -96,7 +96,7 @@ class Wire:
         return self._received
 
     def _seen(self) -> bytes | None:
-        """What can be read at once: empty for the end, None if nothing came yet."""
+        """Return what can be read at once: empty for the end, None if nothing has arrived."""
         timeout = self.socket.gettimeout()
         self.socket.setblocking(False)
         try:
@@ -149,13 +149,13 @@ class Wire:
 
 
 def request(method: str, target: str, body: bytes = b"", *headers: str) -> bytes:
-    """With Host, and Content-Length if there is a body."""
+    """Send a request with Host, and Content-Length if there is a body."""
     lines = [f"{method} {target} HTTP/1.1", "Host: 127.0.0.1", *headers]
     lines += [f"Content-Length: {len(body)}"] if body else []
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 def is_answered(port: int, address: str = "127.0.0.1", timeout: float = 5.0) -> bool:
-    """Whether a new client learns that the process is alive."""
+    """Return whether a new client gets a response of the health check."""
     with Wire(port, address, timeout) as wire:
         return wire.send(LIVE).read().status == 200

@@ -1,4 +1,4 @@
-"""Which addresses a webhook may go to: those of the public internet, and those that the operator allows besides."""
+"""The addresses that a webhook may go to: public ones, and those that the operator allows in addition."""
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
@@ -6,9 +6,9 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_net
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-NAT64 = IPv6Network("64:ff9b::/96")  # the last four bytes are the IPv4 address that is meant
+NAT64 = IPv6Network("64:ff9b::/96")  # the last four bytes are the IPv4 address
 PUBLIC_V6 = IPv6Network("2000::/3")
-NOT_PUBLIC = tuple(  # though older Pythons take them for global
+SPECIAL_NETWORKS = tuple(  # that some Python versions take for global
     ip_network(text)
     for text in (
         "192.0.0.0/24",  # of protocols; some clouds' metadata
@@ -22,20 +22,20 @@ NOT_PUBLIC = tuple(  # though older Pythons take them for global
 
 @dataclass(frozen=True, slots=True)
 class Networks:
-    """``besides``: private ones that are allowed."""
+    """``allowed``: networks that the operator allows although they are not public."""
 
-    besides: tuple[Network, ...] = ()
+    allowed: tuple[Network, ...] = ()
 
-    def names(self, address: Address) -> bool:
-        """Whether the operator allows this address besides the public ones."""
-        return any(_meant(address) in network for network in self.besides)
+    def is_allowed_explicitly(self, address: Address) -> bool:
+        """Whether the operator has allowed this address explicitly."""
+        return any(_effective_address(address) in network for network in self.allowed)
 
     def allow(self, address: Address) -> bool:
-        return self.names(address) or _is_public(_meant(address))
+        return self.is_allowed_explicitly(address) or _is_public(_effective_address(address))
 
 
 def parse_networks(text: str) -> Networks:
-    """Of a setting such as ``10.0.0.0/8, 127.0.0.1``; raises ValueError."""
+    """Parses a setting such as ``10.0.0.0/8, 127.0.0.1``. Raises ValueError."""
     return Networks(tuple(_network(part.strip()) for part in text.split(",") if part.strip()))
 
 
@@ -46,8 +46,8 @@ def _network(text: str) -> Network:
         raise ValueError(f"{error}: give addresses and networks such as 10.0.0.0/8, separated by commas") from None
 
 
-def _meant(address: Address) -> Address:
-    """The IPv4 address that stands inside of an IPv6 one, if it is that which will be reached."""
+def _effective_address(address: Address) -> Address:
+    """The IPv4 address that is embedded in an IPv6 address, if that is the one to be reached; otherwise the address itself."""
     if isinstance(address, IPv4Address):
         return address
     if address in NAT64:
@@ -59,4 +59,4 @@ def _is_public(address: Address) -> bool:
     if isinstance(address, IPv6Address) and address not in PUBLIC_V6:
         return False
     special = address.is_private or address.is_multicast or address.is_reserved
-    return address.is_global and not special and not any(address in network for network in NOT_PUBLIC)
+    return address.is_global and not special and not any(address in network for network in SPECIAL_NETWORKS)

@@ -1,5 +1,4 @@
-"""From a target to the one address that is connected to. It is looked up once: a name that answers otherwise the next time
-(DNS rebinding) gains nothing."""
+"""Resolves a target to the one address that is connected to. The name is looked up only once, which prevents DNS rebinding."""
 
 import logging
 import queue
@@ -14,7 +13,7 @@ from webhooks.url import Target
 
 log = logging.getLogger("mldeploy.webhooks")
 
-PATIENCE = 10.0  # seconds for the DNS
+LOOKUP_TIMEOUT = 10.0  # seconds
 
 LookUp = Callable[..., Sequence[Any]]  # socket.getaddrinfo
 
@@ -24,19 +23,19 @@ class NoAddress(Exception):
 
 
 class Refused(NoAddress):
-    """The name leads to an address that is neither public nor allowed."""
+    """The name resolves to an address that is neither public nor allowed."""
 
 
 class Unresolvable(NoAddress):
-    """The name leads nowhere."""
+    """The name does not resolve."""
 
 
-def resolve(target: Target, networks: Networks, look_up: LookUp = socket.getaddrinfo, patience: float = PATIENCE) -> str:
+def resolve(target: Target, networks: Networks, look_up: LookUp = socket.getaddrinfo, timeout: float = LOOKUP_TIMEOUT) -> str:
     """The first address of the target's host, if all of them are allowed. Raises Refused or Unresolvable."""
-    found = [str(sockaddr[0]) for *_, sockaddr in _answers(target, look_up, patience)]
+    found = [str(sockaddr[0]) for *_, sockaddr in _look_up(target, look_up, timeout)]
     for address in found:
         if not networks.allow(ip_address(address)):
-            log.warning("no webhook to %s: it leads to %s, which is not a public address", target.host, address)
+            log.warning("no webhook to %s: it resolves to %s, which is not a public address", target.host, address)
             raise Refused(_no_address(target))
     if not found:
         raise Unresolvable(_no_address(target))
@@ -44,26 +43,26 @@ def resolve(target: Target, networks: Networks, look_up: LookUp = socket.getaddr
 
 
 def _no_address(target: Target) -> str:
-    """The same for all reasons: whoever gives the URL is not to learn what this network calls its own."""
+    """The same text for all reasons, so that a caller cannot explore the internal network."""
     return f"{target.host} has no public address"
 
 
-def _answers(target: Target, look_up: LookUp, patience: float) -> Sequence[Any]:
-    """In a thread of its own, which is left behind if it takes too long: nothing else bounds the system's resolver."""
-    answers: queue.SimpleQueue[Sequence[Any] | Exception] = queue.SimpleQueue()
+def _look_up(target: Target, look_up: LookUp, timeout: float) -> Sequence[Any]:
+    """Runs the lookup in a thread, which is abandoned on a time-out: the system's resolver has no time-out of its own."""
+    results: queue.SimpleQueue[Sequence[Any] | Exception] = queue.SimpleQueue()
 
-    def ask() -> None:
+    def run() -> None:
         try:
-            answers.put(look_up(target.host, target.port, type=socket.SOCK_STREAM))
+            results.put(look_up(target.host, target.port, type=socket.SOCK_STREAM))
         except (OSError, UnicodeError) as error:
-            answers.put(error)
+            results.put(error)
 
-    threading.Thread(target=ask, daemon=True).start()
+    threading.Thread(target=run, daemon=True).start()
     try:
-        told = answers.get(timeout=patience)
+        result = results.get(timeout=timeout)
     except queue.Empty:
-        raise Unresolvable(f"{target.host} could not be looked up within {patience:g} s") from None
-    if isinstance(told, Exception):
-        log.info("%s cannot be looked up: %s", target.host, told)
-        raise Unresolvable(_no_address(target)) from told
-    return told
+        raise Unresolvable(f"{target.host} could not be looked up within {timeout:g} s") from None
+    if isinstance(result, Exception):
+        log.info("%s cannot be looked up: %s", target.host, result)
+        raise Unresolvable(_no_address(target)) from result
+    return result

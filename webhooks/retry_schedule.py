@@ -1,6 +1,6 @@
-"""When a delivery that failed is tried again: about three days, as Standard Webhooks recommends."""
+"""The delays before each attempt of a delivery, about three days in total, as Standard Webhooks recommends."""
 
-DELAYS = (0.0, 5.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, 50_400.0, 72_000.0, 86_400.0)  # seconds, before each attempt
+DELAYS = (0.0, 5.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, 50_400.0, 72_000.0, 86_400.0)  # seconds
 
 
 def next_delay(attempts_made: int) -> float | None:

@@ -1,4 +1,4 @@
-"""Signatures by Standard Webhooks 1.0: HMAC-SHA256 over id, time and body, one for each secret that is valid."""
+"""Signatures of Standard Webhooks 1.0: HMAC-SHA256 of id, timestamp and body, one for each valid secret."""
 
 import base64
 import hashlib
@@ -15,7 +15,7 @@ def new_secret() -> str:
 
 
 def sign(secrets: Sequence[str], message_id: str, timestamp: int, body: bytes) -> str:
-    """The header ``webhook-signature``; ``timestamp`` is in seconds."""
+    """The value of the header ``webhook-signature``. ``timestamp`` is in seconds."""
     signed = f"{message_id}.{timestamp}.".encode() + body
     return " ".join(f"v1,{_signature(secret, signed)}" for secret in secrets)
 

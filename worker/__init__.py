@@ -1,1 +1,1 @@
-"""The Celery worker: it answers knocks, claims jobs from the ledger, predicts or trains, and finishes them."""
+"""The Celery worker: it receives wakeups, claims jobs from the ledger, predicts or trains, and finishes the jobs."""

@@ -1,4 +1,4 @@
-"""``python -m worker predict|train``: a worker of one kind."""
+"""``python -m worker predict|train``: run a worker of one kind."""
 
 import argparse
 import sys
@@ -9,7 +9,7 @@ from models.signing import NoKey
 from models.store import BadStore
 from settings import load
 from worker.handlers.roles import role_of
-from worker.run import work
+from worker.run import run_worker
 
 
 def main() -> None:
@@ -18,7 +18,7 @@ def main() -> None:
     settings, kind = load(), Kind(parser.parse_args().kind)
     processes = settings.train_workers if kind is Kind.TRAIN else settings.predict_workers
     try:
-        sys.exit(work(settings, kind, processes, lambda: role_of(kind, settings)))
+        sys.exit(run_worker(settings, kind, processes, lambda: role_of(kind, settings)))
     except (UnsafeRedis, NoKey, BadStore) as error:
         sys.exit(str(error))
 

@@ -1,4 +1,4 @@
-"""How a worker process died, and what that says of a job that it had alone each time it died."""
+"""How a worker process died, and the error of a job that was the only one in each process that died."""
 
 import os
 import signal
@@ -13,10 +13,10 @@ from jobs.job import Kind
 from worker.failure_messages import Failure
 from worker.memory import Memory
 
-KILL_WINDOW = 5.0  # seconds from the kernel's killing a process until it is found dead
-REAP_TIMEOUT = 0.1  # seconds from reaping a process until Celery has noted how it ended
-LARGE = 0.5  # share of all memory that makes a killed process suspect
-LESS = {
+KILL_WINDOW = 5.0  # seconds between the kernel's kill of a process and our noticing it
+REAP_TIMEOUT = 0.1  # seconds from reaping a process until Celery has stored its exit status
+LARGE_SHARE = 0.5  # share of all memory that makes a killed process suspect
+ADVICE = {
     Kind.TRAIN: "train on fewer rows or with a smaller estimator, or give the train worker more memory",
     Kind.PREDICT: "predict fewer rows at once or with a smaller model, or give the predict worker more memory",
 }
@@ -24,7 +24,7 @@ LESS = {
 
 @dataclass(frozen=True)
 class Death:
-    """By a signal, or with an exit status; neither if that is not known."""
+    """``signal`` or ``status`` (the exit status) is set; neither is if the cause is unknown."""
 
     signal: int | None = None
     status: int | None = None
@@ -37,18 +37,19 @@ class Death:
 
 
 def death_of(process: Any) -> Death | None:
-    """Of a process of Celery's pool; None while it lives. Seen also while Celery, which reaps it, is busy reconnecting."""
+    """The death of a process of Celery's pool; None while it lives. It works also while Celery is busy reconnecting and has not
+    reaped the process."""
     try:
         end = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
-        return _reaped(process)
+        return _death_of_reaped(process)
     if end is None:
         return None
     return Death(status=end.si_status) if end.si_code == os.CLD_EXITED else Death(signal=end.si_status)
 
 
-def _reaped(process: Any) -> Death:
-    """As Celery notes it, a moment after it has reaped it."""
+def _death_of_reaped(process: Any) -> Death:
+    """Waits a moment for the exit status, which Celery stores after it has reaped the process."""
     end = time.monotonic() + REAP_TIMEOUT
     while (code := process._popen.returncode) is None and time.monotonic() < end:
         time.sleep(REAP_TIMEOUT / 20)
@@ -59,33 +60,33 @@ DIED = "The worker process died each time it worked on this job"
 
 
 class Deaths:
-    """Looks at the processes of a kind while they live, to have a reason when they die."""
+    """Samples the memory of the live processes of a kind, so that a death can be explained."""
 
     def __init__(self, kind: str, memory: Memory) -> None:
         self._kind = kind
         self._memory = memory
-        self._sizes: dict[int, int] = {}
+        self._peak_sizes: dict[int, int] = {}
         self._kills = memory.kills()
         self._last_kill = float("-inf")
 
-    def look(self, pids: Iterable[int]) -> None:
-        """Several times a second: the kernel keeps no size of a process that has died."""
+    def observe(self, pids: Iterable[int]) -> None:
+        """To be called several times a second: the kernel forgets the size of a process when it dies."""
         kills = self._memory.kills()
         if kills != self._kills:
             self._kills, self._last_kill = kills, time.monotonic()
         for pid in pids:
-            if (size := self._memory.largest(pid)) is not None:
-                self._sizes[pid] = size
+            if (size := self._memory.peak_size(pid)) is not None:
+                self._peak_sizes[pid] = size
 
     def reason(self, pid: int, death: Death) -> bytes:
-        """The error (JSON) of a job that failed because this process died as others did before. What we kill ourselves has no job
-        any more, so a SIGKILL is another's: mostly the kernel's, for want of memory."""
-        size, limit = self._sizes.pop(pid, None), self._memory.limit()
-        lacked_memory = time.monotonic() - self._last_kill < KILL_WINDOW or (size and limit and size > LARGE * limit)
+        """The error (JSON) of a job that fails because processes have died repeatedly while they worked on it. The processes that
+        we kill ourselves hold no job any more, so a SIGKILL comes from outside: mostly from the kernel, for lack of memory."""
+        size, limit = self._peak_sizes.pop(pid, None), self._memory.limit()
+        lacked_memory = time.monotonic() - self._last_kill < KILL_WINDOW or (size and limit and size > LARGE_SHARE * limit)
         if death.signal != signal.SIGKILL or not lacked_memory:
             return _error("worker-died", f"{DIED}, most recently because {death}.")
         grown = f": it had grown to at least {_gigabytes(size)} of the {_gigabytes(limit)} there are" if size and limit else ""
-        advice = LESS.get(Kind(self._kind), "give the worker more memory")
+        advice = ADVICE.get(Kind(self._kind), "give the worker more memory")
         return _error("out-of-memory", f"{DIED}, most recently killed for want of memory, most likely{grown}. You can {advice}.")
 
 

@@ -1,4 +1,4 @@
-"""How a job's failure is told: a type that code can branch on, and a sentence for a person."""
+"""The error of a failed job: a type that code can branch on, and a detail for people."""
 
 from msgspec import Struct, json
 

@@ -1,4 +1,4 @@
-"""``python -m worker.health predict|train|webhook``: whether this host's workers are well. Light: it runs every few seconds."""
+"""``python -m worker.health predict|train|webhook``: check this host's workers. It imports little: it runs every few seconds."""
 
 import argparse
 import socket
@@ -9,13 +9,13 @@ from jobs.job import WORKERS, Kind
 from jobs.ledger import Ledger
 from settings import load
 
-PATIENCE = 3  # stalls; a worker that has stalled restarts itself after one
+MAX_STALLS = 3  # a worker that has stalled restarts itself after one stall time
 
 
 def is_well(ledger: Ledger, kind: Kind) -> bool:
-    """Progress, not existence: a live lease here, and no work that has waited unheard for long."""
-    here = [owner for owner in ledger.live_owners(kind) if owner.startswith(socket.gethostname() + "-")]
-    return bool(here) and ledger.observe().starved[kind] < PATIENCE * ledger.settings.stall
+    """Whether this host has a worker with a live lease and no work has waited too long: that shows progress, not existence."""
+    owners = [owner for owner in ledger.live_owners(kind) if owner.startswith(socket.gethostname() + "-")]
+    return bool(owners) and ledger.observe().starved[kind] < MAX_STALLS * ledger.settings.stall
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("kind", choices=list(WORKERS))
     kind = Kind(parser.parse_args().kind)
     try:
-        sys.exit(0 if is_well(Ledger(load()), kind) else f"no live {kind} worker here, or work waits unheard")
+        sys.exit(0 if is_well(Ledger(load()), kind) else f"no live {kind} worker on this host, or work waits too long")
     except LedgerError as error:
         sys.exit(str(error))
 

@@ -1,4 +1,4 @@
-"""What a process that predicts can and cannot load, kept true in the ledger for the health checks."""
+"""Keeps the ledger informed which versions a predicting process can and cannot load, for the health checks."""
 
 import logging
 import time
@@ -16,14 +16,14 @@ from worker.time_limit import TimeLimit, time_limit
 
 log = logging.getLogger("mldeploy.worker")
 
-LOOK_INTERVAL = 2.0  # seconds
+REFRESH_INTERVAL = 2.0  # seconds
 RETRY_INTERVAL = 5.0
-HOLDS = 60.0  # seconds that a note holds if this process says no more
+NOTE_LIFETIME = 60.0  # seconds until a note expires unless it is renewed
 MAX_REASON = 1000
 
 
-class Crashes(str):
-    """Why a version could not be loaded, where trying again could end this process or hold it up."""
+class CrashReason(str):
+    """The reason of a failed load that must not be retried in this process: it might crash or block it."""
 
     __slots__ = ()
 
@@ -32,26 +32,26 @@ class LoadReports:
     def __init__(
         self, ledger: Ledger, registry: Registry, loaded: ModelCache, limit: float, failures: Mapping[tuple[str, int], str]
     ) -> None:
-        """``failures``: of the champions that were to be loaded before the fork."""
+        """``failures``: name and version -> reason, of the champions that could not be loaded before the fork."""
         self._ledger = ledger
         self._registry = registry
         self._loaded = loaded
         self._limit = limit
-        self._failures = dict(failures)  # name and version -> why
-        self._next_look = 0.0
+        self._failures = dict(failures)
+        self._next_refresh = 0.0
         self._next_retry = 0.0
 
     def failed(self, name: str, version: int, why: str) -> None:
         self._failures[name, version] = why
         self._note(name, version)
 
-    def look(self) -> None:
-        """Called often; a few seconds apart it notes what this process has loaded and another could not, and tries again what it
-        could not load itself and is champion still. Raises LedgerError."""
+    def refresh(self) -> None:
+        """To be called often. Every few seconds it notes versions that this process has loaded and another could not, and retries
+        the champions that it could not load itself. Raises LedgerError."""
         now = time.monotonic()
-        if now < self._next_look:
+        if now < self._next_refresh:
             return
-        self._next_look = now + LOOK_INTERVAL
+        self._next_refresh = now + REFRESH_INTERVAL
         if self._failures and now >= self._next_retry:
             self._next_retry = now + RETRY_INTERVAL
             for name, version in list(self._failures):
@@ -59,14 +59,14 @@ class LoadReports:
         for group in self._ledger.unloadable(Kind.PREDICT):
             model, _, number = group.rpartition("/")
             if self._loaded.has(model, int(number)):
-                self._ledger.note_loadable(Kind.PREDICT, group, HOLDS)
+                self._ledger.note_loadable(Kind.PREDICT, group, NOTE_LIFETIME)
 
     def _retry(self, name: str, version: int) -> None:
         why = self._failures[name, version]
         card = self._registry.look_up(name)
         if card is None or card.version != version:
             del self._failures[name, version]
-        elif (isinstance(why, Crashes) and not self._loaded.has(name, version)) or (why := self._try(card)):
+        elif (isinstance(why, CrashReason) and not self._loaded.has(name, version)) or (why := self._try(card)):
             self._failures[name, version] = why
             self._note(name, version)
         else:
@@ -75,7 +75,7 @@ class LoadReports:
             log.info("%s version %d can be loaded now", name, version)
 
     def _try(self, card: Card) -> str:
-        """Why it cannot be loaded; empty if it can."""
+        """The reason why the version cannot be loaded; empty if it can."""
         try:
             with time_limit(self._limit):
                 self._loaded.get(card)
@@ -84,6 +84,8 @@ class LoadReports:
         return ""
 
     def _note(self, name: str, version: int) -> None:
-        """Where Redis takes no more the log has it."""
+        """If Redis does not accept the note, the reason is only in the log."""
         with suppress(LedgerError):
-            self._ledger.note_unloadable(Kind.PREDICT, f"{name}/{version}", self._failures[name, version][:MAX_REASON], HOLDS)
+            self._ledger.note_unloadable(
+                Kind.PREDICT, f"{name}/{version}", self._failures[name, version][:MAX_REASON], NOTE_LIFETIME
+            )

@@ -1,6 +1,6 @@
-"""Wake-ups that a worker gives itself: its processes begin to listen, and go on listening, without a message from the broker.
+"""Wakeups inside one worker: they start the task in an idle process without a message from the broker.
 
-So a broker that takes no more (a Redis at its memory limit) holds up nobody who has work to finish.
+So workers can finish their jobs although the broker accepts no messages (a Redis at its memory limit).
 """
 
 import uuid
@@ -14,8 +14,8 @@ from kombu.serialization import dumps
 
 from jobs.wakeup import TASK
 
-LOST = 0.5  # seconds until Celery gives up on what a process that died was doing, and its place is free
-MARGIN = 0.25  # seconds between Celery's look at its processes and ours
+LOST_TIMEOUT = 0.5  # seconds until Celery marks the task of a dead process as lost and frees its slot
+MAINTAIN_MARGIN = 0.25  # seconds that our check comes after Celery's time-out
 
 
 class LocalWakeups:
@@ -32,27 +32,27 @@ class LocalWakeups:
         self._request = create_request_cls(task.Request, task, consumer.pool, consumer.hostname, None, app=self._app)
 
     def send(self) -> None:
-        """Wake a process that is not at work, if there is one. May be called from any thread."""
+        """Wakes an idle process, if there is one. May be called from any thread."""
         if self._consumer is not None and not self._sent:
             self._sent = True
-            self._consumer.call_soon(self._run)
+            self._consumer.call_soon(self._start_requests)
 
-    def free_place(self) -> None:
-        """After a process died. Celery itself looks for such places every five seconds, and until then the successor would do
-        nothing. May be called from any thread."""
+    def free_slot(self) -> None:
+        """Frees the slot of a process that died. Celery itself checks every five seconds, and until then the successor would be
+        idle. May be called from any thread."""
         if self._consumer is not None:
-            self._consumer.call_soon(self._replace)
+            self._consumer.call_soon(self._maintain_pool)
 
-    def _replace(self) -> None:
-        """This look sees that the process has died, which Celery may have missed; the next one, that what it did is lost."""
+    def _maintain_pool(self) -> None:
+        """This check notices the death, which Celery may have missed; the next one marks the task as lost."""
         self._consumer.pool.maintain_pool()
-        self._consumer.hub.call_later(LOST + MARGIN, self._free_places)
+        self._consumer.hub.call_later(LOST_TIMEOUT + MAINTAIN_MARGIN, self._free_slots)
 
-    def _free_places(self) -> None:
+    def _free_slots(self) -> None:
         self._consumer.pool.maintain_pool()
         self.send()
 
-    def _run(self) -> None:
+    def _start_requests(self) -> None:
         self._sent = False
         pool = self._consumer.pool
         while len(state.reserved_requests) < pool.num_processes:
@@ -61,7 +61,7 @@ class LocalWakeups:
             request.execute_using_pool(pool)
 
     def _message(self) -> Message:
-        """As the broker would deliver it, with nothing to acknowledge."""
+        """The message that the broker would deliver, without an acknowledgement."""
         task = self._app.amqp.as_task_v2(str(uuid.uuid4()), TASK, args=("",), kwargs={}, ignore_result=True)
         content_type, content_encoding, body = dumps(task.body, serializer="json")  # type: ignore[no-untyped-call]
         return Message(  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""What memory the processes here may have, and what the kernel has done for want of it. On Linux; elsewhere nothing is known."""
+"""The memory limit of this host or container, and the processes that the kernel has killed for lack of memory. Only on Linux."""
 
 from pathlib import Path
 
@@ -7,14 +7,14 @@ UNLIMITED = 1 << 60  # of cgroups of version 1, a little below 2 ** 63
 
 
 class Memory:
-    """Of this process's control group, if one can be read; of the machine otherwise."""
+    """Reads this process's control group, if it can be read, and otherwise the machine."""
 
     def __init__(self, proc: Path = Path("/proc"), system: Path = SYSTEM) -> None:
         self._proc = proc
         self._groups = _groups(proc, system)
 
     def limit(self) -> int | None:
-        """Bytes: the machine's, or fewer if a control group has fewer."""
+        """The limit in bytes: the smallest of the machine's and of the control groups'."""
         machine = _field(self._proc / "meminfo", "MemTotal:")
         limits = [1024 * machine] if machine else []
         for folder in self._groups:
@@ -22,21 +22,21 @@ class Memory:
         return min((limit for limit in limits if limit < UNLIMITED), default=None)
 
     def kills(self) -> int | None:
-        """How many processes the kernel has killed for want of memory: of the control group, else of the whole machine."""
+        """How many processes of the control group, or else of the machine, the kernel has killed for lack of memory."""
         for folder in self._groups[:1]:
             for name in ("memory.events", "memory.oom_control"):
                 if (kills := _field(folder / name, "oom_kill")) is not None:
                     return kills
         return _field(self._proc / "vmstat", "oom_kill")
 
-    def largest(self, pid: int) -> int | None:
-        """Bytes that a process has had resident at most so far."""
+    def peak_size(self, pid: int) -> int | None:
+        """The peak resident size of a process so far, in bytes."""
         kilobytes = _field(self._proc / str(pid) / "status", "VmHWM:")
         return None if kilobytes is None else 1024 * kilobytes
 
 
 def _groups(proc: Path, system: Path) -> list[Path]:
-    """The control group of this process that accounts for memory, and those above it. In a container its own may be the top."""
+    """The control group of this process that accounts for memory, and its parents. In a container its own may be the root."""
     for line in _read(proc / "self" / "cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         if not controllers or "memory" in controllers.split(","):
@@ -63,7 +63,7 @@ def _number(file: Path) -> int | None:
 
 
 def _read(file: Path) -> str:
-    """Empty if it is not there, or may not be read."""
+    """Empty if the file does not exist or cannot be read."""
     try:
         return file.read_text()
     except OSError:

@@ -1,4 +1,4 @@
-"""The champions, loaded before a worker's processes are forked: they share the memory, and the first request finds them warm."""
+"""Loads the champions before a worker's processes are forked: they share the memory, and the first request finds warm models."""
 
 import gc
 import logging
@@ -15,21 +15,21 @@ from jobs.ledger import Ledger
 from modeler.predictor import ModelCache
 from models.card import Card
 from models.registry import Registry
-from parent_death import EXPENDABLE_SHARE, make_expendable, tie_to_parent
+from parent_death import EXPENDABLE_SHARE, die_with_parent, make_expendable
 from settings import Settings
 from worker.failure_messages import describe
-from worker.load_reports import HOLDS, Crashes
+from worker.load_reports import NOTE_LIFETIME, CrashReason
 
 log = logging.getLogger("mldeploy.worker")
 
-TICK = 0.01
-MAX_REASON = 2000  # bytes, which a pipe takes at once
+POLL_INTERVAL = 0.01
+MAX_REASON = 2000  # bytes; a pipe takes them in one write
 
 
 def preload(settings: Settings, loaded: ModelCache) -> dict[tuple[str, int], str]:
-    """A model that cannot be loaded and asked is tried again with its first job. Each is tried in a process of its own: this one
-    is the parent of all, and must not die or hang with it. Returns name and version of those that could not, and why. Raises
-    LedgerUnavailable."""
+    """Loads the champions, and returns name and version -> reason of those that failed. A model that fails is retried with its
+    first job. Each is tried in a child process first, because this process is the parent of all workers and must not crash or
+    hang. Raises LedgerUnavailable."""
     ledger = Ledger(settings)
     registry = Registry(ledger.redis, ledger.prefix, ledger.guard)
     room = settings.loaded_bytes
@@ -38,12 +38,12 @@ def preload(settings: Settings, loaded: ModelCache) -> dict[tuple[str, int], str
         card = _champion(registry, name)
         if card is None or card.artifact.bytes > room:
             continue
-        why = _why_it_fails(card, loaded, settings.predict_limit)
+        why = _load_error(card, loaded, settings.predict_limit)
         if why:
             log.error("%s version %d is not loaded yet, its first job tries again: %s", card.name, card.version, why)
             failures[card.name, card.version] = why
-            with suppress(LedgerError):  # the processes to come report it too
-                ledger.note_unloadable(Kind.PREDICT, f"{card.name}/{card.version}", why[:MAX_REASON], HOLDS)
+            with suppress(LedgerError):  # the forked processes report it too
+                ledger.note_unloadable(Kind.PREDICT, f"{card.name}/{card.version}", why[:MAX_REASON], NOTE_LIFETIME)
         else:
             room -= card.artifact.bytes
             loaded.get(card)
@@ -51,7 +51,7 @@ def preload(settings: Settings, loaded: ModelCache) -> dict[tuple[str, int], str
             if f"{card.name}/{card.version}" in noted:
                 ledger.withdraw_unloadable(Kind.PREDICT, f"{card.name}/{card.version}")
     gc.collect()
-    gc.freeze()  # the collector would touch, and so copy, what the processes share
+    gc.freeze()  # else the collector would touch, and so copy, the shared pages
     return failures
 
 
@@ -63,41 +63,41 @@ def _champion(registry: Registry, name: str) -> Card | None:
         return None
 
 
-def _why_it_fails(card: Card, loaded: ModelCache, patience: float) -> str:
-    """Empty if it can be loaded and asked."""
+def _load_error(card: Card, loaded: ModelCache, timeout: float) -> str:
+    """The reason why the model cannot be loaded and predict; empty if it can."""
     parent = os.getpid()
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
-        tie_to_parent(parent)
-        make_expendable(EXPENDABLE_SHARE)  # it goes before its parent
+        die_with_parent(parent)
+        make_expendable(EXPENDABLE_SHARE)  # the kernel kills it before its parent
         _try(card, loaded, writer)
     os.close(writer)
     try:
-        status = _await(child, patience)
+        status = _await(child, timeout)
         reason = os.read(reader, MAX_REASON).decode(errors="replace")
     finally:
         os.close(reader)
     if status is None:
-        return Crashes(f"it took longer than {patience:g} s to load")
-    return reason or (Crashes("the process that tried to load it died") if status else "")
+        return CrashReason(f"it took longer than {timeout:g} s to load")
+    return reason or (CrashReason("the process that tried to load it died") if status else "")
 
 
-def _await(child: int, patience: float) -> int | None:
-    """Its exit status; None if it took too long, and was killed."""
-    end = time.monotonic() + patience
+def _await(child: int, timeout: float) -> int | None:
+    """The exit status; None if the child took too long and was killed."""
+    end = time.monotonic() + timeout
     while time.monotonic() < end:
         pid, status = os.waitpid(child, os.WNOHANG)
         if pid:
             return status
-        time.sleep(TICK)
+        time.sleep(POLL_INTERVAL)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     return None
 
 
 def _try(card: Card, loaded: ModelCache, writer: int) -> None:
-    """Ends the process, and writes why the version cannot be loaded."""
+    """Loads the model and exits the process; writes the reason to ``writer`` if the model cannot be loaded."""
     try:
         loaded.get(card).warm()
     except BaseException as error:

@@ -1,4 +1,4 @@
-"""How far a job is, told to the ledger, at most twice a second or when the stage changes."""
+"""Reports a job's progress to the ledger, at most twice a second and whenever the stage changes."""
 
 import time
 
@@ -9,11 +9,11 @@ from jobs.job import ClaimedJob
 from jobs.ledger import Ledger
 from jobs.resource import Step
 
-EVERY = 0.5  # seconds
+REPORT_INTERVAL = 0.5  # seconds
 
 
 class Progress:
-    """To be called with how much is done, of how much, at which stage. That it cannot be told is no error: the job goes on."""
+    """A callback that takes the steps done, their total and the stage. A report that fails is ignored: the job goes on."""
 
     def __init__(self, ledger: Ledger, owner: str, job: ClaimedJob) -> None:
         self._ledger = ledger
@@ -25,7 +25,7 @@ class Progress:
     def __call__(self, done: int, total: int, stage: str) -> None:
         if stage == self._stage and time.monotonic() < self._next:
             return
-        self._stage, self._next = stage, time.monotonic() + EVERY
+        self._stage, self._next = stage, time.monotonic() + REPORT_INTERVAL
         try:
             self._ledger.report(self._owner, self._job, json.encode(Step(done, total, stage)))
         except LedgerError:

@@ -1,4 +1,4 @@
-"""A worker, from its start to its end."""
+"""Runs a worker from its start to its end."""
 
 import logging
 import socket
@@ -18,17 +18,17 @@ from worker.app import Role, make_worker_app
 log = logging.getLogger("mldeploy.worker")
 
 
-def work(settings: Settings, kind: Kind, processes: int, make_role: Callable[[], Role]) -> int:
-    """Until it is told to stop; its exit status. Raises UnsafeRedis, and what making the trade raises."""
+def run_worker(settings: Settings, kind: Kind, processes: int, make_role: Callable[[], Role]) -> int:
+    """Runs until a signal stops the worker, and returns the exit status. Raises UnsafeRedis, and the errors of ``make_role``."""
     log_to_stderr(kind)
-    logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)  # a line per knock
+    logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)  # it logs a line for each wakeup
     logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
     _wait_for_redis(settings)
     app = make_worker_app(settings, kind, make_role())
-    return _run(app, kind, processes)
+    return _run_celery(app, kind, processes)
 
 
-def _run(app: Celery, kind: Kind, processes: int) -> int:
+def _run_celery(app: Celery, kind: Kind, processes: int) -> int:
     worker = app.Worker(
         hostname=f"{kind}@{socket.gethostname()}",
         pool_cls="prefork",

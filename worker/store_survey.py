@@ -1,5 +1,5 @@
-"""The workers that train look the store through when they start, every few minutes, and as soon as Redis has lost what it knew:
-numbers start above the store's, and versions that the registry does not know are reported, never replaced."""
+"""Training workers survey the store when they start, every few minutes, and as soon as Redis has lost its data. So version
+numbers start above those in the store, and versions that the registry does not know are reported and never replaced."""
 
 import logging
 import time
@@ -12,27 +12,27 @@ from models.inventory import Inventory
 
 log = logging.getLogger("mldeploy.worker")
 
-SURVEY_INTERVAL = 300.0  # seconds: another registry may write to the same store
+SURVEY_INTERVAL = 300.0  # seconds; another registry may write to the same store
 
 
 class StoreSurvey:
     def __init__(self, ledger: Ledger, inventory: Inventory) -> None:
         self._ledger = ledger
         self._inventory = inventory
-        self._due = time.monotonic() + SURVEY_INTERVAL
+        self._next_survey = time.monotonic() + SURVEY_INTERVAL
         self._reported: object = None
 
     def refresh(self) -> None:
-        """If it is due. While Redis is away it waits for the next time."""
+        """Surveys the store if that is due. While Redis is away it logs a warning."""
         try:
-            if time.monotonic() > self._due or not self._inventory.is_surveyed():
-                self.make()
+            if time.monotonic() > self._next_survey or not self._inventory.is_surveyed():
+                self.survey()
         except LedgerUnavailable as error:
-            log.warning("the store is not looked through: %s", error)
+            log.warning("the store is not surveyed: %s", error)
 
-    def make(self) -> None:
+    def survey(self) -> None:
         """Raises LedgerUnavailable."""
-        self._due = time.monotonic() + SURVEY_INTERVAL
+        self._next_survey = time.monotonic() + SURVEY_INTERVAL
         try:
             self._record_location()
             found = self._inventory.survey()
@@ -42,15 +42,15 @@ class StoreSurvey:
             self._report(error)
 
     def _record_location(self) -> None:
-        """For who works on models and data beside the service."""
+        """Stores the location in Redis, for the admin commands."""
         ledger = self._ledger
         try:
             ledger.guard(lambda: ledger.redis.set(ledger.prefix + "store", ledger.settings.store_location))
         except LedgerFull as error:
-            log.warning("Redis does not take where the store is: %s", error)
+            log.warning("the location of the store cannot be written to Redis: %s", error)
 
     def _note(self, found: dict[str, int]) -> None:
-        """For the readiness of the service. Where Redis takes no more the log has it."""
+        """Reports the problem to the readiness check. If Redis is full it is only in the log."""
         with suppress(LedgerFull):
             if found:
                 self._ledger.report_problem(NOT_ADOPTED, _listed(found), 2 * SURVEY_INTERVAL)
@@ -58,12 +58,12 @@ class StoreSurvey:
                 self._ledger.withdraw_problem(NOT_ADOPTED)
 
     def _report(self, found: dict[str, int] | OSError) -> None:
-        """Once, as long as it stays the same."""
+        """Logs each result once until it changes."""
         if str(found) == self._reported:
             return
         self._reported = str(found)
         if isinstance(found, OSError):
-            log.warning("the store cannot be looked through: %s", found)
+            log.warning("the store cannot be surveyed: %s", found)
         elif found:
             log.warning("%s: `mldeploy models adopt` brings them back", _listed(found))
 

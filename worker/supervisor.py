@@ -1,5 +1,5 @@
-"""Kept by Celery's parent process, which never calls a model and so is never held up by one: the leases of its
-children, what becomes of the work of one that died or ran over its limit, the drain, and the watch for a stall."""
+"""The supervisor runs in Celery's parent process, which never calls a model and so is never blocked by one. It renews the
+leases of its children, reports those that died or exceeded their time limit, drains, and detects a stalled consumer."""
 
 import logging
 import os
@@ -22,17 +22,17 @@ from worker.deaths import Death, Deaths, death_of
 from worker.local_wakeups import LocalWakeups
 from worker.memory import Memory
 
-log = logging.getLogger("mldeploy.keeper")
+log = logging.getLogger("mldeploy.supervisor")
 
-TICK = 0.25  # seconds; a dead child's work waits no longer than this
-RENEWALS = 5  # in one lease
-MAX_UNRENEWED = 1.0  # seconds between two looks at the ledger
-LOOK_INTERVAL = 4.0  # seconds between two looks at what could not be loaded
-RESCUED_AFTER = 0.5  # seconds that work waits with nobody at it
+ROUND_INTERVAL = 0.25  # seconds; the jobs of a dead child wait no longer than this
+RENEWALS_PER_LEASE = 5
+MAX_RENEWAL_INTERVAL = 1.0  # seconds
+LOAD_REPORT_INTERVAL = 4.0  # seconds between two checks for versions that could not be loaded
+RESCUE_TIMEOUT = 0.5  # seconds that jobs wait without a worker until a local wakeup is sent
 
 
 def new_node() -> str:
-    """A name for one worker parent, unlike that of any before it."""
+    """A unique name for one worker parent process."""
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
@@ -57,98 +57,98 @@ class Supervisor:
         self._wakeups = wakeups
         self._start_draining = start_draining
         self._pool: Any = None
-        self._children: dict[int, Any] = {}  # Celery's processes by their ids
-        self._noted_dead: set[int] = set()  # and still in Celery's list
+        self._children: dict[int, Any] = {}  # pid -> Celery's process
+        self._noted_dead: set[int] = set()  # pids that are still in Celery's list
         self._deaths = Deaths(kind, Memory())
         self._timed_out: queue.SimpleQueue[tuple[int, float]] = queue.SimpleQueue()
-        self._queued_reports: list[Callable[[], Wakeups]] = []  # what Redis must still be told
+        self._queued_reports: list[Callable[[], Wakeups]] = []  # calls that Redis has not accepted yet
         self._flushing = threading.Lock()
         self._next_renewal = 0.0
-        self._next_look = 0.0
-        self._unheard_since: float | None = None  # since when work has waited that no message told of
+        self._next_load_report = 0.0
+        self._unannounced_since: float | None = None  # since when jobs have waited although no message has arrived
         self._last_outage = float("-inf")
         self._drain_until: float | None = None
 
-    # Called by Celery's signals, in the main thread
+    # Called in the main thread, by Celery's signals and requests
 
-    def start(self, consumer: Any) -> None:
-        """Once the consumer is connected and the pool runs; again after each reconnection."""
-        self._unheard_since = None
+    def on_ready(self, consumer: Any) -> None:
+        """Called when the consumer is connected and the pool runs, and again after each reconnection."""
+        self._unannounced_since = None
         self._wakeups.start(consumer)
         if self._pool is None:
             self._pool = consumer.controller.pool
-            threading.Thread(target=self._keep, name="keeper", daemon=True).start()
+            threading.Thread(target=self._run, name="supervisor", daemon=True).start()
 
-    def heard(self) -> None:
-        """A knock has arrived."""
-        self._unheard_since = None
+    def on_message(self) -> None:
+        """A wakeup has arrived from the broker."""
+        self._unannounced_since = None
 
-    def timed_out(self, pid: int, started: float) -> None:
-        """Celery is about to kill a child that ran over its hard limit; ``started`` is on the monotonic clock."""
+    def on_time_limit(self, pid: int, started: float) -> None:
+        """Celery is about to kill a child that exceeded the hard time limit. ``started`` is on the monotonic clock."""
         self._timed_out.put((pid, started))
 
     def drain(self) -> None:
-        """No new claims; work in hand is finished, or given back when ``drain`` seconds are over."""
+        """Stops claiming. Claimed jobs are finished, or returned when ``drain`` seconds are over."""
         self._start_draining()
         self._drain_until = time.monotonic() + self._ledger.settings.drain
 
-    def owner_left(self) -> None:
-        """All children have stopped."""
+    def on_shutdown(self) -> None:
+        """Reports that all children have stopped."""
         for pid in self._children:
             self._queue_report(self._ledger.owner_left, pid)
         self._flush()
 
-    # The thread
+    # In the supervisor's thread
 
-    def _keep(self) -> None:
+    def _run(self) -> None:
         while True:
             try:
-                self._tick()
+                self._run_once()
             except LedgerError as error:
                 self._last_outage = time.monotonic()
-                log.warning("the ledger is away: %s", error)
+                log.warning("the ledger is not available: %s", error)
             except Exception:
-                log.exception("a round failed; the next one tries again")
-            time.sleep(TICK)
+                log.exception("a round failed; the next one retries")
+            time.sleep(ROUND_INTERVAL)
 
-    def _tick(self) -> None:
-        self._note_timeouts()
-        self._note_deaths()
+    def _run_once(self) -> None:
+        self._report_timeouts()
+        self._report_deaths()
         self._flush()
         if self._kind == Kind.TRAIN:
-            self._stop_canceled()
-        if self._kind == Kind.PREDICT and time.monotonic() >= self._next_look:
-            self._have_loads_reported()
+            self._end_canceled()
+        if self._kind == Kind.PREDICT and time.monotonic() >= self._next_load_report:
+            self._request_load_reports()
         if self._drain_until is not None and time.monotonic() > self._drain_until:
-            self._give_up()
+            self._abort_drain()
         if time.monotonic() >= self._next_renewal:
             self._renew()
 
-    def _note_timeouts(self) -> None:
+    def _report_timeouts(self) -> None:
         while not self._timed_out.empty():
             pid, started = self._timed_out.get()
-            innocent = self._last_outage > started  # it may have waited for Redis, not for the model
-            self._queue_report(self._ledger.release if innocent else self._ledger.time_out, pid)
+            redis_was_away = self._last_outage > started  # so the child may have waited for Redis and not for the model
+            self._queue_report(self._ledger.release if redis_was_away else self._ledger.time_out, pid)
 
-    def _note_deaths(self) -> None:
-        processes = self._pool._pool and self._pool._pool._pool  # gone when the pool has stopped
-        there = {process.pid: process for process in list(processes or ())}
-        self._deaths.look(there)
-        alive = {pid: process for pid, process in there.items() if death_of(process) is None}
-        known = {**self._children, **there}
+    def _report_deaths(self) -> None:
+        processes = self._pool._pool and self._pool._pool._pool  # None when the pool has stopped
+        present = {process.pid: process for process in list(processes or ())}
+        self._deaths.observe(present)
+        alive = {pid: process for pid, process in present.items() if death_of(process) is None}
+        known = {**self._children, **present}
         for pid in known.keys() - alive.keys() - self._noted_dead:
             death = death_of(known[pid]) or Death()
             log.warning("worker process %d has died: %s", pid, death)
             self._queue_report(partial(self._ledger.owner_died, error=self._deaths.reason(pid, death)), pid)
-            self._wakeups.free_place()
-        self._noted_dead = there.keys() - alive.keys()
+            self._wakeups.free_slot()
+        self._noted_dead = present.keys() - alive.keys()
         new, self._children = alive.keys() - self._children.keys(), alive
         if new:
             self._renew()
-            self._wakeups.send()  # they listen from the start, so that the first job finds them as the thousandth does
+            self._wakeups.send()  # new processes listen at once, so that the first job is fast too
 
-    def _stop_canceled(self) -> None:
-        """A training looks for nothing while it fits: its process is ended."""
+    def _end_canceled(self) -> None:
+        """Kills the processes whose jobs were canceled: a training cannot check for that while it fits."""
         by_owner = {owner_of(self._node, pid): pid for pid in self._children}
         stopped, wakeups = self._ledger.stop_canceled(self._kind, list(by_owner))
         if stopped:
@@ -156,9 +156,9 @@ class Supervisor:
             _kill(by_owner[owner] for owner in stopped)
         self._wakeup_sender.send(wakeups)
 
-    def _have_loads_reported(self) -> None:
-        """While some worker cannot load a version, the processes look whether they can (see load_reports), also idle ones."""
-        self._next_look = time.monotonic() + LOOK_INTERVAL
+    def _request_load_reports(self) -> None:
+        """Wakes idle processes while some worker cannot load a version; they report whether they can."""
+        self._next_load_report = time.monotonic() + LOAD_REPORT_INTERVAL
         if self._ledger.unloadable(self._kind):
             self._wakeups.send()
 
@@ -166,7 +166,7 @@ class Supervisor:
         self._queued_reports.append(lambda: call(self._kind, owner_of(self._node, pid)))
 
     def _flush(self) -> None:
-        """In order, and each until Redis has heard it."""
+        """Sends the queued reports in order; one that Redis did not accept stays in the queue."""
         with self._flushing:
             while self._queued_reports:
                 self._wakeup_sender.send(self._queued_reports[0]())
@@ -176,35 +176,35 @@ class Supervisor:
         settings = self._ledger.settings
         owners = [owner_of(self._node, pid) for pid in self._children]
         held, starved = self._ledger.renew(self._kind, owners)
-        self._next_renewal = time.monotonic() + min(settings.lease / RENEWALS, MAX_UNRENEWED)
+        self._next_renewal = time.monotonic() + min(settings.lease / RENEWALS_PER_LEASE, MAX_RENEWAL_INTERVAL)
         if self._drain_until is None:
-            self._look_for_a_stall(held, starved)
+            self._check_for_stall(held, starved)
 
-    def _look_for_a_stall(self, held: int, starved: float) -> None:
-        """Work that waits with nobody at it is begun here, without a message. If none arrives although the broker has some, the
-        consumer has stalled."""
+    def _check_for_stall(self, held: int, starved: float) -> None:
+        """Sends a local wakeup if jobs wait without a worker. If the broker has messages but none arrives, the consumer stalled
+        and the worker restarts."""
         now = time.monotonic()
-        if starved > RESCUED_AFTER:
+        if starved > RESCUE_TIMEOUT:
             self._wakeups.send()
-            self._unheard_since = self._unheard_since or now - starved
-        if held == 0 and self._unheard_since and now - self._unheard_since > self._ledger.settings.stall:
+            self._unannounced_since = self._unannounced_since or now - starved
+        if held == 0 and self._unannounced_since and now - self._unannounced_since > self._ledger.settings.stall:
             if self._wakeup_sender.waiting(self._kind):
                 log.critical("messages wait in the broker, and none has arrived: the consumer has stalled, restarting")
-                self._end(1)
-            self._unheard_since = None
+                self._exit(1)
+            self._unannounced_since = None
 
-    def _give_up(self) -> None:
-        log.warning("work in hand takes longer than the drain: given back")
-        _kill(self._children)  # first, so that they claim nothing more
+    def _abort_drain(self) -> None:
+        log.warning("claimed jobs take longer than the drain time: returning them")
+        _kill(self._children)  # first, so that they make no further claim
         for pid in self._children:
             self._queue_report(self._ledger.owner_left, pid)
         try:
             self._flush()
         except LedgerError as error:
-            log.error("could not give it back, its lease will run out: %s", error)
-        self._end(0)
+            log.error("the jobs could not be returned, their leases will expire: %s", error)
+        self._exit(0)
 
-    def _end(self, status: int) -> None:
+    def _exit(self, status: int) -> None:
         _kill(self._children)
         logging.shutdown()
         os._exit(status)

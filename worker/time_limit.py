@@ -1,4 +1,4 @@
-"""A claim's soft time limit. The hard one is Celery's."""
+"""A claim's soft time limit. Celery enforces the hard one."""
 
 import signal
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ class TimeLimit(BaseException):
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raises TimeLimit inside the block. Only for the main thread, where Celery's prefork pool runs its tasks."""
+    """Raises TimeLimit inside the block after ``seconds``. Only for the main thread, where Celery's pool runs tasks."""
 
     def over(*_: Any) -> None:
         raise TimeLimit

@@ -1,4 +1,4 @@
-"""``python -m worker.webhooks``: a worker that tells webhooks. Light: it needs no model."""
+"""``python -m worker.webhooks``: run a worker that delivers webhooks. It imports little: it needs no model."""
 
 import argparse
 import sys
@@ -11,11 +11,11 @@ from settings import BadSettings, Settings, load
 from webhooks.networks import parse_networks
 from webhooks.signing_secrets import Secrets
 from worker.handlers.webhook import WebhookHandler
-from worker.process import patiently
-from worker.run import work
+from worker.process import retry_until_available
+from worker.run import run_worker
 
 
-class Tell:
+class WebhookRole:
     def __init__(self, settings: Settings) -> None:
         """Raises BadSettings."""
         try:
@@ -24,10 +24,10 @@ class Tell:
             raise BadSettings(f"MLDEPLOY_WEBHOOK_NETWORKS: {error}") from None
 
     def prepare(self) -> None:
-        """Nothing."""
+        """Webhooks need no preparation."""
 
     def handler(self, owner: str, ledger: Ledger, wakeup_sender: WakeupSender) -> WebhookHandler:
-        secrets = Secrets(ledger.redis, ledger.prefix, lambda call: patiently(lambda: ledger.guard(call)))
+        secrets = Secrets(ledger.redis, ledger.prefix, lambda call: retry_until_available(lambda: ledger.guard(call)))
         return WebhookHandler(owner, ledger, wakeup_sender, secrets, self._networks)
 
 
@@ -35,7 +35,7 @@ def main() -> None:
     argparse.ArgumentParser(prog="python -m worker.webhooks", description=__doc__).parse_args()
     settings = load()
     try:
-        sys.exit(work(settings, Kind.WEBHOOK, settings.webhook_workers, lambda: Tell(settings)))
+        sys.exit(run_worker(settings, Kind.WEBHOOK, settings.webhook_workers, lambda: WebhookRole(settings)))
     except (UnsafeRedis, BadSettings) as error:
         sys.exit(str(error))
 

@@ -1,1 +1,1 @@
-"""What happens to every request: routing, authentication, its body, its response, and problems."""
+"""The steps of every request: routing, authentication, reading the body, the response, and problems."""

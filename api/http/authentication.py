@@ -1,6 +1,6 @@
-"""Who may come in: with a key as soon as one was ever made, and from this machine alone before that.
+"""Authentication: an API key is required as soon as one was ever created; before that only this machine may call.
 
-The keys are remembered, and forgotten the moment that the channel tells of a change, or is cut.
+The keys are cached until their channel announces a change, or until the subscription to the channel is lost.
 """
 
 import asyncio
@@ -23,15 +23,15 @@ from settings import Settings
 
 log = logging.getLogger("mldeploy.api")
 
-PAUSE = 0.2  # seconds before a channel that was cut is made anew
-LINGER = 0.02  # seconds between looks for unknown keys, if there are many
-MAX_UNKNOWN = 1000  # in one look
+RECONNECT_INTERVAL = 0.2  # seconds before it subscribes again after the connection was lost
+REREAD_INTERVAL = 0.02  # seconds between two reads of the keys that look for unknown tokens
+MAX_UNKNOWN_TOKENS = 1000  # unknown tokens in one read
 CHALLENGE = ("WWW-Authenticate", 'Bearer realm="mldeploy", Basic realm="mldeploy", charset="UTF-8"')
-HOW = "send it as 'Authorization: Bearer mld_…'; on the server `mldeploy keys create` makes one"
+HINT = "send it as 'Authorization: Bearer mld_…'; on the server `mldeploy keys create` makes one"
 
 
 class Authenticator:
-    """To be used on one event loop."""
+    """Checks keys and rates. All methods must be called on the same event loop."""
 
     def __init__(self, settings: Settings, keys: Keys, rates: Rates, ledger: AsyncLedger, threads: ThreadPoolExecutor) -> None:
         self._keys = keys
@@ -40,19 +40,19 @@ class Authenticator:
         self._threads = threads
         self._own_host = settings.host
         self._insecure = settings.insecure
-        self._anew = Batcher(self._read_anew, MAX_UNKNOWN, MAX_UNKNOWN, LINGER)
-        self._key_set: KeySet | None = None  # only while the channel is heard
-        self._last: KeySet | None = None
+        self._rereads = Batcher(self._reread, MAX_UNKNOWN_TOKENS, MAX_UNKNOWN_TOKENS, REREAD_INTERVAL)
+        self._key_set: KeySet | None = None  # None unless subscribed to the channel
+        self._last_key_set: KeySet | None = None
         self._loading: asyncio.Task[KeySet] | None = None
-        self._heard = False
+        self._is_subscribed = False
         self._listener: asyncio.Task[None] | None = None
         self._refreshing: asyncio.Task[None] | None = None
 
-    async def enter(self, context: ApiContext, access: Access) -> None:
-        """Sets the exchange's key. Raises HTTPProblem or LedgerUnavailable."""
+    async def authenticate(self, context: ApiContext, access: Access) -> None:
+        """Sets ``context.key``. Raises HTTPProblem or LedgerUnavailable."""
         if access == "open":
             return
-        key_set = self._key_set or await self._known(access == "public")
+        key_set = self._key_set or await self._current_key_set(access == "public")
         if key_set is None:
             return
         if not key_set.closed:
@@ -62,23 +62,23 @@ class Authenticator:
         if access != "any" and access != "public" and not context.key.may(access):  # noqa: PLR1714 - narrows the type
             raise HTTPProblem("forbidden", f"The key {context.key.name} has not the scope {access}, which this takes.")
 
-    async def spend(self, context: ApiContext) -> None:
-        """One request of the key's rate. Raises RateLimited or RatesUnavailable."""
+    async def spend_token(self, context: ApiContext) -> None:
+        """Spends one token of the key's rate limit. Raises RateLimited or RatesUnavailable."""
         key = context.key
         if key and key.rate:
             verdict = await self._rates.take(key.id, key.rate)
-            context.notes = headers(verdict)
+            context.extra_headers = headers(verdict)
             if not verdict.allowed:
                 detail = f"{verdict.quota} requests in {verdict.window} s may be made with this key."
                 raise RateLimited(detail, verdict.retry_after)
 
     def is_valid(self, context: ApiContext) -> bool:
-        """Whether the key it came with is one as far as is known now."""
-        key_set = self._key_set or self._last
+        """Whether the key of the request is still valid according to the latest known keys."""
+        key_set = self._key_set or self._last_key_set
         return context.key is None or key_set is None or key_set.has(context.key)
 
     def check_is_valid(self, context: ApiContext) -> None:
-        """Raises HTTPProblem."""
+        """Raises HTTPProblem if the key was revoked."""
         if not self.is_valid(context):
             raise _unauthorized("This key was revoked meanwhile")
 
@@ -89,16 +89,17 @@ class Authenticator:
         await self._rates.close()
 
     async def _key(self, key_set: KeySet, context: ApiContext) -> Key:
-        """Raises HTTPProblem; an unknown one may have been made a moment ago, and be told of in a moment."""
+        """The key of a request. For an unknown token the keys are read again, since it may be newer than the cache. Raises
+        HTTPProblem."""
         token, basic = _token(context)
         key = key_set.find(token)
         if key is None and is_token(token):
-            key = (await self._anew.ask(None)).find(token)
+            key = (await self._rereads.submit(None)).find(token)
             if key:
-                self._key_set = None  # it is behind
+                self._key_set = None  # the cache is out of date
         if key is None:
             raise _unauthorized("This key is not known, or was revoked" if token else "No key came with the request")
-        if basic:  # a browser sends it by itself, also when another site asks it to
+        if basic:  # a browser sends Basic credentials by itself, also for requests that another site starts
             _check_origin(context)
         return key
 
@@ -106,108 +107,108 @@ class Authenticator:
         host = _host(context.headers.get("host") or "")
         if self._insecure:
             _check_origin(context)
-        elif not is_loopback(self._own_host) or not context.is_near or _is_forwarded(context):
+        elif not is_loopback(self._own_host) or not context.is_local or _is_forwarded(context):
             raise _unauthorized("No key was made yet, and this is not served to this machine alone")
         elif "host" in context.headers and not is_loopback(host):
-            detail = f"Without keys this is served to this machine alone, and not as {host[:100]}: {HOW}."
+            detail = f"Without keys this is served to this machine alone, and not as {host[:100]}: {HINT}."
             raise HTTPProblem("foreign-host", detail)
         else:
             _check_origin(context)
 
-    async def _known(self, also_without: bool) -> KeySet | None:
-        """``also_without``: the last that was known, if Redis is away."""
+    async def _current_key_set(self, allow_stale: bool) -> KeySet | None:
+        """``allow_stale``: returns the last known keys, or None, if Redis is unavailable."""
         try:
             return await self._load()
         except LedgerUnavailable:
-            if also_without:
-                return self._last
+            if allow_stale:
+                return self._last_key_set
             raise
 
     async def _load(self) -> KeySet:
         self._listener = self._listener or asyncio.get_running_loop().create_task(self._listen())
-        if self._loading is None or not self._heard:
+        if self._loading is None or not self._is_subscribed:
             self._loading = asyncio.get_running_loop().create_task(self._read())
-        mine = self._loading
+        loading = self._loading
         try:
-            key_set = await asyncio.shield(mine)
+            key_set = await asyncio.shield(loading)
         finally:
-            if self._loading is mine:
+            if self._loading is loading:
                 self._loading = None
         return key_set
 
     async def _refresh(self) -> None:
-        """Also while nobody comes in: there may be some who were let in before."""
+        """Reads the keys also without a new request: earlier requests may still be waiting for their responses."""
         try:
             await self._load()
         except LedgerUnavailable as error:
             log.warning("the keys could not be read: %s", error)
 
     async def _read(self) -> KeySet:
-        me = asyncio.current_task()
-        self._last = key_set = await asyncio.get_running_loop().run_in_executor(self._threads, self._keys.key_set)
-        if self._heard and self._loading is me:  # and nothing was heard since this began
+        this_task = asyncio.current_task()
+        self._last_key_set = key_set = await asyncio.get_running_loop().run_in_executor(self._threads, self._keys.key_set)
+        if self._is_subscribed and self._loading is this_task:  # no change was announced since this read began
             self._key_set = key_set
         return key_set
 
-    async def _read_anew(self, asked: Sequence[None]) -> list[KeySet]:
-        return [await self._read()] * len(asked)
+    async def _reread(self, requests: Sequence[None]) -> list[KeySet]:
+        return [await self._read()] * len(requests)
 
     async def _listen(self) -> None:
         while True:
             try:
-                async for _ in self._ledger.pushes(self._keys.channel):
-                    self._heard, self._key_set, self._loading = True, None, None
+                async for _ in self._ledger.subscribe(self._keys.channel):
+                    self._is_subscribed, self._key_set, self._loading = True, None, None
                     self._refreshing = asyncio.get_running_loop().create_task(self._refresh())
             except UNREACHABLE as error:
-                log.warning("the channel of keys was cut: %s", error)
+                log.warning("the connection to the channel of keys was lost: %s", error)
             except Exception:
                 log.exception("the channel of keys failed")
-            self._heard, self._key_set = False, None
-            await asyncio.sleep(PAUSE)
+            self._is_subscribed, self._key_set = False, None
+            await asyncio.sleep(RECONNECT_INTERVAL)
 
 
-def _unauthorized(why: str) -> HTTPProblem:
-    return HTTPProblem("unauthorized", f"{why}: {HOW}.", CHALLENGE)
+def _unauthorized(reason: str) -> HTTPProblem:
+    return HTTPProblem("unauthorized", f"{reason}: {HINT}.", CHALLENGE)
 
 
 def _token(context: ApiContext) -> tuple[str, bool]:
-    """What was given as a key, and whether a browser may have sent it by itself."""
-    scheme, _, given = (context.headers.get("authorization") or "").partition(" ")
+    """The token of a request, and whether a browser may have sent it by itself (Basic)."""
+    scheme, _, credentials = (context.headers.get("authorization") or "").partition(" ")
     if scheme.lower() == "bearer":
-        return given.strip(), False
+        return credentials.strip(), False
     if scheme.lower() == "basic":
         try:
-            return base64.b64decode(given, validate=True).decode().partition(":")[2], True
+            return base64.b64decode(credentials, validate=True).decode().partition(":")[2], True
         except ValueError:
             return "", True
     return context.headers.get("x-api-key") or "", False
 
 
 def _check_origin(context: ApiContext) -> None:
-    """Raises HTTPProblem for a page of another origin; on one machine, another port is another origin."""
+    """Raises HTTPProblem for a page of another origin. Another port on the same machine is another origin."""
     origin = context.headers.get("origin")
     if origin is not None and not _is_own(origin, context.headers.get("host") or ""):
         raise HTTPProblem("foreign-origin", f"Pages of {origin[:100]} may not call this service.")
 
 
 def _is_own(origin: str, host: str) -> bool:
-    """Whether it is where this request was sent. Behind a proxy that may have been by https."""
-    scheme, separator, place = origin.lower().partition("://")
+    """Whether the origin is the host of this request. The scheme may be https behind a proxy."""
+    scheme, separator, netloc = origin.lower().partition("://")
     default = {"http": ":80", "https": ":443"}.get(scheme)
-    if not (separator and place and default) or (scheme == "https" and is_loopback(_host(host))):
+    if not (separator and netloc and default) or (scheme == "https" and is_loopback(_host(host))):
         return False
-    return place.removesuffix(default) == host.lower().removesuffix(default)
+    return netloc.removesuffix(default) == host.lower().removesuffix(default)
 
 
 def _is_forwarded(context: ApiContext) -> bool:
-    """Whether a proxy on this machine says that the request came from another."""
+    """Whether a proxy on this machine reports that the request came from another machine."""
     addresses = ",".join(context.headers.get_all("x-forwarded-for")).split(",")
-    elsewhere = [address for address in addresses if address.strip() and not is_loopback(address.strip())]
-    return bool(elsewhere) or "forwarded" in context.headers
+    remote = [address for address in addresses if address.strip() and not is_loopback(address.strip())]
+    return bool(remote) or "forwarded" in context.headers
 
 
 def _host(address: str) -> str:
-    """Without its port, in lower case; of an IPv6 address without the brackets."""
+    """The host without its port, in lower case; an IPv6 address without its brackets."""
     if address.startswith("["):
         return address[1:].partition("]")[0]
     return address.partition(":")[0].lower()

@@ -1,4 +1,4 @@
-"""What a request brings: its body and its query, each checked and bounded."""
+"""Reads and checks the body and the query of a request, within limits of size."""
 
 import re
 from collections.abc import Callable
@@ -14,62 +14,65 @@ from werkzeug.http import parse_options_header
 from api.http.context import api_context
 from api.http.problems import HTTPProblem
 from models.input_errors import InputError, InvalidInput, MalformedInput
-from models.validation import fault_of, refuse_duplicates
+from models.validation import refuse_duplicates, to_input_error
 
-SPELLINGS = 100  # of a header, or queries, that are remembered …
+MAX_CACHED = 100  # parsed headers or queries
 MAX_OPTIONS = 100_000  # bytes
-LONGEST = 300  # … unless they are longer
+MAX_CACHED_LENGTH = 300  # characters; a longer text is parsed each time
 
 T = TypeVar("T", bound=msgspec.Struct)
 U = TypeVar("U", bound=msgspec.Struct)
 P = TypeVar("P")
 
 
-def remembered(read: Callable[[str], P]) -> Callable[[str], P]:
-    """Clients say the same again and again."""
-    known = lru_cache(SPELLINGS)(read)
-    return lambda text: known(text) if len(text) <= LONGEST else read(text)
+def cached_by_text(read: Callable[[str], P]) -> Callable[[str], P]:
+    """Caches the results of a parser: clients send the same headers and queries again and again."""
+    cached = lru_cache(MAX_CACHED)(read)
+    return lambda text: cached(text) if len(text) <= MAX_CACHED_LENGTH else read(text)
 
 
 def mimetype() -> str:
     return _mimetype(api_context().headers.get("content-type") or "")
 
 
-@remembered
+@cached_by_text
 def _mimetype(content_type: str) -> str:
     return parse_options_header(content_type)[0].lower()
 
 
 def is_json() -> bool:
-    """No content type counts as JSON: so do the requests of many a tutorial."""
+    """A missing content type counts as JSON, since many tutorials send none."""
     kind = mimetype()
     return kind in ("", "application/json") or kind.endswith("+json")
 
 
-def json_body(also: str = "") -> bytes:
-    """Raises HTTPProblem for another content type, whose text says what is taken ``also``."""
+def json_body(also_accepted: str = "") -> bytes:
+    """The body of a JSON request. Raises HTTPProblem for another content type; ``also_accepted`` says in its detail what else is
+    accepted."""
     body = api_context().body
     if body and not is_json():
-        taken = f"JSON with 'Content-Type: application/json'{also}"
-        raise HTTPProblem("unsupported-media-type", f"send {taken}, not {mimetype()[:80]}")
+        expected = f"JSON with 'Content-Type: application/json'{also_accepted}"
+        raise HTTPProblem("unsupported-media-type", f"send {expected}, not {mimetype()[:80]}")
     return body
 
 
 def decode(body: bytes, type_: type[T]) -> T:
-    """A small JSON object of a known form. Raises MalformedInput, InvalidInput, or HTTPProblem if it is not small."""
+    """Decodes a small JSON object. Raises MalformedInput, InvalidInput, or HTTPProblem for more than MAX_OPTIONS bytes."""
     if len(body) > MAX_OPTIONS:
         raise HTTPProblem("body-too-large", f"options have at most {MAX_OPTIONS:,} bytes")
-    decoded = read_json(body, type_, lambda error: _fault(error, type_))
+    decoded = read_json(body, type_, lambda error: _input_error(error, type_))
     refuse_duplicates(body)
     return decoded
 
 
-def read_json(body: bytes | msgspec.Raw, type_: type[P], fault: Callable[[msgspec.ValidationError], InputError] = fault_of) -> P:
-    """JSON of a known form, in which a name may be given twice. Raises MalformedInput or InvalidInput."""
+def read_json(
+    body: bytes | msgspec.Raw, type_: type[P], to_error: Callable[[msgspec.ValidationError], InputError] = to_input_error
+) -> P:
+    """Decodes JSON without a check for duplicate names. Raises MalformedInput or InvalidInput."""
     try:
         return msgspec.json.decode(body, type=type_)
     except msgspec.ValidationError as error:
-        raise InvalidInput([fault(error)]) from None
+        raise InvalidInput([to_error(error)]) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedInput(str(error)) from None
     except RecursionError:
@@ -77,49 +80,51 @@ def read_json(body: bytes | msgspec.Raw, type_: type[P], fault: Callable[[msgspe
 
 
 def query_of(type_: type[T]) -> Callable[[], T]:
-    """A reader of query strings of one form. Raises InvalidInput, also for a parameter that there is not."""
+    """Returns a function that reads the query of the current request as the Struct. It raises InvalidInput, also for an unknown
+    parameter."""
 
-    @remembered
+    @cached_by_text
     def read_query(text: str) -> T:
-        return from_texts(_given(text), type_)
+        return from_texts(_params(text), type_)
 
     return lambda: read_query(api_context().query)
 
 
-def queries_of(first: type[T], also: type[U]) -> Callable[[], tuple[T, U]]:
-    """The same of two forms at once. Raises InvalidInput."""
+def queries_of(first: type[T], second: type[U]) -> Callable[[], tuple[T, U]]:
+    """Like query_of, for two Structs in one query. Raises InvalidInput."""
 
-    @remembered
+    @cached_by_text
     def read_query(text: str) -> tuple[T, U]:
-        given = _given(text)
-        beside = {name: given.pop(name) for name in also.__struct_fields__ if name in given}
-        return from_texts(given, first), from_texts(beside, also)
+        params = _params(text)
+        second_params = {name: params.pop(name) for name in second.__struct_fields__ if name in params}
+        return from_texts(params, first), from_texts(second_params, second)
 
     return lambda: read_query(api_context().query)
 
 
-def _given(query: str) -> dict[str, str]:
-    """The first of several counts. One without a value is none that was left out: its variable was not set, most likely."""
+def _params(query: str) -> dict[str, str]:
+    """The first of several values counts. An empty value is kept, since it is most likely a variable that was not set."""
     return dict(reversed(parse_qsl(query, keep_blank_values=True)))
 
 
-def from_texts(given: dict[str, str], type_: type[T]) -> T:
-    """Texts as one form; a field that is no single value comes as JSON. Raises InvalidInput."""
+def from_texts(params: dict[str, str], type_: type[T]) -> T:
+    """Converts texts to a Struct; a field that holds an object is parsed as JSON. Raises InvalidInput."""
     try:
         objects = _objects(type_)
-        values = {name: _from_json(name, text) if name in objects else text for name, text in given.items()}
+        values = {name: _from_json(name, text) if name in objects else text for name, text in params.items()}
         found = msgspec.convert(values, type_, strict=False)
     except msgspec.ValidationError as error:
-        raise InvalidInput([_fault(error, type_)]) from None
-    for name in given:
-        if getattr(found, name) is None:  # what the text "null" is to msgspec
-            raise InvalidInput([InputError(f"/{name}", f"expected {_taken(get_type_hints(type_, include_extras=True)[name])}")])
+        raise InvalidInput([_input_error(error, type_)]) from None
+    for name in params:
+        if getattr(found, name) is None:  # msgspec reads the text "null" as None
+            expected = _describe_type(get_type_hints(type_, include_extras=True)[name])
+            raise InvalidInput([InputError(f"/{name}", f"expected {expected}")])
     return found
 
 
 @lru_cache
 def _objects(type_: type[msgspec.Struct]) -> set[str]:
-    """The fields that are no single value."""
+    """The names of the fields that hold objects."""
     return {field.name for field in msgspec.structs.fields(type_) if field.default_factory is dict}
 
 
@@ -130,23 +135,23 @@ def _from_json(name: str, text: str) -> Any:
         raise InvalidInput([InputError(f"/{name[:80]}", f"this is no JSON: {error}")]) from None
 
 
-def _fault(error: msgspec.ValidationError, type_: type[msgspec.Struct]) -> InputError:
-    """With what is taken, in words for a person."""
+def _input_error(error: msgspec.ValidationError, type_: type[msgspec.Struct]) -> InputError:
+    """Describes what was expected in words for a person."""
     detail, _, path = str(error).partition(" - at `$")
     names, field = list(type_.__struct_fields__), re.split(r"[.\[`]", path.removeprefix("."))[0]
     if field in names:
-        taken = _taken(get_type_hints(type_, include_extras=True)[field])
-        return InputError(f"/{field}", f"expected {taken}" if taken else detail[:1].lower() + detail[1:])
+        expected = _describe_type(get_type_hints(type_, include_extras=True)[field])
+        return InputError(f"/{field}", f"expected {expected}" if expected else detail[:1].lower() + detail[1:])
     unknown = re.search(r"unknown field `(.+)`", detail)
     if unknown:
         close = get_close_matches(unknown[1][:80], names, n=1)
-        meant = f" (did you mean {close[0]}?)" if close else ""
-        return InputError("", f"there is no option {unknown[1][:80]}{meant}; there are: {', '.join(names)}")
+        suggestion = f" (did you mean {close[0]}?)" if close else ""
+        return InputError("", f"there is no option {unknown[1][:80]}{suggestion}; there are: {', '.join(names)}")
     return InputError("", detail[:1].lower() + detail[1:])
 
 
-def _taken(hint: Any) -> str:
-    """What a field takes, from its own definition; empty if that tells nothing."""
+def _describe_type(hint: Any) -> str:
+    """Describes the values of a field from its type; empty if the type has no description."""
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(map(str, get_args(hint)))
     if isinstance(hint, EnumType):
@@ -155,4 +160,4 @@ def _taken(hint: Any) -> str:
         return "true or false"
     notes = [note for note in getattr(hint, "__metadata__", ()) if isinstance(note, msgspec.Meta)]
     described = [note.description for note in notes if note.description]
-    return described[0] if described else next(filter(None, map(_taken, get_args(hint))), "")
+    return described[0] if described else next(filter(None, map(_describe_type, get_args(hint))), "")

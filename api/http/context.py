@@ -1,4 +1,4 @@
-"""One request, as every view finds it: ``api_context()``. Set by the server, in the context of the request's own task."""
+"""The current request: views call ``api_context()``. The server sets it in the context of the request's own task."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from typing import ParamSpec, TypeVar
 
 from msgspec import Struct
 
-from api.http.write_throttle import Turn
+from api.http.write_throttle import WriteSlot
 from api.server.headers import Headers
 from api.service import Service
 from auth.keys import Key
@@ -18,30 +18,29 @@ T = TypeVar("T")
 
 
 class ApiContext(Struct):
-    """``body`` is whole; ``gone`` is done when the client has hung up, whose ``address`` is known; ``is_near``: as far as
-    is known it is on this machine. ``key`` is the caller's, none
-    while no key was ever made; ``notes`` are headers for whatever is answered. ``repeatable``: the hash of the Idempotency-Key,
-    ``fingerprint`` that of the request."""
+    """``body`` is complete. ``disconnected`` returns a future that is done when the client has disconnected. ``is_local``: the
+    client is on this machine as far as is known. ``key`` is the caller's, None while no key was ever created. ``extra_headers``
+    are added to every response. ``idempotency_hash`` is the hash of the Idempotency-Key, ``fingerprint`` that of the request."""
 
     service: Service
     method: str
     path: str
     query: str
     headers: Headers
-    gone: Callable[[], "asyncio.Future[None]"]
+    disconnected: Callable[[], "asyncio.Future[None]"]
     address: str = ""
-    is_near: bool = True
+    is_local: bool = True
     body: bytes = b""
-    turn: Turn | None = None
+    write_slot: WriteSlot | None = None
     key: Key | None = None
-    notes: list[tuple[str, str]] = []
-    repeatable: str = ""
+    extra_headers: list[tuple[str, str]] = []
+    idempotency_hash: str = ""
     fingerprint: str = ""
 
-    def end_turn(self) -> None:
-        """Of its write, which others may take now. May be called twice; on the event loop."""
-        if self.turn:
-            self.turn.end()
+    def release_write_slot(self) -> None:
+        """Releases the slot of this write for others. May be called twice, on the event loop."""
+        if self.write_slot:
+            self.write_slot.release()
 
     @property
     def caller(self) -> str:
@@ -50,15 +49,15 @@ class ApiContext(Struct):
 
     @property
     def is_admin(self) -> bool:
-        """Without keys everybody is."""
+        """Without keys every caller is an admin."""
         return self.key is None or self.key.may("admin")
 
 
 _current: ContextVar[ApiContext] = ContextVar("api_context")
 
 api_context = _current.get
-begin = _current.set
-end = _current.reset
+set_context = _current.set
+reset_context = _current.reset
 
 
 def service() -> Service:
@@ -66,6 +65,6 @@ def service() -> Service:
 
 
 async def run_in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call what would hold the event loop up in a thread, in the context of this request."""
+    """Calls a blocking function in a thread, in the context of this request."""
     call = partial(copy_context().run, function, *args, **kwargs)
     return await asyncio.get_running_loop().run_in_executor(service().threads, call)

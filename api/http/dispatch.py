@@ -1,14 +1,14 @@
-"""Between a connection and the application: the short way to a view, or Flask's own way as soon as anything hangs on it.
+"""Dispatches requests of our own server: directly to a view, or through Flask if anything depends on it.
 
-Flask's context of a request takes about a third of the time of a short one (docs/performance.md). It is not made while nobody
-has registered a hook, an error handler, a signal receiver or middleware, and the route is one of ours.
+Flask's request context takes about a third of the time of a short request (docs/performance.md). It is skipped if the route is
+one of ours and no hook, error handler, signal receiver or middleware is registered.
 """
 
 import asyncio
 
 from api.application import Application
 from api.http import problems
-from api.http.context import ApiContext, begin
+from api.http.context import ApiContext, set_context
 from api.http.flask_dispatch import through_flask, through_wsgi
 from api.http.pipeline import Pipeline
 from api.http.problems import HTTPProblem
@@ -16,11 +16,11 @@ from api.server.request import Request
 from api.server.response import Response, Stream
 from api.service import Service
 
-ALWAYS = ("/health/live", "/health/ready")  # answered however many are connected
+HEALTH_CHECKS = ("/health/live", "/health/ready")  # answered also beyond the limit of connections
 
 
 class Server:
-    """To be made and used on one event loop."""
+    """Must be created and used on the same event loop."""
 
     def __init__(self, app: Application, service: Service) -> None:
         self._app = app
@@ -34,28 +34,34 @@ class Server:
         await self._pipeline.stop()
 
     def refuse(self, code: str, detail: str) -> Response:
-        return problems.no_request(code, detail)
+        return problems.response_without_request(code, detail)
 
-    async def answer(self, request: Request) -> Response | Stream:
+    async def respond(self, request: Request) -> Response | Stream:
         context = ApiContext(
-            self._pipeline.service, request.method, request.path, request.query, request.headers, request.gone, request.address
+            self._pipeline.service,
+            request.method,
+            request.path,
+            request.query,
+            request.headers,
+            request.disconnected,
+            request.address,
         )
-        begin(context)
+        set_context(context)
         try:
-            answer = await self._answer_well(context, request)
-        except Exception as error:  # noqa: BLE001 - whatever it is becomes a problem, and is logged if it is ours
-            answer = problems.answer(error)
+            response = await self._respond(context, request)
+        except Exception as error:  # noqa: BLE001 - every error becomes a problem, and an unexpected one is logged
+            response = problems.response_for(error)
         finally:
-            context.end_turn()
-        if context.notes:
-            answer.headers.extend(context.notes)
-        return answer
+            context.release_write_slot()
+        if context.extra_headers:
+            response.headers.extend(context.extra_headers)
+        return response
 
-    async def _answer_well(self, context: ApiContext, request: Request) -> Response | Stream:
-        if request.over and context.path not in ALWAYS:
+    async def _respond(self, context: ApiContext, request: Request) -> Response | Stream:
+        if request.over and context.path not in HEALTH_CHECKS:
             raise HTTPProblem("too-many-connections", "Too many clients are connected; try again later.")
         if self._app.has_middleware:
             return await through_wsgi(self._app, self._pipeline, request)
         if self._app.has_hooks or not self._pipeline.is_ours(context.method, context.path):
             return await through_flask(self._app, self._pipeline, context, request)
-        return await self._pipeline.answer(context, request.body)
+        return await self._pipeline.respond(context, request.body)

@@ -1,4 +1,4 @@
-"""A request that our own server has taken, by Flask's way: the body first, since hooks may want it, and then as Flask does."""
+"""Sends a request of our own server through Flask. The body is read first, since hooks may need it."""
 
 import asyncio
 import sys
@@ -16,37 +16,37 @@ from werkzeug.test import run_wsgi_app
 
 from api.application import Application
 from api.http.context import ApiContext
-from api.http.flask_response import COUNTED, StreamResponse, answer_of, headers_of
+from api.http.flask_response import CONTENT_LENGTH, StreamResponse, from_flask, headers_of
 from api.http.pipeline import Pipeline
-from api.http.wsgi_request import FAILED, GONE
+from api.http.wsgi_request import BODY_ERROR, DISCONNECTED
 from api.server.body import BodyCut, BodyTooLarge, SlowBody
 from api.server.memory_budget import NoRoom, Room
 from api.server.request import Request
 from api.server.response import Response, Stream
 
 STREAMED = "text/event-stream"
-OF_THE_CONNECTION = ("CONTENT_LENGTH", "TRANSFER_ENCODING", "CONNECTION", "UPGRADE", "KEEP_ALIVE")
-LOOPBACK_NETWORK = "::/64"  # an address of IPv6 is known by its network
+CONNECTION_HEADERS = ("CONTENT_LENGTH", "TRANSFER_ENCODING", "CONNECTION", "UPGRADE", "KEEP_ALIVE")
+LOOPBACK_NETWORK = "::/64"  # IPv6 addresses are kept as networks
 
 
 class ArrivedBody:
-    """What has come of a body, or why it could not be taken."""
+    """A body that was read, or the error that reading it raised."""
 
     def __init__(self, declared: int | None, data: bytes, error: Exception | None) -> None:
         self.declared = declared
         self.data = data
         self.error = error
 
-    async def read(self, room: Room, caller: str, most: int) -> bytes:  # noqa: ARG002
+    async def read(self, room: Room, caller: str, max_bytes: int) -> bytes:  # noqa: ARG002
         if self.error:
             raise self.error
         return self.data
 
     def release(self) -> None:
-        """It is counted until its request is answered."""
+        """Does nothing: the body of the request itself is released after the response."""
 
 
-async def _arrived(pipeline: Pipeline, request: Request) -> ArrivedBody:
+async def _read_body(pipeline: Pipeline, request: Request) -> ArrivedBody:
     body = request.body
     if body.declared == 0:
         return ArrivedBody(0, b"", None)
@@ -58,25 +58,25 @@ async def _arrived(pipeline: Pipeline, request: Request) -> ArrivedBody:
 
 
 async def through_flask(app: Application, pipeline: Pipeline, context: ApiContext, request: Request) -> Response | Stream:
-    """With hooks, error handlers and signals, on the event loop."""
+    """Runs hooks, error handlers and signals on the event loop."""
     try:
-        body = await _arrived(pipeline, request)
+        body = await _read_body(pipeline, request)
         if body.error and not pipeline.is_ours(request.method, request.path):
             raise body.error
         flask_context = app.request_context(_environ(request, body.data))
         flask_context.push()
         failed: BaseException | None = None
         try:
-            response = await app.dispatch_on_loop(lambda: pipeline.answer(context, body))
-            context.notes = []  # they are in the response
+            response = await app.dispatch_on_loop(lambda: pipeline.respond(context, body))
+            context.extra_headers = []  # they are in the response
             environ = flask_context.request.environ
             if isinstance(response, StreamResponse):
-                chunks = _then_close(response.sent.chunks, response)
+                chunks = _close_after(response.source.chunks, response)
                 return Stream(chunks, headers_of(response, environ), response.status_code)
-            if response.is_streamed or response.direct_passthrough:  # of the operator's: it may take long
+            if response.is_streamed or response.direct_passthrough:  # from a view of the operator: it may take long
                 parts = response.get_app_iter(environ)
                 return Stream(_stream(parts, app.callers), headers_of(response, environ), response.status_code)
-            answer = answer_of(response, environ)
+            answer = from_flask(response, environ)
             response.close()
             return answer
         except BaseException as error:
@@ -88,8 +88,8 @@ async def through_flask(app: Application, pipeline: Pipeline, context: ApiContex
         request.body.release()
 
 
-async def _then_close(chunks: AsyncGenerator[bytes, None], response: FlaskResponse) -> AsyncGenerator[bytes, None]:
-    """With what an extension wants called at the end of the response."""
+async def _close_after(chunks: AsyncGenerator[bytes, None], response: FlaskResponse) -> AsyncGenerator[bytes, None]:
+    """Closes the response after the last chunk, which runs the callbacks of extensions."""
     try:
         async with aclosing(chunks):
             async for chunk in chunks:
@@ -99,23 +99,23 @@ async def _then_close(chunks: AsyncGenerator[bytes, None], response: FlaskRespon
 
 
 async def through_wsgi(app: Application, pipeline: Pipeline, request: Request) -> Response | Stream:
-    """With middleware: the application is called as a WSGI server calls it, in a thread."""
+    """Calls the application with its middleware in a thread, as a WSGI server does."""
     try:
-        body = await _arrived(pipeline, request)
+        body = await _read_body(pipeline, request)
         if body.error and not pipeline.is_ours(request.method, request.path):
             raise body.error
-        environ = _environ(request, body.data) | {FAILED: body.error, GONE: request.gone}
+        environ = _environ(request, body.data) | {BODY_ERROR: body.error, DISCONNECTED: request.disconnected}
         loop, threads, call = asyncio.get_running_loop(), app.callers, copy_context().run
         parts, status, headers = await loop.run_in_executor(threads, call, run_wsgi_app, app, environ)
-        code, pairs = int(status.partition(" ")[0]), [pair for pair in headers if pair[0].lower() != COUNTED]
+        code, pairs = int(status.partition(" ")[0]), [pair for pair in headers if pair[0].lower() != CONTENT_LENGTH]
         if Headers(pairs).get("Content-Type", "").startswith(STREAMED):
             return Stream(_stream(parts, threads), pairs, code)
-        return Response(await loop.run_in_executor(threads, call, _whole, parts), code, pairs)
+        return Response(await loop.run_in_executor(threads, call, _join, parts), code, pairs)
     finally:
         request.body.release()
 
 
-def _whole(parts: Iterable[bytes]) -> bytes:
+def _join(parts: Iterable[bytes]) -> bytes:
     try:
         return b"".join(parts)
     finally:
@@ -129,7 +129,7 @@ def _close(parts: Iterable[bytes]) -> None:
 
 
 async def _stream(parts: Iterable[bytes], threads: Executor) -> AsyncGenerator[bytes, None]:
-    """Each part is made in a thread; at the end, or when the client has left, the response is closed."""
+    """Makes each part in a thread, and closes the response at the end or when the client has disconnected."""
     iterator: Iterator[bytes] = iter(parts)
     loop, work = asyncio.get_running_loop(), partial(next, iterator, None)
     running: asyncio.Future[bytes | None] | None = None
@@ -148,7 +148,7 @@ async def _stream(parts: Iterable[bytes], threads: Executor) -> AsyncGenerator[b
 
 
 def _environ(request: Request, body: bytes) -> dict[str, Any]:
-    """As PEP 3333 has it."""
+    """The WSGI environment of a request (PEP 3333)."""
     host = request.headers.get("host") or "localhost"
     name, _, port = host.rpartition(":") if host.rpartition(":")[2].isdecimal() else (host, "", "80")
     environ: dict[str, Any] = {
@@ -173,6 +173,6 @@ def _environ(request: Request, body: bytes) -> dict[str, Any]:
         name = key.upper().replace("-", "_")
         if name == "CONTENT_TYPE":
             environ[name] = value
-        elif "_" not in key and name not in OF_THE_CONNECTION:  # a name with "_" would pass for one with "-"
+        elif "_" not in key and name not in CONNECTION_HEADERS:  # a name with "_" could pass for one with "-"
             environ[f"HTTP_{name}"] = value
     return environ

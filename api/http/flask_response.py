@@ -1,4 +1,4 @@
-"""Our answers as Flask's responses, and back."""
+"""Converts our responses to Flask's, and back."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
@@ -7,41 +7,42 @@ from typing import Any
 
 from flask import Response as FlaskResponse
 
-from api.http.loop_thread import check_is_elsewhere
+from api.http.loop_thread import check_not_on_loop
 from api.server.response import Response, Stream
 
-COUNTED = "content-length"  # which who writes the answer adds
+CONTENT_LENGTH = "content-length"  # added when the response is written
 
 
 class StreamResponse(FlaskResponse):
-    """``sent`` is what it is made of; under a WSGI server it is iterated over in the thread that serves it."""
+    """``source`` is the Stream that it wraps. A WSGI server iterates over it in the thread of the request."""
 
-    sent: Stream
+    source: Stream
 
 
-def response_of(answer: Response | Stream, loop: asyncio.AbstractEventLoop) -> FlaskResponse:
-    if isinstance(answer, Stream):
-        streaming = StreamResponse(_chunks(answer.chunks, loop, copy_context()), answer.status, answer.headers)
-        streaming.sent = answer
+def to_flask(ours: Response | Stream, loop: asyncio.AbstractEventLoop) -> FlaskResponse:
+    if isinstance(ours, Stream):
+        streaming = StreamResponse(_chunks(ours.chunks, loop, copy_context()), ours.status, ours.headers)
+        streaming.source = ours
         return streaming
-    response = FlaskResponse(answer.body, answer.status, answer.headers)
-    if not any(name.lower() == "content-type" for name, _ in answer.headers):
+    response = FlaskResponse(ours.body, ours.status, ours.headers)
+    if not any(name.lower() == "content-type" for name, _ in ours.headers):
         del response.headers["Content-Type"]  # Flask's default
     return response
 
 
 def headers_of(response: FlaskResponse, environ: dict[str, Any]) -> list[tuple[str, str]]:
-    return [(name, value) for name, value in response.get_wsgi_headers(environ) if name.lower() != COUNTED]
+    return [(name, value) for name, value in response.get_wsgi_headers(environ) if name.lower() != CONTENT_LENGTH]
 
 
-def answer_of(response: FlaskResponse, environ: dict[str, Any]) -> Response:
-    """Of one whose body is there."""
+def from_flask(response: FlaskResponse, environ: dict[str, Any]) -> Response:
+    """Converts a response that is not streamed."""
     return Response(response.get_data(), response.status_code, headers_of(response, environ))
 
 
 def _chunks(chunks: AsyncGenerator[bytes, None], loop: asyncio.AbstractEventLoop, context: Context) -> Iterator[bytes]:
-    """Of a stream whose generator runs on the loop, in the context of the request. Not to be read on the loop's own thread."""
-    check_is_elsewhere(loop)
+    """Iterates over a generator that runs on the loop, in the context of the request. Must not be called on the loop's own
+    thread."""
+    check_not_on_loop(loop)
 
     def wait_for(coroutine: Any) -> Any:
         return context.run(asyncio.run_coroutine_threadsafe, coroutine, loop).result()

@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, and how the threads of a WSGI server wait for what runs there."""
+"""An event loop in its own thread, and the way in which threads of a WSGI server wait for coroutines on it."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -11,11 +11,11 @@ import uvloop
 
 T = TypeVar("T")
 
-STOP = 5.0  # seconds that what still runs on the loop gets at its end
+STOP_TIMEOUT = 5.0  # seconds for coroutines to end when the loop is closed
 
 
 class LoopThread:
-    """Runs until it is closed, or the process ends."""
+    """Runs an event loop until it is closed or the process ends."""
 
     def __init__(self) -> None:
         self.loop = uvloop.new_event_loop()
@@ -28,60 +28,60 @@ class LoopThread:
         self.loop.close()
 
     def close(self) -> None:
-        """Whatever waits on the loop is canceled."""
-        asyncio.run_coroutine_threadsafe(_cancel_all(), self.loop).result(STOP)
+        """Cancels all tasks and stops the loop."""
+        asyncio.run_coroutine_threadsafe(_cancel_all(), self.loop).result(STOP_TIMEOUT)
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(STOP)
+        self._thread.join(STOP_TIMEOUT)
 
 
-def check_is_elsewhere(loop: asyncio.AbstractEventLoop) -> None:
-    """Raises RuntimeError on the loop's own thread, where waiting for the loop would have no end."""
+def check_not_on_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """Raises RuntimeError on the loop's own thread, where waiting for the loop would be a deadlock."""
     if asyncio._get_running_loop() is loop:
         raise RuntimeError("a hook on the event loop may not wait for it: make it `async def`, or serve with a WSGI server")
 
 
 class WaitingThread:
-    """The thread that called, while a coroutine works for it on the loop: it does what that coroutine wants done in a thread.
+    """A thread that waits for a coroutine on the loop, and meanwhile runs the functions that the coroutine passes to ``run``.
 
-    The coroutine runs in the caller's context: flask.request is there.
+    The coroutine runs in the context of the caller, so flask.request is available.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._wanted = SimpleQueue[Callable[[], None] | None]()
+        self._calls = SimpleQueue[Callable[[], None] | None]()
 
     def wait_for(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Raises what the coroutine raises. Not to be called on the loop's own thread."""
+        """Returns the result of the coroutine, or raises its error. Must not be called on the loop's own thread."""
         try:
-            check_is_elsewhere(self._loop)
+            check_not_on_loop(self._loop)
         except RuntimeError:
             coroutine.close()
             raise
         done = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        done.add_done_callback(lambda _: self._wanted.put(None))
+        done.add_done_callback(lambda _: self._calls.put(None))
         try:
-            while work := self._wanted.get():
-                work()
+            while call := self._calls.get():
+                call()
             return done.result()
         except BaseException:
             done.cancel()
             raise
 
-    async def do(self, function: Callable[[], T]) -> T:
-        """Called by the coroutine. Raises what the function raises."""
+    async def run(self, function: Callable[[], T]) -> T:
+        """Runs the function in the waiting thread. The coroutine calls this. Raises what the function raises."""
         future = self._loop.create_future()
 
-        def work() -> None:
+        def call() -> None:
             try:
                 outcome: Any = function()
-            except Exception as error:  # noqa: BLE001 - raised where it was wanted
+            except Exception as error:  # noqa: BLE001 - raised again in the coroutine
                 self._settle(future.set_exception, future, error)
             else:
                 self._settle(future.set_result, future, outcome)
 
-        self._wanted.put(work)
-        found: T = await future
-        return found
+        self._calls.put(call)
+        result: T = await future
+        return result
 
     def _settle(self, set_: Callable[[Any], None], future: "asyncio.Future[Any]", outcome: Any) -> None:
         def settle() -> None:

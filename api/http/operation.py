@@ -1,4 +1,4 @@
-"""What a route is for: who may call it, what it takes and answers. The server asks, and OpenAPI is made of it."""
+"""Describes a route: who may call it, its parameters, body and responses. The server and OpenAPI both use this."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,48 +11,48 @@ from auth.keys import Scope
 V = TypeVar("V", bound=Callable[..., Any])
 
 Access = Scope | Literal["any", "open", "public"]
-"""A scope; ``any`` key; ``open``: nobody is asked for a key; ``public``: as any, but it answers without Redis too."""
+"""A scope; ``any``: every key; ``open``: no key is required; ``public``: like ``any``, also without Redis."""
 
 
 class Media(NamedTuple):
-    """A body that is not plain JSON: its media type, and the form of what is in it, or a JSON Schema, where that can be told."""
+    """A body that is not plain JSON: its media type, and the type or JSON Schema of its content, if there is one."""
 
     type: str
-    form: Any = None
+    content: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """``submits``: it accepts a job, and heeds Idempotency-Key, Prefer and traceparent. ``query`` are the forms of its query
-    string, ``headers`` further ones that it heeds. ``takes`` are the forms of its body, each as JSON or a Media; ``bodiless``: it
-    takes none as well. ``answers`` by status likewise: one form, several, or None for no body. ``problems`` are the codes that
-    are its own, beside those of every route of its kind (see api.openapi.problem_responses)."""
+    """``submits``: the route accepts a job, and reads Idempotency-Key, Prefer and traceparent. ``query``: the Structs of its
+    query string. ``headers``: further headers that it reads. ``takes``: the types of its body, each sent as JSON or a Media.
+    ``body_optional``: the body is optional. ``responses``: the types by status: one, several, or None for no body.
+    ``problems``: codes beyond those of every route of its kind (see api.openapi.problem_responses)."""
 
     access: Access
     summary: str
     query: tuple[type[Struct], ...] = ()
     headers: tuple[str, ...] = ()
     takes: tuple[Any, ...] = ()
-    bodiless: bool = False
+    body_optional: bool = False
     example: Any = None
     submits: bool = False
-    answers: dict[int, Any] = field(default_factory=dict)
+    responses: dict[int, Any] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
 
 
 def operation(access: Access, summary: str, **more: Any) -> Callable[[V], V]:
-    def described(view: V) -> V:
+    def decorate(view: V) -> V:
         view.operation = Operation(access, summary, **more)  # type: ignore[attr-defined]
         return view
 
-    return described
+    return decorate
 
 
 def operation_of(view: Callable[..., Any]) -> Operation:
-    found: Operation = view.operation  # type: ignore[attr-defined]
-    return found
+    result: Operation = view.operation  # type: ignore[attr-defined]
+    return result
 
 
 def is_described(view: Callable[..., Any]) -> bool:
-    """Whether it is one of ours, and not of an operator's own application."""
+    """Whether the view is one of ours, and not from the operator's application."""
     return hasattr(view, "operation")

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problems: one table of what there is, one place where exceptions become answers."""
+"""Errors as RFC 9457 problems: the table of all problems, and the conversion of exceptions to responses."""
 
 import logging
 from http.client import responses
@@ -26,7 +26,7 @@ from models.rollout import CannotServe
 
 log = logging.getLogger("mldeploy.api")
 
-TRY_AGAIN = (429, 503)
+RETRYABLE = (429, 503)
 
 
 class RateLimited(Exception):
@@ -37,7 +37,7 @@ class RateLimited(Exception):
         self.retry_after = retry_after
 
 
-# By code: the status of the answer, and the title.
+# By code: the status of the response, and the title.
 PROBLEMS: dict[str, tuple[int, str]] = {
     "bad-request": (400, "This is not HTTP/1.1 as it is taken"),
     "malformed-input": (400, "The body is not JSON"),
@@ -129,7 +129,7 @@ DETAILS = {
 
 class Problem(Struct, frozen=True, omit_defaults=True):
     """``errors`` points at what is wrong with the input. ``error``, ``error_code`` and ``message`` are for clients of other
-    protocols (api/http/protocol_errors.py)."""
+    protocols."""
 
     type: str
     title: str
@@ -143,7 +143,7 @@ class Problem(Struct, frozen=True, omit_defaults=True):
 
 
 class HTTPProblem(Exception):
-    """A request that is refused for a reason of HTTP alone."""
+    """An error that is defined by its problem code alone."""
 
     def __init__(self, code: str, detail: str, *headers: tuple[str, str]) -> None:
         super().__init__(detail)
@@ -151,86 +151,86 @@ class HTTPProblem(Exception):
         self.headers = headers
 
 
-def answer(error: Exception) -> Response:
-    """Whatever went wrong with a request, as it is told to its client."""
+def response_for(error: Exception) -> Response:
+    """The problem that a client gets for an error."""
     if isinstance(error, HTTPProblem):
-        told = _answer(error.code, str(error))
-        return told._replace(headers=[*told.headers, *error.headers])
+        response = _problem_response(error.code, str(error))
+        return response._replace(headers=[*response.headers, *error.headers])
     if isinstance(error, HTTPException):
         return _http_error(error)
     if isinstance(error, BodyTooLarge):
-        return _answer(
+        return _problem_response(
             "body-too-large", f"A body has at most {api_context().service.settings.max_body:,} bytes: send less at a time."
         )
     code = error.code if isinstance(error, BadRequest) else next((CODES[kind] for kind in CODES if isinstance(error, kind)), None)
     if code is None:
-        log_unforeseen(error)
-        return _answer("internal-error", "The error has been logged.")
+        log_unexpected(error)
+        return _problem_response("internal-error", "The error has been logged.")
     if isinstance(error, InvalidInput):
-        return _answer(code, _told(error.faults), error.faults)
-    return _answer(code, DETAILS.get(code, str(error)), retry_after=getattr(error, "retry_after", 1))
+        return _problem_response(code, _summary(error.errors), error.errors)
+    return _problem_response(code, DETAILS.get(code, str(error)), retry_after=getattr(error, "retry_after", 1))
 
 
-def is_unforeseen(error: Exception) -> bool:
-    """It is a fault of the service, and was logged."""
-    foreseen = (HTTPProblem, HTTPException, BodyTooLarge, BadRequest, *CODES)
-    return not isinstance(error, foreseen)
+def is_unexpected(error: Exception) -> bool:
+    """Whether the error is a fault of the service."""
+    expected = (HTTPProblem, HTTPException, BodyTooLarge, BadRequest, *CODES)
+    return not isinstance(error, expected)
 
 
-def log_unforeseen(error: Exception) -> None:
+def log_unexpected(error: Exception) -> None:
     log.error("%s %r", api_context().method, api_context().path, exc_info=error)
 
 
-def _told(faults: list[InputError]) -> str:
-    """The first, for those who look at nothing else."""
-    first, more = faults[0], len(faults) - 1
-    said = f"{first.pointer}: {first.detail}" if first.pointer else first.detail
-    return f"{said} (and {more} more)" if more else said
+def _summary(errors: list[InputError]) -> str:
+    """Describes the first error and counts the others, for clients that show only the detail."""
+    first, others = errors[0], len(errors) - 1
+    text = f"{first.pointer}: {first.detail}" if first.pointer else first.detail
+    return f"{text} (and {others} more)" if others else text
 
 
 def _http_error(error: HTTPException) -> Response:
-    """Of werkzeug's routing, or of a body."""
+    """The problem for an error of werkzeug's: of its routing, or while it read a body."""
     status = error.code or 500
     code = HTTP_CODES.get(status)
     if code is None:
         problem = Problem("about:blank", responses.get(status, ""), status, error.description or "", api_context().path)
-        answer = _respond(problem)
-        kept = [(name, value) for name, value in error.get_headers() if name != "Content-Type"]
-        taken = {name for name, _ in kept}
-        return answer._replace(headers=[*(pair for pair in answer.headers if pair[0] not in taken), *kept])
-    told = _answer(code, _http_detail(code, error))
+        response = _respond(problem)
+        own_headers = [(name, value) for name, value in error.get_headers() if name != "Content-Type"]
+        own_names = {name for name, _ in own_headers}
+        return response._replace(headers=[*(pair for pair in response.headers if pair[0] not in own_names), *own_headers])
+    response = _problem_response(code, _http_detail(code, error))
     if isinstance(error, MethodNotAllowed):
-        told.headers.append(("Allow", ", ".join(sorted(error.valid_methods or ()))))
-    return told
+        response.headers.append(("Allow", ", ".join(sorted(error.valid_methods or ()))))
+    return response
 
 
 def _http_detail(code: str, error: HTTPException) -> str:
     path = api_context().path
-    if error.description and error.description != type(error).description:  # of a view of the operator's
+    if error.description and error.description != type(error).description:  # set by a view of the operator
         return error.description
     if code == "method-not-allowed":
         return f"{path} takes {', '.join(sorted(getattr(error, 'valid_methods', None) or ()))}."
     return f"There is no route {path}; there are {ROUTES}."
 
 
-def _answer(code: str, detail: str, faults: list[InputError] | None = None, retry_after: int = 1) -> Response:
-    return _respond(_problem(code, detail, api_context().path, faults), retry_after)
+def _problem_response(code: str, detail: str, errors: list[InputError] | None = None, retry_after: int = 1) -> Response:
+    return _respond(_problem(code, detail, api_context().path, errors), retry_after)
 
 
-def no_request(code: str, detail: str) -> Response:
-    """For what cannot be read as a request, so that there is no path either."""
+def response_without_request(code: str, detail: str) -> Response:
+    """The problem for bytes that are not a request, so that there is no path either."""
     return _respond(_problem(code, detail, ""))
 
 
-def _problem(code: str, detail: str, path: str, faults: list[InputError] | None = None) -> Problem:
+def _problem(code: str, detail: str, path: str, errors: list[InputError] | None = None) -> Problem:
     status, title = PROBLEMS[code]
-    return Problem(TYPE + code, title, status, detail, path, faults or [])
+    return Problem(TYPE + code, title, status, detail, path, errors or [])
 
 
 def _respond(problem: Problem, retry_after: int = 1) -> Response:
     headers = [("Content-Type", "application/problem+json")]
-    if problem.status in TRY_AGAIN:
+    if problem.status in RETRYABLE:
         headers.append(("Retry-After", str(retry_after)))
     members = error_members(problem.instance, problem.status, problem.detail)
-    told = msgspec.structs.replace(problem, **members) if members else problem
-    return Response(msgspec.json.encode(told), problem.status, headers)
+    problem = msgspec.structs.replace(problem, **members) if members else problem
+    return Response(msgspec.json.encode(problem), problem.status, headers)

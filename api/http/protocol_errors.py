@@ -1,8 +1,8 @@
-"""How errors are told to clients of other protocols: members of theirs, beside those of RFC 9457."""
+"""Errors for clients of other protocols: the JSON members that those expect, beside the ones of RFC 9457."""
 
 MLFLOW = ("/invocations", "/ping", "/version")
 
-# By status, what MLflow calls it.
+# MLflow's error codes, by status.
 CODES = {
     401: "CUSTOMER_UNAUTHORIZED",
     403: "PERMISSION_DENIED",

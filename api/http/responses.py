@@ -1,4 +1,4 @@
-"""What goes over the wire for a job and for anything else."""
+"""JSON responses, for jobs and for everything else."""
 
 from typing import Any
 
@@ -13,23 +13,23 @@ from jobs.resource import JobResource
 JSON = ("Content-Type", "application/json")
 
 
-def accepted(job: Job, said: Accepted, *headers: tuple[str, str]) -> Response:
-    return unfinished(resource.of_new(job, said.created_at, said.state), said.retry_after, *headers)
+def accepted(job: Job, acceptance: Accepted, *headers: tuple[str, str]) -> Response:
+    return unfinished(resource.of_new(job, acceptance.created_at, acceptance.state), acceptance.retry_after, *headers)
 
 
 def of_record(record: Record, *headers: tuple[str, str]) -> Response:
-    """202 while it is queued or running, 200 when it is final."""
-    told = resource.of_record(record)
-    return json(told, 200, *headers) if record.state.final else unfinished(told, record.retry_after, *headers)
+    """202 while the job is queued or running, 200 when it is final."""
+    job = resource.of_record(record)
+    return json(job, 200, *headers) if record.state.final else unfinished(job, record.retry_after, *headers)
 
 
-def unfinished(told: JobResource, retry_after: int, *headers: tuple[str, str]) -> Response:
-    return json(told, 202, ("Location", told.result_url), ("Retry-After", str(retry_after)), *headers)
+def unfinished(job: JobResource, retry_after: int, *headers: tuple[str, str]) -> Response:
+    return json(job, 202, ("Location", job.result_url), ("Retry-After", str(retry_after)), *headers)
 
 
-def json(told: Any, status: int = 200, *headers: tuple[str, str]) -> Response:
-    return Response(msgspec.json.encode(told), status, [JSON, *headers])
+def json(value: Any, status: int = 200, *headers: tuple[str, str]) -> Response:
+    return Response(msgspec.json.encode(value), status, [JSON, *headers])
 
 
-def schema(told: Any) -> Response:
-    return Response(msgspec.json.encode(told), 200, [("Content-Type", "application/schema+json")])
+def schema(value: Any) -> Response:
+    return Response(msgspec.json.encode(value), 200, [("Content-Type", "application/schema+json")])

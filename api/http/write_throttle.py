@@ -1,16 +1,16 @@
-"""While others read, only so many writes are taken in at once, and the rest wait without costing anything. A crowd of them then
-delays no read; how many are committed together is theirs to decide again when nobody reads."""
+"""Limits concurrent writes to MAX_BESIDE_READS while others read, so that many writes do not delay reads. Without recent reads
+the limit is MAX_WRITES, which allows larger batches."""
 
 import asyncio
 from collections import deque
 
 MAX_BESIDE_READS = 32
-MOST = 1000
-LATELY = 0.5  # seconds since the last read
+MAX_WRITES = 1000
+READ_WINDOW = 0.5  # seconds after a read during which the lower limit holds
 
 
 class WriteThrottle:
-    """To be used on one event loop."""
+    """All methods must be called on the same event loop."""
 
     def __init__(self) -> None:
         self._taken = 0
@@ -20,38 +20,39 @@ class WriteThrottle:
     def note_read(self) -> None:
         self._last_read = asyncio.get_running_loop().time()
 
-    async def take(self) -> "Turn":
-        """In the order of arrival."""
-        if self._taken < self._most() and not self._waiting:
+    async def acquire(self) -> "WriteSlot":
+        """Waits for a slot, in the order of arrival."""
+        if self._taken < self._limit() and not self._waiting:
             self._taken += 1
         else:
-            turn = asyncio.get_running_loop().create_future()
-            self._waiting.append(turn)
-            await turn
-        return Turn(self)
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiter)
+            await waiter
+        return WriteSlot(self)
 
-    def give(self) -> None:
+    def release_one(self) -> None:
         self._taken -= 1
-        most = self._most()
-        while self._waiting and self._taken < most:
-            turn = self._waiting.popleft()
-            if not turn.done():
+        limit = self._limit()
+        while self._waiting and self._taken < limit:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
                 self._taken += 1
-                turn.set_result(None)
+                waiter.set_result(None)
 
-    def _most(self) -> int:
-        return MAX_BESIDE_READS if asyncio.get_running_loop().time() - self._last_read < LATELY else MOST
+    def _limit(self) -> int:
+        return MAX_BESIDE_READS if asyncio.get_running_loop().time() - self._last_read < READ_WINDOW else MAX_WRITES
 
 
-class Turn:
-    """Ends once, when the job is accepted or the request is answered."""
+class WriteSlot:
+    """Permission for one write. It is released when the job is accepted or the response is ready. A second
+    release does nothing."""
 
-    __slots__ = ("_turns",)
+    __slots__ = ("_throttle",)
 
-    def __init__(self, turns: WriteThrottle) -> None:
-        self._turns: WriteThrottle | None = turns
+    def __init__(self, throttle: WriteThrottle) -> None:
+        self._throttle: WriteThrottle | None = throttle
 
-    def end(self) -> None:
-        if self._turns:
-            self._turns.give()
-            self._turns = None
+    def release(self) -> None:
+        if self._throttle:
+            self._throttle.release_one()
+            self._throttle = None

@@ -1,4 +1,4 @@
-"""A request as a WSGI server gives it."""
+"""A request that comes from a WSGI server."""
 
 import asyncio
 from collections.abc import Callable
@@ -14,8 +14,8 @@ from api.server.memory_budget import Room
 from api.service import Service
 from auth.loopback import is_loopback
 
-GONE = "mldeploy.gone"  # and a future that is done when the client has left, as our own server knows it
-FAILED = "mldeploy.body_failed"  # in the environment of a request: why its body could not be taken
+DISCONNECTED = "mldeploy.gone"  # key in the WSGI environment: returns a future that is done when the client has disconnected
+BODY_ERROR = "mldeploy.body_failed"  # key in the WSGI environment: the error that reading the body raised
 
 
 def context_of(request: Request, service: Service, loop: asyncio.AbstractEventLoop) -> ApiContext:
@@ -27,24 +27,24 @@ def context_of(request: Request, service: Service, loop: asyncio.AbstractEventLo
         request.path,
         request.query_string.decode("latin-1"),
         Headers(pairs),
-        request.environ.get(GONE) or _never(loop),
+        request.environ.get(DISCONNECTED) or _never_disconnects(loop),
         address,
-        is_near=not address or is_loopback(address),  # a Unix socket has no address
+        is_local=not address or is_loopback(address),  # a Unix socket has no address
     )
 
 
-def _never(loop: asyncio.AbstractEventLoop) -> Callable[[], "asyncio.Future[None]"]:
-    """A WSGI server does not tell when the client has hung up."""
+def _never_disconnects(loop: asyncio.AbstractEventLoop) -> Callable[[], "asyncio.Future[None]"]:
+    """A WSGI server does not report that a client has disconnected."""
     return loop.create_future
 
 
 class WsgiBody:
-    """Read by the thread that waits, when it is asked for."""
+    """A body that the waiting thread reads on demand."""
 
     def __init__(self, request: Request, thread: WaitingThread) -> None:
         self._request = request
         self._thread = thread
-        self._failed: Exception | None = request.environ.get(FAILED)
+        self._failed: Exception | None = request.environ.get(BODY_ERROR)
         self._taken: tuple[Room, str, int] | None = None
 
     @property
@@ -52,15 +52,15 @@ class WsgiBody:
         is_chunked = "chunked" in self._request.headers.get("Transfer-Encoding", "").lower()
         return None if is_chunked or self._failed else self._request.content_length or 0
 
-    async def read(self, room: Room, caller: str, most: int) -> bytes:
+    async def read(self, room: Room, caller: str, max_bytes: int) -> bytes:
         if self._failed:
             raise self._failed
-        if self.declared is not None and self.declared > most:
+        if self.declared is not None and self.declared > max_bytes:
             raise BodyTooLarge
-        size = most if self.declared is None else self.declared
+        size = max_bytes if self.declared is None else self.declared
         room.take(caller, size)
         self._taken = room, caller, size
-        return await self._thread.do(self._read)
+        return await self._thread.run(self._read)
 
     def release(self) -> None:
         if self._taken:

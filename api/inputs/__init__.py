@@ -1,1 +1,1 @@
-"""The forms in which measurements and tables come."""
+"""The formats in which requests send measurements and tables."""

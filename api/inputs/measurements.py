@@ -1,4 +1,4 @@
-"""Measurements as a request gave them, in whatever form: as the array that is checked, and where in the request each value is."""
+"""Measurements of a request in any format: the JSON array that is checked, and the position of each value in the request."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -7,51 +7,51 @@ from models.input_errors import InputError, InvalidInput
 from models.schema import Measurements, Schema
 from models.validation import escape
 
-Place = Callable[[str, str], str | None]  # row and name -> a pointer into the body; None for what is not there
+Locate = Callable[[str, str], str | None]  # row and name -> a JSON pointer into the body; None if the body has no such value
 
 
 class MeasurementInput(NamedTuple):
-    """``body``: one measurement or an array of them, as JSON; in the request it was ``at``, as it is now unless there is a
-    ``place``."""
+    """``body``: one measurement or an array of them, as JSON. ``at``: its JSON pointer in the request. ``locate`` finds the
+    pointers of single values if the request has another structure."""
 
     body: bytes
     at: str = ""
-    place: Place | None = None
+    locate: Locate | None = None
 
-    def check(self, schema: Schema, most: int, drop_extra: bool) -> Measurements:
-        """Raises what Schema.check raises, with pointers into the request's body."""
+    def check(self, schema: Schema, max_rows: int, drop_extra: bool) -> Measurements:
+        """Checks the measurements. Raises the errors of Schema.check, with pointers into the body of the request."""
         try:
-            return schema.check(self.body, most, drop_extra)
+            return schema.check(self.body, max_rows, drop_extra)
         except InvalidInput as error:
-            raise InvalidInput([self._told(fault) for fault in error.faults]) from None
+            raise InvalidInput([self._in_request(each) for each in error.errors]) from None
 
-    def _told(self, fault: InputError) -> InputError:
-        if self.place is None:
-            return InputError(self.at + fault.pointer, fault.detail)
-        row, _, name = fault.pointer[1:].partition("/")
-        found = self.place(row, name)
-        if found:
-            return InputError(found, fault.detail)
-        return InputError(self.at, f"{name}: {fault.detail}" if name else fault.detail)
-
-
-def in_rows(names: Sequence[str], at: str) -> Place:
-    """A list of values for each measurement, in the order of the names."""
-    places = _numbered(names)
-    return lambda row, name: f"{at}/{row}/{places[name]}" if name in places else None
+    def _in_request(self, error: InputError) -> InputError:
+        if self.locate is None:
+            return InputError(self.at + error.pointer, error.detail)
+        row, _, name = error.pointer[1:].partition("/")
+        pointer = self.locate(row, name)
+        if pointer:
+            return InputError(pointer, error.detail)
+        return InputError(self.at, f"{name}: {error.detail}" if name else error.detail)
 
 
-def in_columns(columns: Mapping[str, str]) -> Place:
-    """A list of values for each name, where ``columns`` says."""
+def in_rows(names: Sequence[str], at: str) -> Locate:
+    """Pointers for a list of values per measurement, in the order of the names."""
+    indexes = _numbered(names)
+    return lambda row, name: f"{at}/{row}/{indexes[name]}" if name in indexes else None
+
+
+def in_columns(columns: Mapping[str, str]) -> Locate:
+    """Pointers for a list of values per name. ``columns``: the pointer of each list."""
     escaped = {escape(name): at for name, at in columns.items()}
     return lambda row, name: f"{escaped[name]}/{row}" if name in escaped else None
 
 
-def in_flat(names: Sequence[str], at: str) -> Place:
-    """The values of one measurement after the other in one list."""
-    places = _numbered(names)
-    return lambda row, name: f"{at}/{int(row) * len(names) + places[name]}" if name in places else None
+def in_flat(names: Sequence[str], at: str) -> Locate:
+    """Pointers for one flat list with the values of one measurement after the other."""
+    indexes = _numbered(names)
+    return lambda row, name: f"{at}/{int(row) * len(names) + indexes[name]}" if name in indexes else None
 
 
 def _numbered(names: Sequence[str]) -> dict[str, int]:
-    return {escape(name): place for place, name in enumerate(names)}
+    return {escape(name): index for index, name in enumerate(names)}

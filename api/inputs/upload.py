@@ -1,4 +1,4 @@
-"""The table in a request's body: in which form it comes, and what can be told of it without reading all of it."""
+"""The table in the body of a request: its format, and its columns and rows as far as a quick look shows them."""
 
 import csv
 import io
@@ -26,18 +26,18 @@ FORMATS: dict[str, Format] = {
     "application/ndjson": "ndjson",
     "application/jsonl": "ndjson",
 }
-ENDINGS: dict[str, Format] = {"csv": "csv", "parquet": "parquet", "ndjson": "ndjson", "jsonl": "ndjson"}
+EXTENSIONS: dict[str, Format] = {"csv": "csv", "parquet": "parquet", "ndjson": "ndjson", "jsonl": "ndjson"}
 FILE = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
 FILES = (Media("text/csv", str), Media("application/vnd.apache.parquet"), Media("application/x-ndjson", str))
 FORM = "multipart/form-data"
 TABLES = (*FILES, Media(FORM, {"type": "object", "properties": {"file": FILE}, "required": ["file"]}))
 MAX_COLUMNS = 1001
-TAKEN = "a table as text/csv, application/vnd.apache.parquet, application/x-ndjson, or a file as multipart/form-data"
+ACCEPTED = "a table as text/csv, application/vnd.apache.parquet, application/x-ndjson, or a file as multipart/form-data"
 
 
 class Upload(NamedTuple):
-    """``options`` are the other fields of a form; ``columns`` as the header or the first line names them, unknown of Parquet;
-    ``rows`` 0 if it is not known."""
+    """``options``: the other fields of a form. ``columns``: the names in the header or the first line, empty for Parquet.
+    ``rows``: 0 if unknown."""
 
     body: bytes
     format: Format
@@ -51,51 +51,53 @@ def is_table() -> bool:
 
 
 def upload() -> Upload:
-    """Raises HTTPProblem."""
+    """Reads the table of the current request. Raises HTTPProblem or InvalidInput."""
     if mimetype() == FORM:
-        return _from_form()
-    return _looked_at(api_context().body, FORMATS[mimetype()], {})
+        return _read_form()
+    return _inspect(api_context().body, FORMATS[mimetype()], {})
 
 
-def _from_form() -> Upload:
-    """One file, its format by its content type or its name's ending; the fields beside it are options."""
-    found = api_context()
+def _read_form() -> Upload:
+    """Reads the only file of a form. Its content type or its file name shows the format; the other fields are options."""
+    context = api_context()
     parser = FormDataParser(max_form_memory_size=100_000, max_form_parts=100, silent=False)
-    options = dict(part.strip().split("=", 1) for part in (found.headers.get("content-type") or "").split(";")[1:] if "=" in part)
+    options = dict(
+        part.strip().split("=", 1) for part in (context.headers.get("content-type") or "").split(";")[1:] if "=" in part
+    )
     options = {name.lower(): value.strip('"') for name, value in options.items()}
     try:
-        _, form, files = parser.parse(io.BytesIO(found.body), FORM, len(found.body), options)
+        _, form, files = parser.parse(io.BytesIO(context.body), FORM, len(context.body), options)
     except (ValueError, RequestEntityTooLarge) as error:
         raise HTTPProblem("bad-table", f"the form cannot be read: {error}") from None
-    many = sum(len(each) for _, each in files.lists())
-    if many != 1:
+    count = sum(len(each) for _, each in files.lists())
+    if count != 1:
         hint = (
             f" (of {', '.join(form)[:200]} the text came: with curl a file is given as file=@its-name)"
-            if form and not many
+            if form and not count
             else ""
         )
-        raise HTTPProblem("bad-table", f"the form has {many} files; it takes one{hint}")
+        raise HTTPProblem("bad-table", f"the form has {count} files; it takes one{hint}")
     file = next(iter(files.values()))
-    format_ = FORMATS.get(file.mimetype) or ENDINGS.get((file.filename or "").rpartition(".")[2].lower())
+    format_ = FORMATS.get(file.mimetype) or EXTENSIONS.get((file.filename or "").rpartition(".")[2].lower())
     if format_ is None:
         raise HTTPProblem(
             "bad-table", f"the format of the file {(file.filename or '')[:100]} is not known: name it .csv, .parquet or .ndjson"
         )
-    return _looked_at(file.read(), format_, _single(form))
+    return _inspect(file.read(), format_, _single(form))
 
 
 def _single(form: "MultiDict[str, str]") -> dict[str, str]:
-    """Raises InvalidInput for a field that comes twice."""
+    """The fields of a form, without empty ones. Raises InvalidInput for a field that comes twice."""
     twice = next((name for name, values in form.lists() if len(values) > 1), None)
     if twice is not None:
         raise InvalidInput([InputError(f"/{twice[:80]}", "give this once")])
     return {name: value for name, value in form.items() if value}
 
 
-def _looked_at(body: bytes, format_: Format, options: dict[str, str]) -> Upload:
+def _inspect(body: bytes, format_: Format, options: dict[str, str]) -> Upload:
     if not body.strip():
         raise HTTPProblem("bad-table", "the body is empty: send a table")
-    columns, rows = _LOOKS[format_](body)
+    columns, rows = _INSPECTORS[format_](body)
     if columns and len(columns) < 2:
         hint = " (one column was found: are they separated by ; ?)" if ";" in columns[0] else ""
         raise HTTPProblem("bad-table", f"a table has a target and at least one feature{hint}")
@@ -104,7 +106,7 @@ def _looked_at(body: bytes, format_: Format, options: dict[str, str]) -> Upload:
     return Upload(body, format_, options, columns, rows)
 
 
-def _look_at_csv(body: bytes) -> tuple[list[str], int]:
+def _inspect_csv(body: bytes) -> tuple[list[str], int]:
     text = csv_text(body)
     header = csv_header(text)
     rows = text.rstrip("\n").count("\n")
@@ -114,7 +116,7 @@ def _look_at_csv(body: bytes) -> tuple[list[str], int]:
 
 
 def csv_text(body: bytes) -> str:
-    """Raises HTTPProblem."""
+    """Raises HTTPProblem if the body is not UTF-8 or contains NUL."""
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -125,7 +127,7 @@ def csv_text(body: bytes) -> str:
 
 
 def csv_header(text: str) -> list[str]:
-    """Raises HTTPProblem."""
+    """The column names. Raises HTTPProblem for a header that cannot be used."""
     try:
         header = next(csv.reader(io.StringIO(text[:1_000_000])), [])
     except csv.Error as error:
@@ -137,7 +139,7 @@ def csv_header(text: str) -> list[str]:
     return header
 
 
-def _look_at_ndjson(body: bytes) -> tuple[list[str], int]:
+def _inspect_ndjson(body: bytes) -> tuple[list[str], int]:
     first = body.lstrip().partition(b"\n")[0]
     try:
         columns = list(msgspec.json.decode(first, type=dict[str, msgspec.Raw]))
@@ -146,16 +148,16 @@ def _look_at_ndjson(body: bytes) -> tuple[list[str], int]:
     return columns, body.rstrip().count(b"\n") + 1
 
 
-def _look_at_parquet(body: bytes) -> tuple[list[str], int]:
+def _inspect_parquet(body: bytes) -> tuple[list[str], int]:
     if body[:4] != b"PAR1" or body[-4:] != b"PAR1":
         raise HTTPProblem("bad-table", "this is no Parquet file, or not all of it")
     return [], 0
 
 
-_LOOKS: dict[Format, Callable[[bytes], tuple[list[str], int]]] = {
-    "csv": _look_at_csv,
-    "ndjson": _look_at_ndjson,
-    "parquet": _look_at_parquet,
+_INSPECTORS: dict[Format, Callable[[bytes], tuple[list[str], int]]] = {
+    "csv": _inspect_csv,
+    "ndjson": _inspect_ndjson,
+    "parquet": _inspect_parquet,
 }
 
 

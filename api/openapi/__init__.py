@@ -1,1 +1,1 @@
-"""OpenAPI 3.1 of the service, made of the definitions that check requests and write answers."""
+"""The OpenAPI 3.1 document of the service, generated from the types that validate requests and encode responses."""

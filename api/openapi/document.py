@@ -1,4 +1,4 @@
-"""The whole document: the routes told once, the models' schemas as they are now."""
+"""The whole document: the routes are described once, the schemas of the models each time."""
 
 from functools import cached_property
 from importlib import resources
@@ -15,7 +15,7 @@ from api.version import version
 from jobs.failures import TITLES, TYPE
 from models.schema import Schema
 
-OF_FLASK = {"HEAD", "OPTIONS"}  # it answers these by itself
+FLASK_METHODS = {"HEAD", "OPTIONS"}  # methods that Flask answers itself
 SECURITY = {
     "Bearer": {"type": "http", "scheme": "bearer", "description": "`Authorization: Bearer mld_…`"},
     "X-API-Key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "`X-API-Key: mld_…`"},
@@ -24,67 +24,69 @@ SECURITY = {
 
 
 class Document:
-    """Of an app, all of whose routes are there when it is first told."""
+    """Describes an app. All routes must be registered before the first call of ``build``."""
 
     def __init__(self, app: Flask) -> None:
         self._app = app
 
-    def told(self, schemas: dict[str, Schema], most_rows: int) -> Json:
-        """``schemas`` of the models that there are, by name."""
-        told = dict(self._of_routes)
-        components = told["components"]
-        measured = _measurements(schemas, most_rows)
-        told["components"] = components | {"schemas": {**components["schemas"], **measured}}
-        return told
+    def build(self, schemas: dict[str, Schema], max_rows: int) -> Json:
+        """``schemas``: those of the existing models, by name."""
+        document = dict(self._routes)
+        components = document["components"]
+        measurement_components = _measurement_components(schemas, max_rows)
+        document["components"] = components | {"schemas": {**components["schemas"], **measurement_components}}
+        return document
 
     @cached_property
-    def _of_routes(self) -> Json:
+    def _routes(self) -> Json:
         operations = Operations()
-        operations.forms.schema(Problem)
+        operations.schemas.schema(Problem)
         paths: dict[str, Json] = {}
         for rule in self._app.url_map.iter_rules():
             view = self._app.view_functions[rule.endpoint]
-            methods = (rule.methods or set()) - OF_FLASK if is_described(view) else set()  # and not of the operator's own
+            methods = (
+                (rule.methods or set()) - FLASK_METHODS if is_described(view) else set()
+            )  # routes of the operator are left out
             for method in sorted(methods):
-                told = operations.told(rule, method, view, operation_of(view))
-                paths.setdefault(template(rule.rule), {})[method.lower()] = told
+                described = operations.describe(rule, method, view, operation_of(view))
+                paths.setdefault(template(rule.rule), {})[method.lower()] = described
         return {
             "openapi": "3.1.1",
-            "info": {"title": "mldeploy", "version": version(), "description": _about()},
+            "info": {"title": "mldeploy", "version": version(), "description": _description()},
             "servers": [{"url": "/"}],
             "paths": paths,
             "components": {
-                "schemas": operations.forms.components,
-                "responses": operations.faults.components,
-                "headers": headers.ANSWER,
+                "schemas": operations.schemas.components,
+                "responses": operations.problems.components,
+                "headers": headers.RESPONSE,
                 "securitySchemes": SECURITY,
             },
         }
 
 
 def template(rule: str) -> str:
-    """Flask's spelling of a path in OpenAPI's."""
+    """Converts Flask's syntax of a path to OpenAPI's."""
     return rule.replace("<", "{").replace(">", "}")
 
 
-def _measurements(schemas: dict[str, Schema], most_rows: int) -> Json:
-    """A component per model, and that of the body that may be any of them, or an array of one."""
-    told: Json = {f"Measurement.{name}": _measurement(name, schema) for name, schema in schemas.items()}
+def _measurement_components(schemas: dict[str, Schema], max_rows: int) -> Json:
+    """A component per model, and one of the body: a measurement of any of them, or an array."""
+    components: Json = {f"Measurement.{name}": _measurement(name, schema) for name, schema in schemas.items()}
     bodies: list[Any] = []
-    for name in told:
-        one = {"$ref": SCHEMAS + name}
-        bodies += [one, {"type": "array", "items": one, "minItems": 1, "maxItems": most_rows}]
+    for name in components:
+        reference = {"$ref": SCHEMAS + name}
+        bodies += [reference, {"type": "array", "items": reference, "minItems": 1, "maxItems": max_rows}]
     body: Json = {"description": "One measurement, or an array of them."}
-    return told | {MEASUREMENTS: body | ({"anyOf": bodies} if bodies else {})}
+    return components | {MEASUREMENTS: body | ({"anyOf": bodies} if bodies else {})}
 
 
 def _measurement(name: str, schema: Schema) -> Json:
-    told = {key: value for key, value in schema.json_schema().items() if key != "$schema"}
+    properties = {key: value for key, value in schema.json_schema().items() if key != "$schema"}
     example = {feature.name: feature.example for feature in schema.features}
-    return {"title": f"Measurement of {name}", **told, "examples": [example]}
+    return {"title": f"Measurement of {name}", **properties, "examples": [example]}
 
 
-def _about() -> str:
+def _description() -> str:
     problems = "\n".join(f"| `{TYPE}{code}` | {status} | {title} |" for code, (status, title) in PROBLEMS.items())
     failures = "\n".join(f"| `{TYPE}{code}` | {title} |" for code, title in TITLES.items())
     text = (resources.files("api") / "pages" / "about.md").read_text()

@@ -1,11 +1,11 @@
-"""The headers of requests and answers."""
+"""The headers of requests and responses."""
 
 from typing import Any
 
 _SECONDS = {"type": "integer", "minimum": 0}
 _TEXT = {"type": "string"}
 
-# Of requests. What the standards have ignored when it cannot be met or read is not bounded here either.
+# Of requests. Headers that a standard says to ignore if they are invalid have no constraints here either.
 REQUEST: dict[str, dict[str, Any]] = {
     "Idempotency-Key": {
         "description": "a word of the client's own for this request: sent again with the same one, the request gives the same "
@@ -28,25 +28,25 @@ REQUEST: dict[str, dict[str, Any]] = {
         "schema": _TEXT,
     },
 }
-# Of routes that wait for the end.
-OF_WAITING: dict[str, dict[str, Any]] = {
+# Of routes that wait for the result.
+WAITING: dict[str, dict[str, Any]] = {
     "Prefer": REQUEST["Prefer"] | {"description": "`wait=5`: wait so many seconds for the prediction and no longer"},
 }
-OF_SUBMISSIONS = ("Idempotency-Key", "Prefer", "traceparent")
+SUBMISSION = ("Idempotency-Key", "Prefer", "traceparent")
 
-# Of answers.
-ANSWER: dict[str, dict[str, Any]] = {
+# Of responses.
+RESPONSE: dict[str, dict[str, Any]] = {
     "Location": {
-        "description": "where the job is to be asked for",
+        "description": "the URL of the job",
         "required": True,
         "schema": {"type": "string", "format": "uri-reference", "pattern": "^/result/[0-9a-f]{40}$"},
     },
     "Location-of-job": {
-        "description": "where the job that this is about is to be asked for",
+        "description": "the URL of the job that the problem is about",
         "schema": {"type": "string", "format": "uri-reference", "pattern": "^/result/[0-9a-f]{40}$"},
     },
     "Retry-After": {
-        "description": "seconds after which it is worth asking again",
+        "description": "seconds after which to try again",
         "required": True,
         "schema": _SECONDS,
     },
@@ -56,4 +56,4 @@ ANSWER: dict[str, dict[str, Any]] = {
     "RateLimit-Policy": {"description": 'what the key may: `"default";q=100;w=60` is 100 requests in 60 s', "schema": _TEXT},
     "RateLimit": {"description": 'what is left of it: `"default";r=50;t=30` is 50 in the next 30 s', "schema": _TEXT},
 }
-OF_LIMITS = ("RateLimit-Policy", "RateLimit")
+RATE_LIMIT = ("RateLimit-Policy", "RateLimit")

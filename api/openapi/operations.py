@@ -1,4 +1,4 @@
-"""A route as OpenAPI tells it: its parameters, its body, its answers."""
+"""Describes a route in OpenAPI: its parameters, its body, its responses."""
 
 import re
 from collections.abc import Callable
@@ -11,8 +11,8 @@ from werkzeug.routing import Rule
 
 from api.http.operation import Media, Operation
 from api.openapi import headers
-from api.openapi.problem_responses import Faults, codes_of
-from api.openapi.schemas import Forms, Json, plain
+from api.openapi.problem_responses import ProblemResponses, codes_of
+from api.openapi.schemas import Json, Schemas, one_line
 
 TAGS = {
     "predict": "predictions",
@@ -38,122 +38,125 @@ LINKS = {
 
 
 class Operations:
-    """Tells of one route after the other; what they share is collected in ``forms`` and ``faults``."""
+    """Describes routes. The components that they share are collected in ``schemas`` and ``problems``."""
 
     def __init__(self) -> None:
-        self.forms = Forms()
-        self.faults = Faults()
+        self.schemas = Schemas()
+        self.problems = ProblemResponses()
 
-    def told(self, rule: Rule, method: str, view: Callable[..., Any], known: Operation) -> Json:
+    def describe(self, rule: Rule, method: str, view: Callable[..., Any], operation: Operation) -> Json:
         blueprint = rule.endpoint.partition(".")[0]
-        told: Json = {
+        described: Json = {
             "operationId": view.__name__,
             "tags": [TAGS.get(blueprint, blueprint.replace("_", " "))],
-            "summary": known.summary,
-            "description": _description(view, known),
-            "security": [] if known.access == "open" else [{scheme: _roles(known)} for scheme in SCHEMES],
-            "parameters": [*self._path(view, rule), *self._query(known), *_headers(known)],
-            "responses": self._responses(known)
-            | (TOO_LONG if known.query else {})
-            | self.faults.responses(codes_of(known, method, bool(rule.arguments))),
+            "summary": operation.summary,
+            "description": _description(view, operation),
+            "security": [] if operation.access == "open" else [{scheme: _roles(operation)} for scheme in SCHEMES],
+            "parameters": [*self._path(view, rule), *self._query(operation), *_headers(operation)],
+            "responses": self._responses(operation)
+            | (TOO_LONG if operation.query else {})
+            | self.problems.responses(codes_of(operation, method, bool(rule.arguments))),
         }
-        if known.takes:
-            told["requestBody"] = {"required": not known.bodiless, "content": self._content(known.takes, known.example)}
-        return told
+        if operation.takes:
+            described["requestBody"] = {
+                "required": not operation.body_optional,
+                "content": self._content(operation.takes, operation.example),
+            }
+        return described
 
     def _path(self, view: Callable[..., Any], rule: Rule) -> list[Json]:
         hints = get_type_hints(view, include_extras=True)
         names = re.findall(r"<(?:\w+:)?(\w+)>", rule.rule)
-        return [_parameter("path", name, self.forms.schema(hints[name])) | {"required": True} for name in names]
+        return [_parameter("path", name, self.schemas.schema(hints[name])) | {"required": True} for name in names]
 
-    def _query(self, known: Operation) -> list[Json]:
-        return [self._field(field) for form in known.query for field in msgspec.structs.fields(form)]
+    def _query(self, operation: Operation) -> list[Json]:
+        return [self._field(field) for struct in operation.query for field in msgspec.structs.fields(struct)]
 
     def _field(self, field: msgspec.structs.FieldInfo) -> Json:
-        schema = _present(self.forms.schema(field.type))
+        schema = _without_null(self.schemas.schema(field.type))
         if field.default not in (msgspec.NODEFAULT, None, ""):
             schema = schema | {"default": field.default}
-        told = _parameter("query", field.encode_name, schema)
-        if schema.get("type") == "object":  # comes as JSON
-            del told["schema"]
-            told["content"] = {"application/json": {"schema": schema}}
-        return told
+        parameter = _parameter("query", field.encode_name, schema)
+        if schema.get("type") == "object":  # is sent as JSON
+            del parameter["schema"]
+            parameter["content"] = {"application/json": {"schema": schema}}
+        return parameter
 
-    def _responses(self, known: Operation) -> Json:
-        return {str(status): self._response(known, status, forms) for status, forms in known.answers.items()}
+    def _responses(self, operation: Operation) -> Json:
+        return {str(status): self._response(operation, status, types) for status, types in operation.responses.items()}
 
-    def _response(self, known: Operation, status: int, forms: Any) -> Json:
-        told: Json = {"description": _meaning(status), "headers": _answer_headers(known, status)}
-        if forms is not None:
-            several = isinstance(forms, tuple) and not isinstance(forms, Media)
-            told["content"] = self._content(forms if several else (forms,))
-        if known.submits:
-            told["links"] = LINKS
-        return told
+    def _response(self, operation: Operation, status: int, types: Any) -> Json:
+        response: Json = {"description": _status_text(status), "headers": _response_headers(operation, status)}
+        if types is not None:
+            is_several = isinstance(types, tuple) and not isinstance(types, Media)
+            response["content"] = self._content(types if is_several else (types,))
+        if operation.submits:
+            response["links"] = LINKS
+        return response
 
-    def _content(self, forms: tuple[Any, ...], example: Any = None) -> Json:
+    def _content(self, types: tuple[Any, ...], example: Any = None) -> Json:
         """By media type."""
         content: Json = {}
-        for each in forms:
+        for each in types:
             media = each if isinstance(each, Media) else Media("application/json", each)
-            content[media.type] = {} if media.form is None else {"schema": self.forms.schema(media.form)}
+            content[media.type] = {} if media.content is None else {"schema": self.schemas.schema(media.content)}
         if example is not None:
             content["application/json"]["example"] = example
         return content
 
 
-def _description(view: Callable[..., Any], known: Operation) -> str:
-    """What is told of the view and of its query, and who may."""
-    forms: tuple[type[Struct], ...] = known.query
-    texts = [view.__doc__, *(form.__doc__ for form in forms), _access(known)]
-    return "\n\n".join(plain(text) for text in texts if text)
+def _description(view: Callable[..., Any], operation: Operation) -> str:
+    """The docstrings of the view and of its query, and who may call it."""
+    types: tuple[type[Struct], ...] = operation.query
+    texts = [view.__doc__, *(struct.__doc__ for struct in types), _access(operation)]
+    return "\n\n".join(one_line(text) for text in texts if text)
 
 
-def _access(known: Operation) -> str:
-    if known.access == "open":
+def _access(operation: Operation) -> str:
+    if operation.access == "open":
         return "Takes no key."
-    if known.access in ("any", "public"):
+    if operation.access in ("any", "public"):
         return "Any key may."
-    return f"Takes a key with the scope `{known.access}`."
+    return f"Takes a key with the scope `{operation.access}`."
 
 
-def _roles(known: Operation) -> list[str]:
-    return [] if known.access in ("any", "public") else [known.access]
+def _roles(operation: Operation) -> list[str]:
+    return [] if operation.access in ("any", "public") else [operation.access]
 
 
-def _headers(known: Operation) -> list[Json]:
-    names = (*(headers.OF_SUBMISSIONS if known.submits else ()), *known.headers)
-    known_headers = headers.REQUEST if known.submits else headers.REQUEST | headers.OF_WAITING
+def _headers(operation: Operation) -> list[Json]:
+    names = (*(headers.SUBMISSION if operation.submits else ()), *operation.headers)
+    known_headers = headers.REQUEST if operation.submits else headers.REQUEST | headers.WAITING
     return [{"name": name, "in": "header", **known_headers[name]} for name in names]
 
 
-def _answer_headers(known: Operation, status: int) -> Json:
+def _response_headers(operation: Operation, status: int) -> Json:
     names = ["Location"] if status == HTTPStatus.ACCEPTED else []
     names += ["Retry-After"] if status in (HTTPStatus.ACCEPTED, HTTPStatus.SERVICE_UNAVAILABLE) else []
-    if known.submits or "Prefer" in known.headers:
+    if operation.submits or "Prefer" in operation.headers:
         names.append("Preference-Applied")
-    if known.submits:
+    if operation.submits:
         names.append("Idempotency-Replayed")
-    if known.access != "open":
-        names += headers.OF_LIMITS
+    if operation.access != "open":
+        names += headers.RATE_LIMIT
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
 def _parameter(place: str, name: str, schema: Json) -> Json:
-    """What the schema says in words belongs to the parameter."""
-    told: Json = {"name": name, "in": place, "schema": {key: value for key, value in schema.items() if key != "description"}}
-    return told | ({"description": schema["description"]} if "description" in schema else {})
+    """Moves the description of the schema to the parameter."""
+    parameter: Json = {"name": name, "in": place, "schema": {key: value for key, value in schema.items() if key != "description"}}
+    return parameter | ({"description": schema["description"]} if "description" in schema else {})
 
 
-def _present(schema: Json) -> Json:
-    """Of a parameter that is given: never null."""
+def _without_null(schema: Json) -> Json:
+    """The schema without null: a parameter that is present is never null."""
     options = [each for each in schema.get("anyOf", ()) if each != {"type": "null"}]
     return options[0] if len(options) == 1 else schema
 
 
-def _meaning(status: int) -> str:
+def _status_text(status: int) -> str:
     if status == HTTPStatus.ACCEPTED:
-        return "The job is not done yet: ask for it at `Location`, after `Retry-After` seconds."
+        return "The job is not done yet: get it at `Location`, after `Retry-After` seconds."
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         return "It is not ready."
-    return "Nothing more to tell." if status == HTTPStatus.NO_CONTENT else "Done."
+    return "No further events." if status == HTTPStatus.NO_CONTENT else "Done."

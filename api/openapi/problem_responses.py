@@ -1,18 +1,18 @@
-"""Which problems a route can answer with, and the components that tell of them."""
+"""The problems of a route, and the response components that describe them."""
 
 from http import HTTPStatus
 from typing import Any
 
 from api.http.operation import Operation
-from api.http.problems import PROBLEMS, TRY_AGAIN
+from api.http.problems import PROBLEMS, RETRYABLE
 from api.openapi import headers
 from jobs.failures import TYPE
 
-READS = ("GET", "HEAD")
+READ_METHODS = ("GET", "HEAD")
 
-OF_CALLERS = ("unauthorized", "foreign-host", "foreign-origin", "rate-limited", "unavailable", "too-many-connections")
-OF_BODIES = ("malformed-input", "slow-body", "body-too-large", "too-many-uploads")
-OF_SUBMISSIONS = (
+CALLER_PROBLEMS = ("unauthorized", "foreign-host", "foreign-origin", "rate-limited", "unavailable", "too-many-connections")
+BODY_PROBLEMS = ("malformed-input", "slow-body", "body-too-large", "too-many-uploads")
+SUBMISSION_PROBLEMS = (
     "bad-idempotency-key",
     "idempotency-key-reused",
     "forgotten-job",
@@ -24,33 +24,33 @@ OF_SUBMISSIONS = (
 
 
 def codes_of(operation: Operation, method: str, has_path_parameters: bool) -> list[str]:
-    """In the order of the table of problems."""
+    """The codes of an operation's problems, in the order of PROBLEMS."""
     codes = {*operation.problems}
     if operation.access != "open":
-        codes |= {*OF_CALLERS}
+        codes |= {*CALLER_PROBLEMS}
     if operation.access not in ("any", "open", "public"):
         codes.add("forbidden")
-    if method not in READS:
-        codes |= {*OF_BODIES}
+    if method not in READ_METHODS:
+        codes |= {*BODY_PROBLEMS}
     if operation.takes:
         codes.add("unsupported-media-type")
     if operation.query:
         codes.add("invalid-input")
     if operation.submits:
-        codes |= {*OF_SUBMISSIONS}
+        codes |= {*SUBMISSION_PROBLEMS}
     if has_path_parameters:
-        codes.add("not-found")  # a path with an encoded / is another one
+        codes.add("not-found")  # an encoded / in a parameter makes another path
     return [code for code in PROBLEMS if code in codes]
 
 
-class Faults:
-    """Collects ``components`` while it is asked for responses: routes share them."""
+class ProblemResponses:
+    """Makes responses, and collects the ``components`` that routes share."""
 
     def __init__(self) -> None:
         self.components: dict[str, Any] = {}
 
     def responses(self, codes: list[str]) -> dict[str, Any]:
-        """By status."""
+        """Response references by status."""
         by_status: dict[int, list[str]] = {}
         for code in codes:
             by_status.setdefault(PROBLEMS[code][0], []).append(code)
@@ -63,11 +63,11 @@ class Faults:
 
 
 def _described(status: int, codes: list[str]) -> dict[str, Any]:
-    told = "; ".join(f"{PROBLEMS[code][1]} (`{code}`)" for code in codes)
+    description = "; ".join(f"{PROBLEMS[code][1]} (`{code}`)" for code in codes)
     types = {"enum": [TYPE + code for code in codes]}
     narrowed = {"properties": {"type": types, "status": {"const": status}}}
     return {
-        "description": f"{told}.",
+        "description": f"{description}.",
         "headers": {
             header: {"$ref": f"#/components/headers/{component}"} for header, component in _headers(status, codes).items()
         },
@@ -76,9 +76,9 @@ def _described(status: int, codes: list[str]) -> dict[str, Any]:
 
 
 def _headers(status: int, codes: list[str]) -> dict[str, str]:
-    """Each with the component that tells of it."""
-    names = ["Retry-After"] if status in TRY_AGAIN else ["WWW-Authenticate"] if status == HTTPStatus.UNAUTHORIZED else []
+    """The headers of a response, each with its component."""
+    names = ["Retry-After"] if status in RETRYABLE else ["WWW-Authenticate"] if status == HTTPStatus.UNAUTHORIZED else []
     if "rate-limited" in codes:
-        names += headers.OF_LIMITS
+        names += headers.RATE_LIMIT
     found = {name: name for name in names}
     return found | ({"Location": "Location-of-job"} if {"not-in-time", "prediction-failed"} & set(codes) else {})

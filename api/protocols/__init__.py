@@ -1,1 +1,1 @@
-"""The protocols of other model servers."""
+"""The protocols of other model servers: the Open Inference Protocol and MLflow's."""

@@ -1,4 +1,4 @@
-"""POST /v2/models/<name>/infer: the Open Inference Protocol's way to predict."""
+"""POST /v2/models/<name>/infer: predictions by the Open Inference Protocol."""
 
 from functools import partial
 from typing import Annotated, Literal
@@ -13,9 +13,9 @@ from api.http.context import api_context, service
 from api.http.operation import operation
 from api.http.problems import HTTPProblem
 from api.inputs.measurements import MeasurementInput
-from api.protocols.open_inference import asked_of
+from api.protocols.open_inference import predict_query_of
 from api.protocols.tensors import Name, OutputTensor, Parameters, Tensor, outputs_of, rows_of
-from api.protocols.wait_for_prediction import PROBLEMS, answered
+from api.protocols.wait_for_prediction import PROBLEMS, wait_for_prediction
 from api.server.response import Response
 from models.card import CHAMPION
 from models.input_errors import InputError, InvalidInput
@@ -49,7 +49,7 @@ class V2Request(Struct, frozen=True, forbid_unknown_fields=True):
     outputs: Annotated[list[V2RequestOutput], Meta(max_length=2)] | None = None
 
     @property
-    def wanted(self) -> list[OutputName]:
+    def requested(self) -> list[OutputName]:
         return list(dict.fromkeys(output.name for output in self.outputs or ())) or ["predict"]
 
 
@@ -63,18 +63,18 @@ class V2Response(Struct, frozen=True, omit_defaults=True):
     id: str | None = None
 
 
-described = partial(
+infer_operation = partial(
     operation,
     headers=("Prefer", "traceparent"),
     takes=(V2Request,),
     example=EXAMPLE,
-    answers={200: V2Response},
+    responses={200: V2Response},
     problems=PROBLEMS,
 )
 
 
 @blueprint.post("/<name>/infer")
-@described("predict", "Predict with a model, and wait for it")
+@infer_operation("predict", "Predict with a model, and wait for it")
 async def v2_infer(name: ModelName) -> Response:
     """Waits as long as the server lets anyone, or as `Prefer: wait=5` says; a job that is not done by then goes on, and a 504
     names it. An Idempotency-Key is not heeded here: /predict does."""
@@ -82,7 +82,7 @@ async def v2_infer(name: ModelName) -> Response:
 
 
 @blueprint.post("/<name>/versions/<version>/infer")
-@described("predict", "Predict with a version, and wait for it")
+@infer_operation("predict", "Predict with a version, and wait for it")
 async def v2_infer_version(name: ModelName, version: VersionName) -> Response:
     """As with the model; `version` is a number or an alias."""
     return await _infer(name, version)
@@ -91,20 +91,22 @@ async def v2_infer_version(name: ModelName, version: VersionName) -> Response:
 async def _infer(name: str, version: str) -> Response:
     if BINARY in api_context().headers:
         raise HTTPProblem("unsupported-media-type", "binary tensors are not taken: send the data as JSON")
-    body, asked = json_body(), asked_of(name, version)
+    body, query = json_body(), predict_query_of(name, version)
     request = read_json(body, V2Request)
 
-    def rows(schema: Schema) -> MeasurementInput:
-        made = rows_of(request.inputs, schema, service().settings.max_rows)
-        refuse_duplicates(body)  # now that it is known to be flat
-        return made
+    def read_input(schema: Schema) -> MeasurementInput:
+        measurement_input = rows_of(request.inputs, schema, service().settings.max_rows)
+        refuse_duplicates(body)  # after the parse, which ensures that it is flat
+        return measurement_input
 
     try:
-        record, predictions, headers = await answered(replace(asked, proba="predict_proba" in request.wanted), rows)
-    except InvalidInput as error:  # the query's proba is an output here
+        record, predictions, headers = await wait_for_prediction(
+            replace(query, proba="predict_proba" in request.requested), read_input
+        )
+    except InvalidInput as error:  # the option /proba of a query is an output here
         raise InvalidInput(
-            [InputError("/outputs" if f.pointer == "/proba" else f.pointer, f.detail) for f in error.faults]
+            [InputError("/outputs" if f.pointer == "/proba" else f.pointer, f.detail) for f in error.errors]
         ) from None
-    told = {"job_id": record.id, "result_url": f"/result/{record.id}"}
-    outputs = outputs_of(predictions, request.wanted)
-    return responses.json(V2Response(record.model, str(record.version), outputs, told, request.id), 200, *headers)
+    parameters = {"job_id": record.id, "result_url": f"/result/{record.id}"}
+    outputs = outputs_of(predictions, request.requested)
+    return responses.json(V2Response(record.model, str(record.version), outputs, parameters, request.id), 200, *headers)

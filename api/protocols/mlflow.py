@@ -12,7 +12,7 @@ from api.http.context import api_context, service
 from api.http.operation import Media, operation
 from api.inputs.measurements import MeasurementInput
 from api.inputs.tabular import check_rows, from_columns, from_csv, from_lists, from_rows
-from api.protocols.wait_for_prediction import PROBLEMS, answered
+from api.protocols.wait_for_prediction import PROBLEMS, wait_for_prediction
 from api.routes import health
 from api.routes.predict import PredictQuery
 from api.server.response import Response
@@ -23,7 +23,7 @@ from models.options import ColumnName, ModelName, VersionName
 from models.parquet_rows import Cell
 from models.results import Label
 from models.schema import Schema
-from models.validation import escape, fault_of, refuse_duplicates
+from models.validation import escape, refuse_duplicates, to_input_error
 
 blueprint = Blueprint("invocations", __name__)
 
@@ -38,7 +38,7 @@ EXAMPLE = {
     }
 }
 
-MEASUREMENTS = {"$ref": "#/components/schemas/Measurements", "type": "array"}  # as OpenAPI has them of the models
+MEASUREMENTS = {"$ref": "#/components/schemas/Measurements", "type": "array"}  # a component that describes the models
 VALUES = {"type": "array", "items": {"type": ["boolean", "number", "string", "null"]}, "minItems": 1}
 ROWS = {"type": "array", "items": VALUES, "minItems": 1}
 COLUMNS = {"type": "object", "additionalProperties": VALUES, "minProperties": 1}
@@ -97,20 +97,20 @@ invocations_query = query_of(InvocationsQuery)
     headers=("Prefer", "traceparent"),
     takes=(Invocation, Media("text/csv", str)),
     example=EXAMPLE,
-    answers={200: InvocationPredictions},
+    responses={200: InvocationPredictions},
     problems=(*PROBLEMS, "bad-table"),
 )
 async def invocations() -> Response:
     """As MLflow's scoring server. Waits as long as the server lets anyone, or as `Prefer: wait=5` says; a job that is not done by
     then goes on, and a 504 names it. An Idempotency-Key is not heeded here: /predict does."""
-    asked = invocations_query()
-    query = PredictQuery(model=asked.model, version=asked.version, extra=asked.extra)
-    _, predictions, headers = await answered(query, _from_csv if mimetype() in CSV else _from_json)
+    query = invocations_query()
+    predict_query = PredictQuery(model=query.model, version=query.version, extra=query.extra)
+    _, predictions, headers = await wait_for_prediction(predict_query, _from_csv if mimetype() in CSV else _from_json)
     return responses.json(InvocationPredictions([each.prediction for each in predictions]), 200, *headers)
 
 
 @blueprint.get("/ping")
-@operation("open", "Jobs are accepted and done", answers={200: Media("text/plain", str), 503: Media("text/plain", str)})
+@operation("open", "Jobs are accepted and done", responses={200: Media("text/plain", str), 503: Media("text/plain", str)})
 async def ping() -> Response:
     """`GET /health/ready` says why not."""
     if await health.is_ready():
@@ -119,13 +119,13 @@ async def ping() -> Response:
 
 
 @blueprint.get("/version")
-@operation("any", "The version of mldeploy", answers={200: Media("text/plain", str)})
+@operation("any", "The version of mldeploy", responses={200: Media("text/plain", str)})
 async def version() -> Response:
     return _text(own_version())
 
 
-def _text(said: str, status: int = 200, *headers: tuple[str, str]) -> Response:
-    return Response(said.encode(), status, [("Content-Type", "text/plain; charset=utf-8"), *headers])
+def _text(text: str, status: int = 200, *headers: tuple[str, str]) -> Response:
+    return Response(text.encode(), status, [("Content-Type", "text/plain; charset=utf-8"), *headers])
 
 
 def _from_csv(schema: Schema) -> MeasurementInput:
@@ -133,44 +133,44 @@ def _from_csv(schema: Schema) -> MeasurementInput:
 
 
 def _from_json(schema: Schema) -> MeasurementInput:
-    body = json_body(also=", or text/csv with a header line")
-    sent = read_json(body, Invocation, _fault)
-    given = [name for name in FORMS if getattr(sent, name) is not UNSET]
-    if len(given) != 1:
-        raise InvalidInput([InputError("", f"give exactly one of {', '.join(FORMS)}, not {' and '.join(given) or 'none'}")])
-    if sent.params:
+    body = json_body(also_accepted=", or text/csv with a header line")
+    invocation = read_json(body, Invocation, _input_error)
+    present = [name for name in FORMS if getattr(invocation, name) is not UNSET]
+    if len(present) != 1:
+        raise InvalidInput([InputError("", f"give exactly one of {', '.join(FORMS)}, not {' and '.join(present) or 'none'}")])
+    if invocation.params:
         raise InvalidInput([InputError("/params", "there are no params to give")])
-    made = _measurements(given[0], getattr(sent, given[0]), schema)
+    measurement_input = _measurements(present[0], getattr(invocation, present[0]), schema)
     refuse_duplicates(body)
-    return made
+    return measurement_input
 
 
-def _fault(error: ValidationError) -> InputError:
-    """A measurement by itself is the likeliest mistake."""
-    fault = fault_of(error)
-    if not fault.pointer and "unknown field" in fault.detail:
-        return InputError("", f"give the measurements as one of {', '.join(FORMS)}: {fault.detail}")
-    return fault
+def _input_error(invalid: ValidationError) -> InputError:
+    """Explains the likeliest mistake: a measurement without one of the FORMS around it."""
+    error = to_input_error(invalid)
+    if not error.pointer and "unknown field" in error.detail:
+        return InputError("", f"give the measurements as one of {', '.join(FORMS)}: {error.detail}")
+    return error
 
 
-def _measurements(name: str, sent: Any, schema: Schema) -> MeasurementInput:
-    most = service().settings.max_rows
-    if isinstance(sent, Split):
-        return _from_split(sent, most)
-    text = bytes(sent)
-    if text[:1] == b"{" and name != "dataframe_records":
-        columns = read_json(text, dict[ColumnName, list[Cell]], lambda error: fault_of(error, f"/{name}"))
-        check_rows(max(map(len, columns.values()), default=0), most)
+def _measurements(name: str, values: Any, schema: Schema) -> MeasurementInput:
+    max_rows = service().settings.max_rows
+    if isinstance(values, Split):
+        return _from_split(values, max_rows)
+    raw = bytes(values)
+    if raw[:1] == b"{" and name != "dataframe_records":
+        columns = read_json(raw, dict[ColumnName, list[Cell]], lambda error: to_input_error(error, f"/{name}"))
+        check_rows(max(map(len, columns.values()), default=0), max_rows)
         return from_columns(columns, {column: f"/{name}/{escape(column)}" for column in columns}, f"/{name}")
-    if ROWS_OF_VALUES.match(text) and name != "dataframe_records":
-        return from_lists(text, schema, most, f"/{name}")
-    if text[:1] != b"[":
+    if ROWS_OF_VALUES.match(raw) and name != "dataframe_records":
+        return from_lists(raw, schema, max_rows, f"/{name}")
+    if raw[:1] != b"[":
         raise InvalidInput([InputError(f"/{name}", "expected an array of measurements")])
-    return MeasurementInput(text, f"/{name}")
+    return MeasurementInput(raw, f"/{name}")
 
 
-def _from_split(sent: Split, most: int) -> MeasurementInput:
-    if len(set(sent.columns)) < len(sent.columns):
+def _from_split(values: Split, max_rows: int) -> MeasurementInput:
+    if len(set(values.columns)) < len(values.columns):
         raise InvalidInput([InputError("/dataframe_split/columns", "each column needs a name of its own")])
-    check_rows(len(sent.data), most)
-    return from_rows(sent.columns, sent.data, "/dataframe_split/data")
+    check_rows(len(values.data), max_rows)
+    return from_rows(values.columns, values.data, "/dataframe_split/data")

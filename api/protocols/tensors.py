@@ -1,4 +1,4 @@
-"""Tensors of the Open Inference Protocol: the measurements that they hold, and predictions as tensors."""
+"""Converts tensors of the Open Inference Protocol to measurements, and predictions to tensors."""
 
 import re
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from models.input_errors import InputError, InvalidInput, listed
 from models.parquet_rows import Cell
 from models.results import Prediction
 from models.schema import Schema
-from models.validation import fault_of
+from models.validation import to_input_error
 
 Datatype = Literal[
     "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "BYTES"
@@ -29,8 +29,8 @@ Length = Annotated[  # 3.0 is an integer in JSON Schema, and not for msgspec
 Shape = Annotated[list[Length], Meta(min_length=1, max_length=2)]
 
 NESTED = re.compile(rb"\[\s*\[")
-CONTENT_TYPES = (None, "np", "pd", "str", "datetime")  # MLServer's: how data are to be read. These are plain JSON
-# What a value is in JSON. UINT64 ends where msgspec's bounds do.
+CONTENT_TYPES = (None, "np", "pd", "str", "datetime")  # MLServer's content types that mean plain JSON values
+# The JSON type of a value. UINT64 is limited by msgspec's bounds.
 TYPES: dict[Datatype, Any] = {
     "BOOL": bool,
     "UINT8": Annotated[int, Meta(ge=0, lt=2**8)],
@@ -48,7 +48,7 @@ TYPES: dict[Datatype, Any] = {
 }
 _CELL = {"type": ["boolean", "number", "string", "null"]}
 VALUES = {"type": "array", "items": {"anyOf": [_CELL, {"type": "array", "items": _CELL}]}, "minItems": 1}
-OF_FEATURES: dict[FeatureType, Datatype] = {"number": "FP64", "integer": "INT64", "boolean": "BOOL"}
+FEATURE_DATATYPES: dict[FeatureType, Datatype] = {"number": "FP64", "integer": "INT64", "boolean": "BOOL"}
 
 
 class Tensor(Struct, frozen=True, forbid_unknown_fields=True, rename={"lengths": "shape"}):
@@ -81,16 +81,16 @@ class OutputTensor(Struct, frozen=True):
     parameters: NumPy = NumPy()
 
 
-def rows_of(inputs: Sequence[Tensor], schema: Schema, most: int) -> MeasurementInput:
-    """The measurements in one tensor of (rows, features) or (features,), or in a tensor of (rows,) or (rows, 1) for each feature.
+def rows_of(inputs: Sequence[Tensor], schema: Schema, max_rows: int) -> MeasurementInput:
+    """Reads the measurements in one tensor of (rows, features) or (features,), or in one of (rows,) or (rows, 1) per feature.
     Raises InvalidInput, MalformedInput or TooManyRows."""
     if len(inputs) == 1 and not _is_column(inputs[0], schema):
-        return _from_matrix(inputs[0], schema, most)
-    return _from_columns(inputs, schema, most)
+        return _from_matrix(inputs[0], schema, max_rows)
+    return _from_columns(inputs, schema, max_rows)
 
 
 def outputs_of(predictions: Sequence[Prediction], names: Sequence[str]) -> list[OutputTensor]:
-    """``predict`` (rows, 1) and ``predict_proba`` (rows, classes), as they are named."""
+    """The requested outputs: ``predict`` (rows, 1) and ``predict_proba`` (rows, classes)."""
     return [(_labels if name == "predict" else _probabilities)(predictions) for name in names]
 
 
@@ -104,63 +104,63 @@ def datatype_of(labels: Sequence[Any]) -> Datatype:
 
 
 def datatype_of_feature(feature: Feature) -> Datatype:
-    return OF_FEATURES.get(feature.type, "BYTES")
+    return FEATURE_DATATYPES.get(feature.type, "BYTES")
 
 
 def _is_column(tensor: Tensor, schema: Schema) -> bool:
     return tensor.name in schema.names and tensor.shape[1:] in ([], [1])
 
 
-def _from_matrix(tensor: Tensor, schema: Schema, most: int) -> MeasurementInput:
+def _from_matrix(tensor: Tensor, schema: Schema, max_rows: int) -> MeasurementInput:
     width = len(schema.features)
     if tensor.shape[-1] != width:
         detail = f"expected [rows, {width}] or [{width}] ({listed(schema.names)}), got {tensor.shape}"
         raise InvalidInput([InputError("/inputs/0/shape", detail)])
-    check_rows(tensor.shape[0] if len(tensor.shape) == 2 else 1, most)
+    check_rows(tensor.shape[0] if len(tensor.shape) == 2 else 1, max_rows)
     values = _values(tensor, 0)
-    columns = [_as_told(values[place::width], feature) for place, feature in enumerate(schema.features)]
+    columns = [_as_feature_type(values[index::width], feature) for index, feature in enumerate(schema.features)]
     names, at = schema.names, "/inputs/0/data"
     is_nested = NESTED.match(tensor.data) is not None
-    place = (in_rows if is_nested else in_flat)(names, at)
-    return MeasurementInput(measurements(names, zip(*columns, strict=True), at), at, place)
+    locate = (in_rows if is_nested else in_flat)(names, at)
+    return MeasurementInput(measurements(names, zip(*columns, strict=True), at), at, locate)
 
 
-def _from_columns(inputs: Sequence[Tensor], schema: Schema, most: int) -> MeasurementInput:
+def _from_columns(inputs: Sequence[Tensor], schema: Schema, max_rows: int) -> MeasurementInput:
     features = {feature.name: feature for feature in schema.features}
     columns: dict[str, list[Cell]] = {}
-    for place, tensor in enumerate(inputs):
+    for index, tensor in enumerate(inputs):
         if tensor.name in columns:
-            raise InvalidInput([InputError(f"/inputs/{place}/name", f"the input {tensor.name} is given twice")])
+            raise InvalidInput([InputError(f"/inputs/{index}/name", f"the input {tensor.name} is given twice")])
         if tensor.shape[1:] not in ([], [1]):
-            raise InvalidInput([InputError(f"/inputs/{place}/shape", f"expected [rows] or [rows, 1], got {tensor.shape}")])
-        check_rows(tensor.shape[0], most)
-        values = _values(tensor, place)
-        columns[tensor.name] = _as_told(values, features[tensor.name]) if tensor.name in features else values
-    places = {tensor.name: f"/inputs/{place}/data" for place, tensor in enumerate(inputs)}
-    return from_columns(columns, places, "/inputs")
+            raise InvalidInput([InputError(f"/inputs/{index}/shape", f"expected [rows] or [rows, 1], got {tensor.shape}")])
+        check_rows(tensor.shape[0], max_rows)
+        values = _values(tensor, index)
+        columns[tensor.name] = _as_feature_type(values, features[tensor.name]) if tensor.name in features else values
+    pointers = {tensor.name: f"/inputs/{index}/data" for index, tensor in enumerate(inputs)}
+    return from_columns(columns, pointers, "/inputs")
 
 
-def _values(tensor: Tensor, place: int) -> list[Cell]:
-    """Flat. Raises InvalidInput or MalformedInput."""
-    at = f"/inputs/{place}"
+def _values(tensor: Tensor, index: int) -> list[Cell]:
+    """The values of a tensor as a flat list. Raises InvalidInput or MalformedInput."""
+    at = f"/inputs/{index}"
     content_type = (tensor.parameters or {}).get("content_type")
     if content_type not in CONTENT_TYPES:
         raise InvalidInput([InputError(f"{at}/parameters/content_type", f"{content_type} is not accepted: send plain values")])
-    fault, value = partial(fault_of, at=f"{at}/data"), TYPES[tensor.datatype] | None
+    to_error, value = partial(to_input_error, at=f"{at}/data"), TYPES[tensor.datatype] | None
     if NESTED.match(tensor.data):
-        lists: list[list[Cell]] = read_json(tensor.data, list[list[value]], fault)  # type: ignore[valid-type]
+        lists: list[list[Cell]] = read_json(tensor.data, list[list[value]], to_error)  # type: ignore[valid-type]
         if [len(lists), *{len(each) for each in lists}] != [tensor.shape[0], prod(tensor.shape[1:])]:
             raise InvalidInput([InputError(f"{at}/data", f"its lists are not of the shape {tensor.shape}")])
         return [cell for each in lists for cell in each]
-    values: list[Cell] = read_json(tensor.data, list[value], fault)  # type: ignore[valid-type]
+    values: list[Cell] = read_json(tensor.data, list[value], to_error)  # type: ignore[valid-type]
     if len(values) != prod(tensor.shape):
         detail = f"expected {prod(tensor.shape)} values, as the shape {tensor.shape} says, got {len(values)}"
         raise InvalidInput([InputError(f"{at}/data", detail)])
     return values
 
 
-def _as_told(values: list[Cell], feature: Feature) -> list[Cell]:
-    """A tensor of numbers can tell a boolean as 0 and 1 alone."""
+def _as_feature_type(values: list[Cell], feature: Feature) -> list[Cell]:
+    """Converts 0 and 1 to booleans, since a numeric tensor cannot hold booleans."""
     if feature.type != "boolean":
         return values
     return [bool(value) if value in (0, 1) else value for value in values]
@@ -169,8 +169,8 @@ def _as_told(values: list[Cell], feature: Feature) -> list[Cell]:
 def _labels(predictions: Sequence[Prediction]) -> OutputTensor:
     labels = [each.prediction for each in predictions]
     datatype = datatype_of(labels)
-    told = [label if isinstance(label, str) else str(label) for label in labels] if datatype == "BYTES" else labels
-    return OutputTensor("predict", [len(told), 1], datatype, told)
+    data = [label if isinstance(label, str) else str(label) for label in labels] if datatype == "BYTES" else labels
+    return OutputTensor("predict", [len(data), 1], datatype, data)
 
 
 def _probabilities(predictions: Sequence[Prediction]) -> OutputTensor:

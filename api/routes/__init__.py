@@ -1,1 +1,1 @@
-"""The routes of the service's own API, a file for each resource."""
+"""The routes of the service's own API, one module per resource."""

@@ -1,4 +1,4 @@
-"""Which version serves: PUT and DELETE /models/<name>/aliases/<alias>, POST /models/<name>/rollback. Every move is logged."""
+"""PUT and DELETE /models/<name>/aliases/<alias>, POST /models/<name>/rollback: choose the version that serves."""
 
 import re
 from collections.abc import Callable
@@ -26,13 +26,11 @@ blueprint = Blueprint("aliases", __name__, url_prefix="/models/<name>")
 
 ALIAS = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 Alias = Annotated[str, Meta(pattern=f"^{ALIAS.pattern}$", description="champion, or a word of your own")]
-OF_MOVES = ("unknown-model", "unknown-version", "moved-meanwhile", "too-many-moves")
-TRIES = 3  # each as long as the workers may take to load the version
+MOVE_PROBLEMS = ("unknown-model", "unknown-version", "moved-meanwhile", "too-many-moves")
+MAX_TRIES = 3  # each waits until workers have loaded the version
 
-Told = Annotated[str, Meta(max_length=300, description="text of at most 300 characters")]
-
-
-Whole = Annotated[  # 3.0 is an integer in JSON Schema, and not for msgspec
+ShortText = Annotated[str, Meta(max_length=300, description="text of at most 300 characters")]
+VersionNumber = Annotated[  # 3.0 is an integer in JSON Schema, and not for msgspec
     float,
     Meta(ge=1, le=999_999_999, multiple_of=1, description="the number of a version", extra_json_schema={"type": "integer"}),
 ]
@@ -41,14 +39,14 @@ Whole = Annotated[  # 3.0 is an integer in JSON Schema, and not for msgspec
 class MoveRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """``who`` and ``why`` are logged with the move."""
 
-    version: Whole
-    who: Told = "over HTTP"
-    why: Told = ""
+    version: VersionNumber
+    who: ShortText = "over HTTP"
+    why: ShortText = ""
 
 
 class RollbackRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    who: Told = "over HTTP"
-    why: Told = ""
+    who: ShortText = "over HTTP"
+    why: ShortText = ""
 
 
 class AliasesResource(Struct, frozen=True):
@@ -62,28 +60,28 @@ class AliasesResource(Struct, frozen=True):
     "admin",
     "Move an alias: champion serves",
     takes=(MoveRequest,),
-    answers={200: AliasesResource},
-    problems=("invalid-input", "cannot-serve", "too-many-aliases", *OF_MOVES),
+    responses={200: AliasesResource},
+    problems=("invalid-input", "cannot-serve", "too-many-aliases", *MOVE_PROBLEMS),
 )
 async def put_alias(name: ModelName, alias: Alias) -> Response:
     """champion serves: the workers load the version before it does."""
     if not ALIAS.fullmatch(alias):
         raise InvalidInput([InputError("", "an alias is a lower-case letter and at most 63 more letters, digits, - and _")])
-    asked = decode(json_body(), MoveRequest)
-    return await _swapping(_move, name, alias, asked)
+    move_request = decode(json_body(), MoveRequest)
+    return await _run_move(_move, name, alias, move_request)
 
 
 @blueprint.delete("/aliases/<alias>")
 @operation(
     "admin",
     "Take an alias away",
-    answers={200: AliasesResource},
+    responses={200: AliasesResource},
     problems=("unknown-model", "unknown-version", "champion-stays", "moved-meanwhile"),
 )
 async def delete_alias(name: ModelName, alias: Alias) -> Response:
     if alias == CHAMPION:
         raise HTTPProblem("champion-stays", "champion serves: move it to another version, or roll back.")
-    return await run_in_thread(_take_away, name, alias)
+    return await run_in_thread(_delete, name, alias)
 
 
 @blueprint.post("/rollback")
@@ -91,56 +89,58 @@ async def delete_alias(name: ModelName, alias: Alias) -> Response:
     "admin",
     "Back to the version that served before",
     takes=(RollbackRequest,),
-    bodiless=True,
-    answers={200: AliasesResource},
-    problems=("invalid-input", "nothing-before", "cannot-serve", *OF_MOVES),
+    body_optional=True,
+    responses={200: AliasesResource},
+    problems=("invalid-input", "nothing-before", "cannot-serve", *MOVE_PROBLEMS),
 )
 async def roll_back(name: ModelName) -> Response:
     """Back to the version that was champion before; again, and it goes one further back."""
     body = json_body()
-    return await _swapping(_roll_back, name, decode(body, RollbackRequest) if body.strip() else RollbackRequest())
+    return await _run_move(_roll_back, name, decode(body, RollbackRequest) if body.strip() else RollbackRequest())
 
 
-async def _swapping(function: Callable[..., Response], *args: Any) -> Response:
-    """It may take seconds: this request's turn to write is another's."""
-    api_context().end_turn()
+async def _run_move(function: Callable[..., Response], *args: Any) -> Response:
+    """Releases the write slot of the request, and runs a move, which may take seconds."""
+    api_context().release_write_slot()
     return await service().alias_moves.run(function, *args)
 
 
-def _move(name: str, alias: str, asked: MoveRequest) -> Response:
+def _move(name: str, alias: str, move_request: MoveRequest) -> Response:
     registry = service().registry
-    version = int(asked.version)
-    card = registry.known(name).cards.get(version)
+    version = int(move_request.version)
+    card = registry.get(name).cards.get(version)
     if card is None:
         raise UnknownVersion(f"{name} has no version {version}")
     if alias == CHAMPION:
         _await_loaded(card)
-    registry.move(name, alias, version, asked.who, asked.why)
-    return _told(name)
+    registry.move(name, alias, version, move_request.who, move_request.why)
+    return _aliases_response(name)
 
 
-def _take_away(name: str, alias: str) -> Response:
-    service().registry.take_away(name, alias, "over HTTP", "")
-    return _told(name)
+def _delete(name: str, alias: str) -> Response:
+    service().registry.remove_alias(name, alias, "over HTTP", "")
+    return _aliases_response(name)
 
 
-def _roll_back(name: str, asked: RollbackRequest) -> Response:
+def _roll_back(name: str, move_request: RollbackRequest) -> Response:
     registry = service().registry
-    for _ in range(TRIES):
-        model = registry.known(name)
-        target = alias_history.before(model.moves, list(model.cards))
+    for _ in range(MAX_TRIES):
+        model = registry.get(name)
+        target = alias_history.rollback_target(model.history, list(model.cards))
         _await_loaded(model.cards[target])
-        if registry.roll_back(name, target, asked.who, asked.why):
-            return _told(name)
+        if registry.roll_back(name, target, move_request.who, move_request.why):
+            return _aliases_response(name)
     raise MovedMeanwhile(f"the aliases of {name} keep moving")
 
 
 def _await_loaded(card: Card) -> None:
     """Raises CannotServe."""
-    here = service()
-    here.rollout.await_loaded(card, LiveWorkers(Kind.PREDICT, here.ledger, here.wakeup_sender), here.settings.swap_patience)
+    app_service = service()
+    app_service.rollout.await_loaded(
+        card, LiveWorkers(Kind.PREDICT, app_service.ledger, app_service.wakeup_sender), app_service.settings.swap_patience
+    )
 
 
-def _told(name: str) -> Response:
-    model = service().registry.known(name)
-    return responses.json(AliasesResource(name, model.aliases, model.moves))
+def _aliases_response(name: str) -> Response:
+    model = service().registry.get(name)
+    return responses.json(AliasesResource(name, model.aliases, model.history))

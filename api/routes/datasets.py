@@ -1,4 +1,4 @@
-"""/datasets: what there is, and rows for one of them."""
+"""/datasets: list and show data sets, and add rows to one."""
 
 import re
 
@@ -12,14 +12,14 @@ from api.http.body import query_of
 from api.http.context import run_in_thread, service
 from api.http.operation import operation
 from api.http.problems import HTTPProblem
-from api.inputs.upload import TABLES, TAKEN, is_table, upload
+from api.inputs.upload import ACCEPTED, TABLES, is_table, upload
 from api.job_ids import new_id
 from api.server.response import Response
 from api.submission import submit
-from api.submit_options import SubmitQuery, terms_of
+from api.submit_options import SubmitQuery, submit_options_of
 from jobs.job import Job, Kind
 from jobs.resource import JobResource
-from models.datasets import DatasetRecord, shown
+from models.datasets import DatasetRecord, unscoped_name
 from models.feature import FeatureType
 from models.input_errors import InputError, InvalidInput
 from models.options import AddTask, DatasetName
@@ -51,13 +51,13 @@ class DatasetList(Struct, frozen=True):
 
 
 @blueprint.get("")
-@operation("any", "The caller's data sets", answers={200: DatasetList})
+@operation("any", "The caller's data sets", responses={200: DatasetList})
 async def list_datasets() -> Response:
     return await run_in_thread(_list)
 
 
 @blueprint.get("/<name>")
-@operation("any", "A data set", answers={200: DatasetResource}, problems=("unknown-dataset",))
+@operation("any", "A data set", responses={200: DatasetResource}, problems=("unknown-dataset",))
 async def show_dataset(name: DatasetName) -> Response:
     return await run_in_thread(_show, name)
 
@@ -69,45 +69,47 @@ async def show_dataset(name: DatasetName) -> Response:
     query=(SubmitQuery,),
     takes=TABLES,
     submits=True,
-    answers={200: JobResource, 202: JobResource},
+    responses={200: JobResource, 202: JobResource},
     problems=("bad-table", "too-many-datasets"),
 )
 async def add_rows(name: DatasetName) -> Response:
     """A job that adds the rows of the body; it makes the data set if there is none."""
     if not NAME.fullmatch(name):
         raise InvalidInput([InputError("", "a data set's name has at most 64 lower-case letters, digits, - and _")])
-    terms = terms_of(submit_query())
+    terms = submit_options_of(submit_query())
     if not is_table():
-        raise HTTPProblem("unsupported-media-type", f"send {TAKEN}")
-    sent = await run_in_thread(upload)
-    if sent.options:
+        raise HTTPProblem("unsupported-media-type", f"send {ACCEPTED}")
+    table = await run_in_thread(upload)
+    if table.options:
         detail = "a form for a data set has its file alone: give this in the query"
-        raise InvalidInput([InputError(f"/{next(iter(sent.options))[:80]}", detail)])
+        raise InvalidInput([InputError(f"/{next(iter(table.options))[:80]}", detail)])
     record = (await run_in_thread(caller_datasets.find, name)).record
-    others = set(sent.columns) ^ set(record.types) if record and sent.columns else set()
-    if record and others and sent.format == "csv":
-        differ = f"{', '.join(sorted(others))[:300]} differ"
+    differing = set(table.columns) ^ set(record.types) if record and table.columns else set()
+    if record and differing and table.format == "csv":
+        differ = f"{', '.join(sorted(differing))[:300]} differ"
         raise HTTPProblem("bad-table", f"the columns are not those of {name} ({', '.join(record.types)[:500]}): {differ}")
-    place = await run_in_thread(caller_datasets.place, name)
-    if record is None and not await run_in_thread(service().datasets.has_room, place, service().settings.max_models):
+    stored_name = await run_in_thread(caller_datasets.stored_name, name)
+    if record is None and not await run_in_thread(service().datasets.has_room, stored_name, service().settings.max_models):
         raise HTTPProblem("too-many-datasets", "There are too many data sets already.")
-    task = msgspec.json.encode(AddTask(place, sent.format))
+    task = msgspec.json.encode(AddTask(stored_name, table.format))
     size = ADDITION_BYTES
-    return await submit(Job(await new_id(), Kind.DATASET, place, 0, sent.rows, sent.body, task, terms=terms, result_bytes=size))
+    return await submit(
+        Job(await new_id(), Kind.DATASET, stored_name, 0, table.rows, table.body, task, submit_options=terms, result_bytes=size)
+    )
 
 
 def _list() -> Response:
     records = [record for name in caller_datasets.names() if (record := caller_datasets.find(name).record)]
-    return responses.json(DatasetList([_answer(record) for record in records]))
+    return responses.json(DatasetList([_resource(record) for record in records]))
 
 
 def _show(name: str) -> Response:
-    return responses.json(_answer(caller_datasets.get(name)))
+    return responses.json(_resource(caller_datasets.get(name)))
 
 
-def _answer(record: DatasetRecord) -> DatasetResource:
+def _resource(record: DatasetRecord) -> DatasetResource:
     return DatasetResource(
-        name=shown(record.name),
+        name=unscoped_name(record.name),
         rows=record.rows,
         target=record.target or None,
         weight=record.weight or None,

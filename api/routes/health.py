@@ -1,4 +1,4 @@
-"""GET /health/live: this process answers. GET /health/ready: jobs are accepted and done, or why not."""
+"""GET /health/live: the process runs. GET /health/ready: whether jobs are accepted and executed, and why not."""
 
 from flask import Blueprint
 from msgspec import Struct
@@ -19,18 +19,18 @@ class Live(Struct, frozen=True):
 
 
 @blueprint.get("/live")
-@operation("open", "This process answers", answers={200: Live})
+@operation("open", "This process answers", responses={200: Live})
 async def live() -> Response:
     return responses.json(Live("live"))
 
 
 @blueprint.get("/ready")
-@operation("open", "Whether jobs are accepted and done, and if not, why", answers={200: Readiness, 503: Readiness})
+@operation("open", "Whether jobs are accepted and done, and if not, why", responses={200: Readiness, 503: Readiness})
 async def ready() -> Response:
     """200 while it is `ready` or `degraded`, and 503 while it is `not-ready`: nothing is accepted, or no prediction is made. Each
     reason says what to do. It is looked up at most four times a second."""
-    found = await service().readiness.now()
-    return responses.json(found, 200) if found.status != "not-ready" else responses.json(found, 503, RETRY_AFTER)
+    readiness = await service().readiness.now()
+    return responses.json(readiness, 200) if readiness.status != "not-ready" else responses.json(readiness, 503, RETRY_AFTER)
 
 
 async def is_ready() -> bool:

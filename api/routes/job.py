@@ -36,7 +36,7 @@ result_query = query_of(ResultQuery)
     "A job, and its result when it has ended",
     query=(ResultQuery,),
     headers=("Last-Event-ID",),
-    answers={200: (JobResource, Media("text/event-stream", job_events.JobEvent)), 202: JobResource, 204: None},
+    responses={200: (JobResource, Media("text/event-stream", job_events.JobEvent)), 202: JobResource, 204: None},
     problems=("unknown-job", "forgotten-job", "too-many-waiting"),
 )
 async def result(job_id: JobId) -> Response | Stream:
@@ -48,7 +48,7 @@ async def result(job_id: JobId) -> Response | Stream:
     if "text/event-stream" in (api_context().headers.get("accept") or ""):
         return await _stream(job_id)
     return responses.of_record(
-        _found(await (waiters.wait(job_id, seconds, api_context().gone) if seconds else waiters.read(job_id)))
+        _existing(await (waiters.wait(job_id, seconds, api_context().disconnected) if seconds else waiters.read(job_id)))
     )
 
 
@@ -56,7 +56,7 @@ async def result(job_id: JobId) -> Response | Stream:
 @operation(
     "any",
     "Cancel a job",
-    answers={200: JobResource, 202: JobResource},
+    responses={200: JobResource, 202: JobResource},
     problems=("unknown-job", "forgotten-job", "job-final"),
 )
 async def cancel(job_id: JobId) -> Response:
@@ -66,20 +66,20 @@ async def cancel(job_id: JobId) -> Response:
     service().wakeup_sender.send(wakeups)
     if state not in ("canceled", "canceling", "missing"):
         raise HTTPProblem("job-final", f"The job has {state} already.")
-    return responses.of_record(_found(await service().waiters.read(job_id)))
+    return responses.of_record(_existing(await service().waiters.read(job_id)))
 
 
 async def _stream(job_id: str) -> Response | Stream:
     waiters, last_id = service().waiters, api_context().headers.get("last-event-id") or ""
     if waiters.is_full:
-        raise HTTPProblem("too-many-waiting", "Too many clients are waiting: ask again without waiting.")
-    record = _found(await waiters.read(job_id))
+        raise HTTPProblem("too-many-waiting", "Too many clients are waiting: send the request again without waiting.")
+    record = _existing(await waiters.read(job_id))
     if job_events.is_over(record, last_id):
         return Response(b"", 204, [])
     return job_events.stream(waiters, job_id, last_id)
 
 
-def _found(record: Record | None) -> Record:
+def _existing(record: Record | None) -> Record:
     if record is None:
         raise HTTPProblem("forgotten-job", EXPIRED)
     return record

@@ -1,4 +1,4 @@
-"""GET /models, /models/<name>, its versions and its schema: what there is, what it takes, how it was judged."""
+"""GET /models, /models/<name>, its versions and its schema."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from api.http.operation import Media, operation
 from api.server.response import Response
 from models.alias_history import Move
 from models.card import Card
-from models.datasets import shown
+from models.datasets import unscoped_name
 from models.options import ModelName, VersionName
 from models.packaged import packaged_schema
 from models.registry import Model, UnknownVersion, no_model
@@ -54,14 +54,17 @@ class VersionResource(Struct, frozen=True):
 
 
 @blueprint.get("/models")
-@operation("any", "The models", answers={200: ModelList})
+@operation("any", "The models", responses={200: ModelList})
 async def list_models() -> Response:
     return await run_in_thread(_list)
 
 
 @blueprint.get("/models/<name>")
 @operation(
-    "any", "A model: what it takes, its versions, how they were judged", answers={200: ModelResource}, problems=("unknown-model",)
+    "any",
+    "A model: what it takes, its versions, how they were judged",
+    responses={200: ModelResource},
+    problems=("unknown-model",),
 )
 async def show_model(name: ModelName) -> Response:
     return await run_in_thread(_show, name)
@@ -71,7 +74,7 @@ async def show_model(name: ModelName) -> Response:
 @operation(
     "any",
     "JSON Schema of one measurement",
-    answers={200: Media("application/schema+json", dict)},
+    responses={200: Media("application/schema+json", dict)},
     problems=("unknown-model", "unknown-version"),
 )
 async def show_schema(name: ModelName) -> Response:
@@ -79,7 +82,7 @@ async def show_schema(name: ModelName) -> Response:
 
 
 @blueprint.get("/models/<name>/versions/<version>")
-@operation("any", "A version's card", answers={200: VersionResource}, problems=("unknown-model", "unknown-version"))
+@operation("any", "A version's card", responses={200: VersionResource}, problems=("unknown-model", "unknown-version"))
 async def show_version(name: ModelName, version: VersionName) -> Response:
     """By its number or an alias."""
     return await run_in_thread(_show_version, name, version)
@@ -94,9 +97,9 @@ def _list() -> Response:
 def _show(name: str) -> Response:
     model = _model(name)
     schema = _champion_schema(model)
-    cards = [_told(card) for card in model.cards.values()]
+    cards = [_with_unscoped_dataset(card) for card in model.cards.values()]
     shown = schema.json_schema() if schema else None
-    return responses.json(ModelResource(name, model.aliases, shown, cards, model.moves, model.notes))
+    return responses.json(ModelResource(name, model.aliases, shown, cards, model.history, model.notes))
 
 
 def _show_schema(name: str) -> Response:
@@ -114,17 +117,17 @@ def _show_version(name: str, reference: str) -> Response:
         known = ", ".join(map(str, [*model.aliases, *model.cards])) or "none"
         raise UnknownVersion(f"{name} has no version {reference[:64]}; it has {known}")
     aliases = [alias for alias, version in model.aliases.items() if version == number]
-    moved = [move for move in model.moves if number in (move.from_version, move.to_version)]
-    return responses.json(VersionResource(_told(card), aliases, moved, model.notes.get(number, [])))
+    moves = [move for move in model.history if number in (move.from_version, move.to_version)]
+    return responses.json(VersionResource(_with_unscoped_dataset(card), aliases, moves, model.notes.get(number, [])))
 
 
-def _told(card: Card) -> Card:
-    """Its data set by the name that was given."""
-    return replace(card, data=replace(card.data, dataset=shown(card.data.dataset)))
+def _with_unscoped_dataset(card: Card) -> Card:
+    """The card with the caller's name of the data set instead of the stored one."""
+    return replace(card, data=replace(card.data, dataset=unscoped_name(card.data.dataset)))
 
 
 def _model(name: str) -> Model:
-    """Raises UnknownModel. The one that comes with mldeploy is known before it has ever been trained."""
+    """Raises UnknownModel. The packaged model exists even before its first training."""
     found = service().registry.model(name)
     if found is None and packaged_schema(name) is None:
         raise no_model(name, service().registry.names())

@@ -1,4 +1,4 @@
-"""POST /train: options, or a table with the options in the query or beside it in a form; a job out."""
+"""POST /train: submits a training as a job, with options, or with a table and its options in the query or in a form."""
 
 from typing import Annotated
 
@@ -11,11 +11,11 @@ from api.http.body import decode, from_texts, json_body, queries_of
 from api.http.context import api_context, run_in_thread, service
 from api.http.operation import Media, operation
 from api.http.problems import HTTPProblem
-from api.inputs.upload import FILE, FILES, FORM, TAKEN, Upload, is_table, upload
+from api.inputs.upload import ACCEPTED, FILE, FILES, FORM, Upload, is_table, upload
 from api.job_ids import new_id
 from api.server.response import Response
 from api.submission import submit
-from api.submit_options import SubmitQuery, terms_of
+from api.submit_options import SubmitQuery, submit_options_of
 from jobs.job import Job, Kind, SubmitOptions
 from jobs.resource import JobResource
 from models.catalog import check_estimator
@@ -41,10 +41,10 @@ class TrainForm(TrainOptions, frozen=True, kw_only=True):
     "Train a version",
     query=(TrainOptions, SubmitQuery),
     takes=(TrainOptions, *FILES, Media(FORM, TrainForm)),
-    bodiless=True,
+    body_optional=True,
     example={"model": "iris", "estimator": "RandomForestClassifier"},
     submits=True,
-    answers={200: JobResource, 202: JobResource},
+    responses={200: JobResource, 202: JobResource},
     problems=("bad-table", "unknown-model", "unknown-dataset", "too-many-models"),
 )
 async def train() -> Response:
@@ -54,73 +54,73 @@ async def train() -> Response:
 
 
 async def _from_table() -> Job:
-    sent = await run_in_thread(upload)
-    options, asked = train_query()
-    terms = terms_of(asked)
-    if sent.options:
+    table = await run_in_thread(upload)
+    options, submit_query = train_query()
+    terms = submit_options_of(submit_query)
+    if table.options:
         if options != TrainOptions():
             raise InvalidInput([InputError("", "give the options in the form's fields or in the query, not in both")])
-        beside = next((name for name in SubmitQuery.__struct_fields__ if name in sent.options), None)
-        if beside:
+        misplaced = next((name for name in SubmitQuery.__struct_fields__ if name in table.options), None)
+        if misplaced:
             raise InvalidInput(
-                [InputError(f"/{beside}", "give this in the query: the form's fields are options of the training")]
+                [InputError(f"/{misplaced}", "give this in the query: the form's fields are options of the training")]
             )
-        options = from_texts(sent.options, TrainOptions)
+        options = from_texts(table.options, TrainOptions)
     if options.dataset and options.dataset != (options.model or service().settings.default_model):
         raise InvalidInput(
             [InputError("/dataset", "rows that are sent are of the data set with the model's name; give one or the other")]
         )
-    _check_columns(sent, options)
+    _check_columns(table, options)
     if not options.model:
-        await run_in_thread(_check_is_default, sent)
-    return await _job(_named(msgspec.structs.replace(options, dataset="")), sent, terms)
+        await run_in_thread(_check_is_default, table)
+    return await _job(_with_model_name(msgspec.structs.replace(options, dataset="")), table, terms)
 
 
 async def _from_options() -> Job:
-    body = json_body(also=f" (options), or {TAKEN}")
-    beside, asked = train_query()
-    if beside != TrainOptions():
+    body = json_body(also_accepted=f" (options), or {ACCEPTED}")
+    query_options, submit_query = train_query()
+    if query_options != TrainOptions():
         raise InvalidInput([InputError("", "give the options in the JSON body, or send a table with them in the query")])
-    terms = terms_of(asked)
-    options = _named(decode(body, TrainOptions) if body.strip() else TrainOptions())
+    terms = submit_options_of(submit_query)
+    options = _with_model_name(decode(body, TrainOptions) if body.strip() else TrainOptions())
     await run_in_thread(_check_has_rows, options)
     return await _job(options, None, terms)
 
 
-def _named(options: TrainOptions) -> TrainOptions:
+def _with_model_name(options: TrainOptions) -> TrainOptions:
     return options if options.model else msgspec.structs.replace(options, model=service().settings.default_model)
 
 
-async def _job(options: TrainOptions, sent: Upload | None, terms: SubmitOptions) -> Job:
+async def _job(options: TrainOptions, table: Upload | None, terms: SubmitOptions) -> Job:
     check_estimator(options, service().settings.estimators)
     version = await run_in_thread(service().registry.next_version, options.model)
-    place = await run_in_thread(caller_datasets.place, options.dataset) if options.dataset else ""
-    task = msgspec.json.encode(TrainTask(options, sent.format if sent else None, api_context().caller, place))
-    rows, body = (sent.rows, sent.body) if sent else (0, b"")
+    stored_name = await run_in_thread(caller_datasets.stored_name, options.dataset) if options.dataset else ""
+    task = msgspec.json.encode(TrainTask(options, table.format if table else None, api_context().caller, stored_name))
+    rows, body = (table.rows, table.body) if table else (0, b"")
     size = TRAINING_BYTES
-    return Job(await new_id(), Kind.TRAIN, options.model, version, rows, body, task, terms=terms, result_bytes=size)
+    return Job(await new_id(), Kind.TRAIN, options.model, version, rows, body, task, submit_options=terms, result_bytes=size)
 
 
 def _check_has_rows(options: TrainOptions) -> None:
-    """Raises UnknownDataset, or UnknownModel: a model that is not there has no rows to retrain on."""
-    here, name = service(), options.model
+    """Raises UnknownDataset, or UnknownModel for a model that does not exist, since it has no rows to train on."""
+    app_service, name = service(), options.model
     if options.dataset:
         caller_datasets.get(options.dataset)
-    elif caller_datasets.find(name).record is None and here.registry.resolve(name) is None and packaged_csv(name) is None:
-        raise no_model(name, here.registry.names(), hint="; send a table to make it")
+    elif caller_datasets.find(name).record is None and app_service.registry.resolve(name) is None and packaged_csv(name) is None:
+        raise no_model(name, app_service.registry.names(), hint="; send a table to make it")
 
 
-def _check_columns(sent: Upload, options: TrainOptions) -> None:
+def _check_columns(table: Upload, options: TrainOptions) -> None:
     for name, role in ((options.target, "to predict"), (options.weight, "of weights")):
-        if name and sent.columns and name not in sent.columns:
-            raise HTTPProblem("bad-table", f"there is no column {name} {role}; the columns are {listed(sent.columns)}")
+        if name and table.columns and name not in table.columns:
+            raise HTTPProblem("bad-table", f"there is no column {name} {role}; the columns are {listed(table.columns)}")
 
 
-def _check_is_default(sent: Upload) -> None:
-    """A table that names no model is for the default one, and must look like it."""
+def _check_is_default(table: Upload) -> None:
+    """A table without a model name is for the default model, and must have its columns."""
     name = service().settings.default_model
     card = service().registry.look_up(name)
     schema = card.schema if card else packaged_schema(name)
-    if schema and sent.columns and not set(schema.names) <= set(sent.columns):
+    if schema and table.columns and not set(schema.names) <= set(table.columns):
         detail = f"these are not the columns of {name} ({listed(schema.names)}): give model=… for a model of its own"
         raise HTTPProblem("bad-table", detail)

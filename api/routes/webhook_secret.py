@@ -1,4 +1,4 @@
-"""GET and POST /webhook-secret: with what the caller's webhooks are signed, by Standard Webhooks 1.0."""
+"""GET and POST /webhook-secret: the secret that signs the caller's webhooks (Standard Webhooks 1.0)."""
 
 from flask import Blueprint
 from msgspec import Struct
@@ -18,12 +18,12 @@ class WebhookSecretResource(Struct, frozen=True):
 
 
 @blueprint.get("/webhook-secret")
-@operation("any", "With what this key's webhooks are signed", answers={200: WebhookSecretResource})
+@operation("any", "With what this key's webhooks are signed", responses={200: WebhookSecretResource})
 async def show_secret() -> Response:
     return responses.json(WebhookSecretResource(await run_in_thread(service().secrets.current, api_context().caller)))
 
 
 @blueprint.post("/webhook-secret")
-@operation("any", "A new secret; the one before signs too for a day", answers={200: WebhookSecretResource})
+@operation("any", "A new secret; the one before signs too for a day", responses={200: WebhookSecretResource})
 async def rotate_secret() -> Response:
     return responses.json(WebhookSecretResource(await run_in_thread(service().secrets.rotate, api_context().caller)))

@@ -1,1 +1,1 @@
-"""HTTP/1.1 for the API: connections, their bounds and time-outs, requests and responses as bytes."""
+"""The HTTP/1.1 server of the API: connections, limits and time-outs, parsing requests and encoding responses."""

@@ -7,29 +7,30 @@ from api.server.memory_budget import NoRoom, Room
 
 
 class BodyTooLarge(Exception):
-    """It has more bytes than are taken."""
+    """The body has more bytes than the limit."""
 
 
 class SlowBody(Exception):
-    """It comes more slowly than is waited for."""
+    """The body arrives more slowly than the minimum pace."""
 
 
 class BodyCut(Exception):
-    """The connection ended, or what came was no HTTP, in the middle of it."""
+    """The connection ended, or invalid HTTP arrived, before the body was complete."""
 
 
 class Body:
-    """``begin`` is called when somebody wants what has not arrived yet. ``unread``: bytes that nobody has asked for."""
+    """``begin`` is called when ``read`` starts to wait for data. ``unread``: bytes received before
+    ``read`` was called."""
 
     __slots__ = (
         "_begin",
         "_caller",
         "_data",
         "_failure",
-        "_most",
+        "_max_bytes",
         "_room",
         "_taken",
-        "_wanted",
+        "_waiter",
         "complete",
         "declared",
         "received",
@@ -42,10 +43,10 @@ class Body:
         self._begin = begin
         self._data: bytes | bytearray = b""
         self._failure: Exception | None = None
-        self._wanted: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[None] | None = None
         self._room: Room | None = None
         self._caller = ""
-        self._most = 0
+        self._max_bytes = 0
         self._taken = 0
 
     @property
@@ -56,23 +57,24 @@ class Body:
     def unread(self) -> int:
         return 0 if self._room else self.received
 
-    async def read(self, room: Room, caller: str, most: int) -> bytes:
-        """All of it, once. It takes room until ``release``. Raises BodyTooLarge, NoRoom, SlowBody, BodyCut."""
-        self._room, self._caller, self._most = room, caller, most
-        if self.declared is not None and self.declared > most:
+    async def read(self, room: Room, caller: str, max_bytes: int) -> bytes:
+        """Reads the whole body; to be called once. The bytes count against ``room`` until ``release``. Raises BodyTooLarge,
+        NoRoom, SlowBody or BodyCut."""
+        self._room, self._caller, self._max_bytes = room, caller, max_bytes
+        if self.declared is not None and self.declared > max_bytes:
             self.fail(BodyTooLarge())
         self._count(len(self._data))
         if not self.complete and not self._failure:
-            self._wanted = asyncio.get_running_loop().create_future()
+            self._waiter = asyncio.get_running_loop().create_future()
             self._begin(self)
-            await self._wanted
+            await self._waiter
         if self._failure:
             raise self._failure
         data, self._data = self._data, b""
         return bytes(data)
 
     def release(self) -> None:
-        """The bytes are no longer counted, and what comes after is dropped."""
+        """Returns the bytes to the memory budget. Data that arrive later are dropped."""
         if self._room and self._taken:
             self._room.give(self._caller, self._taken)
         self._taken, self._data = 0, b""
@@ -96,13 +98,13 @@ class Body:
         self._wake()
 
     def fail(self, error: Exception) -> None:
-        """Unless all of it is there."""
+        """Makes ``read`` raise the error, unless the body is complete."""
         if not self.complete and self._failure is None:
             self._failure, self._data = error, b""
             self._wake()
 
     def _count(self, size: int) -> None:
-        if self.received > self._most:
+        if self.received > self._max_bytes:
             self._end_with(BodyTooLarge())
             return
         assert self._room is not None
@@ -117,5 +119,5 @@ class Body:
         self._wake()
 
     def _wake(self) -> None:
-        if self._wanted and not self._wanted.done():
-            self._wanted.set_result(None)
+        if self._waiter and not self._waiter.done():
+            self._waiter.set_result(None)

@@ -1,9 +1,9 @@
-"""All connections of this process: how many there may be, and who gives way to others.
+"""All connections of this process: their limit, and which of them is closed in favour of a new one.
 
-A connection is opening (no whole head has come since it was made, or since its last answer), idle, receiving (a body that
-somebody waits for), or at work. Those at work are never cut for others; of the rest the opening ones give way first, then the
-idle ones, then those that receive, and of each those that have been so for longest. Who has just come, or was just answered, has
-a moment for the first byte while an opening or idle one can give way that has had it.
+A connection is opening (no complete head has arrived since it was made, or since its last response), idle, receiving (a body that
+a view waits for), or at work. Connections at work are never closed for others. Of the rest, opening ones are closed first, then
+idle ones, then receiving ones, and the oldest of each phase first. A new or just answered connection has a grace period for its
+first byte while an older opening or idle one can be closed instead.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ class Phase(Enum):
     AT_WORK = "at work"
 
 
-CANDIDATES = 16  # the longest so, of which one gives way whose address has most: a newcomer does not go for a crowd
-MOMENT = 1.0  # seconds
-GIVE_WAY = (Phase.OPENING, Phase.IDLE, Phase.RECEIVING)
+CANDIDATES = 16  # the oldest of a phase; the one whose address has the most connections is closed
+FIRST_BYTE_GRACE = 1.0  # seconds for the first byte
+CLOSABLE_PHASES = (Phase.OPENING, Phase.IDLE, Phase.RECEIVING)
 Quiet = dict[Phase, "dict[Member, None]"]
 
 
@@ -36,11 +36,11 @@ class Peer:
 
     def __init__(self) -> None:
         self.count = 0
-        self.quiet: Quiet = {phase: {} for phase in GIVE_WAY}
+        self.quiet: Quiet = {phase: {} for phase in CLOSABLE_PHASES}
 
 
 class Member(Protocol):
-    """A connection as it is seen from here. ``since``: when its phase began; ``over``: it is one more than there may be."""
+    """A connection. ``since``: when its phase began; ``over``: it exceeds the limit, and gets health checks answered only."""
 
     address: str
     peer: Peer
@@ -55,26 +55,27 @@ class Member(Protocol):
 
 
 class Connections:
-    """To be used on one event loop."""
+    """All methods must be called on the same event loop."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._peers: dict[str, Peer] = {}
-        self._over = 0
+        self._over_limit = 0
         self.draining = False
         self.all: set[Member] = set()
-        self.quiet: Quiet = {phase: {} for phase in GIVE_WAY}  # each in the order of their coming
+        self.quiet: Quiet = {phase: {} for phase in CLOSABLE_PHASES}  # each in the order of ``since``
 
     def add(self, member: Member) -> bool:
-        """As an opening one. Another gives way if there are too many. False: not even a health check has a place."""
+        """Adds an opening connection, and closes another one if there are too many. Returns False if even the reserve for health
+        checks is used up."""
         peer = self._peers.get(member.address) or Peer()
         if peer.count >= self._limits.per_address:
-            member.over = not self._give_way(peer.quiet)
+            member.over = not self._close_one(peer.quiet)
         elif len(self.all) >= self._limits.connections:
-            member.over = not self._give_way(self.quiet)
-        if member.over and self._over >= self._limits.reserve:
+            member.over = not self._close_one(self.quiet)
+        if member.over and self._over_limit >= self._limits.reserve:
             return False
-        self._over += member.over
+        self._over_limit += member.over
         self._peers[member.address] = member.peer = peer
         peer.count += 1
         self.all.add(member)
@@ -91,34 +92,34 @@ class Connections:
             self.quiet[phase][member] = member.peer.quiet[phase][member] = None
 
     def remove(self, member: Member) -> None:
-        """May be called twice."""
+        """Removes a connection; a second call does nothing."""
         if member not in self.all:
             return
         self.move(member, Phase.AT_WORK)
         self.all.discard(member)
-        self._over -= member.over
+        self._over_limit -= member.over
         member.peer.count -= 1
         if not member.peer.count:
             self._peers.pop(member.address, None)
 
     def drain(self) -> None:
-        """Every connection ends with its next answer, or now if none is due."""
+        """Closes every connection after its next response, or at once if no response is due."""
         self.draining = True
         for phase in (Phase.OPENING, Phase.IDLE):
             for member in list(self.quiet[phase]):
                 member.close()
 
-    def _give_way(self, quiet: Quiet) -> bool:
-        """Whether one could be closed."""
-        a_moment_ago = asyncio.get_running_loop().time() - MOMENT
-        turns = [(Phase.OPENING, a_moment_ago), (Phase.IDLE, a_moment_ago), *((phase, math.inf) for phase in GIVE_WAY)]
-        for phase, until in turns:
-            oldest = (member for member in islice(quiet[phase], CANDIDATES) if member.since <= until)
+    def _close_one(self, quiet: Quiet) -> bool:
+        """Closes one connection. Returns False if there was none to close."""
+        grace_start = asyncio.get_running_loop().time() - FIRST_BYTE_GRACE
+        order = [(Phase.OPENING, grace_start), (Phase.IDLE, grace_start), *((phase, math.inf) for phase in CLOSABLE_PHASES)]
+        for phase, latest in order:
+            oldest = (member for member in islice(quiet[phase], CANDIDATES) if member.since <= latest)
             member = max(oldest, key=lambda candidate: candidate.peer.count, default=None)
             if member:
                 self.remove(member)
                 if member.unsent():
-                    member.abort()  # it counts no more, so it must not stay open until its client has read
+                    member.abort()  # it is no longer counted, so it must not stay open until its client has read everything
                 else:
                     member.close()
                 return True
@@ -126,7 +127,7 @@ class Connections:
 
 
 def address_of(peer: object) -> str:
-    """Of a socket's peer. A network of 64 bits counts as one address of IPv6: it is mostly one host's."""
+    """The address of a socket's peer. An IPv6 address becomes its /64 network, which mostly belongs to one host."""
     text = str(peer[0]) if isinstance(peer, tuple) else ""
     if ":" not in text:
         return text

@@ -2,7 +2,7 @@
 
 
 class Headers:
-    """Names are in lower case. A value that is not ASCII is there for ``in`` and for nothing else."""
+    """Names are in lower case. A value that is not ASCII counts for ``in`` but cannot be read by ``get``."""
 
     __slots__ = ("_values",)
 
@@ -12,12 +12,12 @@ class Headers:
             self._values.setdefault(name.decode("latin-1").lower(), []).append(value)
 
     def get(self, name: str) -> str | None:
-        """The first of several."""
+        """The first value of several."""
         values = self._values.get(name)
         return values[0].decode() if values and values[0].isascii() else None
 
     def items(self) -> list[tuple[str, str]]:
-        """Each name once, its values as one (RFC 9110, section 5.3; cookies: RFC 9113, section 8.2.3)."""
+        """Each name once, with its values joined (RFC 9110, section 5.3; cookies: RFC 9113, section 8.2.3)."""
         return [
             (name, (b"; " if name == "cookie" else b", ").join(values).decode("latin-1")) for name, values in self._values.items()
         ]

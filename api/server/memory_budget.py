@@ -1,14 +1,14 @@
-"""How many bytes of requests may be in memory at once, and how many of them one caller's."""
+"""Limits the bytes of request bodies in memory, in total and per caller."""
 
 from collections import Counter
 
 
 class NoRoom(Exception):
-    """As much is being received as may be: in all, or from this caller."""
+    """The limit is reached, in total or for this caller."""
 
 
 class Room:
-    """To be used on one event loop. What counts is what has arrived, not what was declared."""
+    """All methods must be called on the same event loop. Bytes count when they arrive, not when they are declared."""
 
     def __init__(self, total: int, share: int) -> None:
         self._free = total
@@ -16,7 +16,7 @@ class Room:
         self._taken = Counter[str]()
 
     def take(self, caller: str, size: int) -> None:
-        """Raises NoRoom."""
+        """Reserves bytes for a caller. Raises NoRoom."""
         if self._taken[caller] + size > self._share:
             raise NoRoom("Too much is being received from this caller; send it again later.")
         if size > self._free:

@@ -1,4 +1,4 @@
-"""Several processes that serve one port: a parent that starts them, starts one again that died, and passes on the end."""
+"""Several processes that serve one port: a parent starts them, restarts those that die, and forwards the signal to stop."""
 
 import os
 import signal
@@ -6,13 +6,13 @@ import sys
 import time
 from collections.abc import Callable
 
-from parent_death import tie_to_parent
+from parent_death import die_with_parent
 
-PAUSE = 0.5  # seconds before a process that died is started again
+RESTART_INTERVAL = 0.5  # seconds before a process that died is restarted
 
 
 def run_processes(count: int, serve: Callable[[], None]) -> None:
-    """Until SIGTERM or SIGINT, and until all have ended. To be called while this process has one thread."""
+    """Runs until SIGTERM or SIGINT, and until all processes have ended. Must be called while this process has one thread."""
     if count == 1:
         serve()
         return
@@ -24,7 +24,7 @@ def run_processes(count: int, serve: Callable[[], None]) -> None:
         if number != signal.SIGCHLD:
             break
         for _ in range(len(_ended(children))):
-            time.sleep(PAUSE)
+            time.sleep(RESTART_INTERVAL)
             children.add(_start(serve, signals))
     for pid in children:
         os.kill(pid, signal.SIGTERM)
@@ -39,7 +39,7 @@ def _start(serve: Callable[[], None], signals: set[signal.Signals]) -> int:
         return pid
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
-        tie_to_parent(parent)
+        die_with_parent(parent)
         serve()
         os._exit(0)
     except BaseException:
@@ -50,7 +50,7 @@ def _start(serve: Callable[[], None], signals: set[signal.Signals]) -> int:
 
 
 def _ended(children: set[int]) -> set[int]:
-    """Those that have ended are forgotten."""
+    """Removes the processes that have ended from ``children``, and returns them."""
     ended = {pid for pid in children if os.waitpid(pid, os.WNOHANG)[0]}
     children -= ended
     return ended

@@ -1,4 +1,4 @@
-"""One request: its head is whole, its body may still be on its way."""
+"""One request: its head is complete, its body may still be arriving."""
 
 import asyncio
 from collections.abc import Callable
@@ -14,8 +14,8 @@ CONTINUE = "100-continue"
 
 
 class Request(Struct, eq=False):
-    """``gone``: a future that is done when the client has hung up. ``close``: it is the last of its connection. ``over``: its
-    connection is one more than there may be."""
+    """``disconnected`` returns a future that is done when the client has disconnected. ``close``: it is the last request of its
+    connection. ``over``: its connection exceeds the limit."""
 
     method: str
     path: str
@@ -23,14 +23,14 @@ class Request(Struct, eq=False):
     headers: Headers
     body: Body
     address: str
-    gone: Callable[[], "asyncio.Future[None]"]
+    disconnected: Callable[[], "asyncio.Future[None]"]
     http10: bool = False
     close: bool = False
     over: bool = False
 
 
 class BadRequest(ValueError):
-    """It is no HTTP/1.1 that we take; ``code`` is that of the problem."""
+    """Invalid or unsupported HTTP; ``code`` is the code of the problem."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail)
@@ -38,8 +38,8 @@ class BadRequest(ValueError):
 
 
 def split_target(target: bytes, host: str | None) -> tuple[str, str]:
-    """The path, its escapes resolved, and the query, as it came. Raises BadRequest, also for a whole address that names another
-    host than the Host header (RFC 9112, section 3.2.2)."""
+    """The unquoted path and the raw query. Raises BadRequest, also for an absolute URL whose host is not the one of the Host
+    header (RFC 9112, section 3.2.2)."""
     if not target.startswith(b"/") and b"://" in target:
         try:
             url = parse_url(target)
@@ -56,8 +56,8 @@ def split_target(target: bytes, host: str | None) -> tuple[str, str]:
 
 
 def check_head(headers: Headers, version: str, chunked: bool) -> int | None:
-    """What the parser lets pass and one of two servers in line may read otherwise (RFC 9112, section 11.2). Returns the declared
-    length of the body. Raises BadRequest."""
+    """Checks what the parser accepts although another server may read it differently (request smuggling; RFC 9112, section 11.2).
+    Returns the declared length of the body, None if it is chunked. Raises BadRequest."""
     if version not in ("1.1", "1.0"):
         raise BadRequest("bad-request", "HTTP/1.1 and HTTP/1.0 are taken")
     hosts = headers.count("host")

@@ -1,4 +1,4 @@
-"""Answers as bytes."""
+"""Encodes responses as bytes."""
 
 import time
 from collections.abc import AsyncGenerator
@@ -12,13 +12,13 @@ CLOSE = "Connection: close\r\n"
 CHUNKED = "Transfer-Encoding: chunked\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 WITHOUT_BODY = (204, 304)
-SMALL = 65_536  # bytes that are rather copied than sent by themselves
+SMALL_BODY = 65_536  # bytes; a smaller body is copied behind the head and sent with it
 
 HeaderPairs = list[tuple[str, str]]
 
 
 class Response(NamedTuple):
-    """What goes over the wire, as a view of Flask's returns it."""
+    """A complete response, as views return it."""
 
     body: bytes
     status: int
@@ -26,7 +26,7 @@ class Response(NamedTuple):
 
 
 class Stream(NamedTuple):
-    """An answer whose body comes bit by bit."""
+    """A response whose body is sent in chunks."""
 
     chunks: AsyncGenerator[bytes, None]
     headers: HeaderPairs
@@ -34,28 +34,28 @@ class Stream(NamedTuple):
 
 
 class BadHeader(ValueError):
-    """A header of an answer has a line end in it."""
+    """A header of a response contains a line break."""
 
 
-def head(status: int, headers: HeaderPairs, more: str) -> bytes:
-    """All before the body. ``more``: header lines, each with its end. Raises BadHeader."""
+def encode_head(status: int, headers: HeaderPairs, more: str) -> bytes:
+    """The status line and the headers. ``more``: further header lines, each with its line end. Raises BadHeader."""
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
     if lines.count("\n") != len(headers) or lines.count("\r") != len(headers):
         raise BadHeader(lines)
     return f"{_status_line(status)}{_date(int(time.time()))}{lines}{more}\r\n".encode()
 
 
-def whole(answer: Response, method: str, more: str) -> tuple[bytes, ...]:
-    """An answer with its body, which a HEAD is not sent. Raises BadHeader."""
-    if answer.status in WITHOUT_BODY:
-        return (head(answer.status, answer.headers, more),)
-    start = head(answer.status, answer.headers, f"Content-Length: {len(answer.body)}\r\n{more}")
+def encode(response: Response, method: str, more: str) -> tuple[bytes, ...]:
+    """A response with its body, which is left out for HEAD. Raises BadHeader."""
+    if response.status in WITHOUT_BODY:
+        return (encode_head(response.status, response.headers, more),)
+    start = encode_head(response.status, response.headers, f"Content-Length: {len(response.body)}\r\n{more}")
     if method == "HEAD":
         return (start,)
-    return (start + answer.body,) if len(answer.body) < SMALL else (start, answer.body)
+    return (start + response.body,) if len(response.body) < SMALL_BODY else (start, response.body)
 
 
-def chunk(data: bytes) -> bytes:
+def encode_chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 

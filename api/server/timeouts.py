@@ -1,4 +1,4 @@
-"""Who has taken too long. One look a second at all of them: cheaper than a timer for each."""
+"""Closes connections that take too long. All are checked once a second, which is cheaper than a timer for each."""
 
 import asyncio
 
@@ -6,19 +6,19 @@ from api.server.body import Body, SlowBody
 from api.server.connections import Connections, Member, Phase
 from api.server.limits import Limits
 
-LOOK = 1.0  # seconds
+CHECK_INTERVAL = 1.0  # seconds
 
 
 class Deadlines:
-    """To be used on one event loop."""
+    """All methods must be called on the same event loop."""
 
     def __init__(self, limits: Limits, connections: Connections) -> None:
         self._limits = limits
         self._connections = connections
-        self._bodies: dict[Body, float] = {}  # that somebody waits for, since
-        self._unread: dict[Member, tuple[float, int]] = {}  # whose clients take nothing: since, bytes left then
+        self._bodies: dict[Body, float] = {}  # bodies that a view waits for: since when
+        self._unread: dict[Member, tuple[float, int]] = {}  # connections with unsent data: since when, and how many bytes then
         self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(LOOK, self._look)
+        self._timer = self._loop.call_later(CHECK_INTERVAL, self._check)
 
     def watch_body(self, body: Body) -> None:
         self._bodies[body] = self._loop.time()
@@ -32,8 +32,8 @@ class Deadlines:
     def close(self) -> None:
         self._timer.cancel()
 
-    def _look(self) -> None:
-        self._timer = self._loop.call_later(LOOK, self._look)
+    def _check(self) -> None:
+        self._timer = self._loop.call_later(CHECK_INTERVAL, self._check)
         now = self._loop.time()
         self._end_quiet(Phase.OPENING, now - self._limits.header_timeout)
         self._end_quiet(Phase.IDLE, now - self._limits.idle_timeout)
@@ -55,14 +55,14 @@ class Deadlines:
                 body.fail(SlowBody(f"after {now - since:.0f} s {body.received:,} bytes had arrived"))
 
     def _end_slow_readers(self, now: float) -> None:
-        """And those who have taken nothing for longest, while more is held for all than may be."""
+        """Aborts clients that read too slowly, and the longest waiting ones while all together exceed ``limits.unread``."""
         window, total = self._limits.read_window, 0
-        for connection, (since, left) in list(self._unread.items()):
+        for connection, (since, unsent_then) in list(self._unread.items()):
             unsent = connection.unsent()
             total += unsent
             if now - since < window:
                 continue
-            if left - unsent < window * self._limits.body_pace:
+            if unsent_then - unsent < window * self._limits.body_pace:
                 connection.abort()
             else:
                 self._unread[connection] = now, unsent

@@ -1,25 +1,25 @@
--- add: accept jobs. ARGV: not_after, bell, lane_jobs, lane_rows, lane_bytes ('': as many as there is room for), then per job
---   id, kind, lane, model, version, rows, options, after, payload, bytes that its result may have at most, what must hold for it to
---   be accepted: hash key
---   (without P; '' for nothing), field, value, and its terms: '' or packed {caller, ms until it expires or 0, hash of an
---   Idempotency-Key, fingerprint of the request, host of its webhook, JSON of what else is known of it}
--- Returns {clock, outcomes, rings}; an outcome is {added|exists|repeated|key-reused|lane-full|full|too-large|after-failed|moved,
--- created_at, state, id, seconds after which to ask}; of one that is too large the last are the bytes that it would take at most,
--- and those that it may.
-local not_after, bell = tonumber(ARGV[1]), tonumber(ARGV[2])
+-- add: accept jobs. ARGV: not_after, wakeup timeout in ms, lane_jobs, lane_rows, lane_bytes ('': as many as there is room for), and
+-- for each job
+--   id, kind, lane, model, version, rows, options, after, payload, maximum bytes of its result, its precondition: hash key (without
+--   P; '' for none), field, value, and its submit options: '' or packed {caller, ms until it expires or 0, hash of the
+--   Idempotency-Key, fingerprint of the request, host of its webhook, metadata as JSON}
+-- Returns {clock, outcomes, wakeups}; an outcome is {added|exists|repeated|key-reused|lane-full|full|too-large|after-failed|moved,
+-- created_at, state, id, seconds until the client should poll}. For too-large the last item is the maximum bytes that the job would
+-- take, and one more item follows: the bytes that a job may take.
+local not_after, wakeup_timeout = tonumber(ARGV[1]), tonumber(ARGV[2])
 local bounds = {tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]) or memory_now().room}
 local PER_JOB = 14
 if clock > not_after then return {clock, 'late', {}} end
 local full = memory_now().full
 if full then return {clock, 'full', {full}} end
 
-local many = (#ARGV - 5) / PER_JOB
-local place = next_in_sequence(many) - many
+local job_count = (#ARGV - 5) / PER_JOB
+local place = next_in_sequence(job_count) - job_count
 local lanes, expected, opened, listed, waiting, added = {}, {}, {}, {}, {}, {}
-local NO_TERMS, NOTHING = {'', 0, '', '', '', ''}, {}
-local FULL_RETRY = 2  -- s
+local DEFAULT_OPTIONS, NO_FIELDS = {'', 0, '', '', '', ''}, {}
+local FULL_RETRY_AFTER = 2  -- s
 
--- What waits in the lane, those of this script included.
+-- Jobs, rows and bytes that wait in the lane, including those that this script has added.
 local function load_of(lane)
   if not lanes[lane] then
     local found = redis.call('HMGET', lane_key(lane), 'jobs', 'rows', 'bytes')
@@ -28,7 +28,7 @@ local function load_of(lane)
   return lanes[lane]
 end
 
--- Ends of jobs that are still to be told, or told again.
+-- The number of webhook deliveries that wait, for a first or another attempt.
 local function deliveries()
   return load_of('webhook')[1] + redis.call('ZCARD', P .. 'delayed')
 end
@@ -40,56 +40,56 @@ local function holds(key, field, value)
   return expected[name] == value
 end
 
--- The job that was accepted before under this Idempotency-Key, if any.
-local function repeated(terms)
-  local known = terms[3] ~= '' and redis.call('GET', P .. 'key:' .. terms[1] .. ':' .. terms[3])
+-- The outcome for a job that was accepted before under this Idempotency-Key, if any.
+local function repeated(options)
+  local known = options[3] ~= '' and redis.call('GET', P .. 'key:' .. options[1] .. ':' .. options[3])
   if not known then return nil end
   local id, fingerprint = string.match(known, '^(%S+) (%S+)$')
-  if fingerprint ~= terms[4] then return {'key-reused', now, '', id, 0} end
+  if fingerprint ~= options[4] then return {'key-reused', now, '', id, 0} end
   local found = redis.call('HMGET', job_key(id), 'created_at', 'state')
   if not found[2] then return nil end
   return {'repeated', tonumber(found[1]), found[2], id, 1}
 end
 
--- What the record has of its terms, as fields and values.
-local function kept(id, terms)
-  local caller, expires_in, key, fingerprint, host, more = unpack(terms)
+-- The fields and values of the record that come from its submit options.
+local function option_fields(id, options)
+  local caller, expires_in, key, fingerprint, host, metadata = unpack(options)
   local fields = {}
-  local function keep(field, value) fields[#fields + 1], fields[#fields + 2] = field, value end
-  if caller ~= '' then keep('caller', caller) end
-  if more ~= '' then keep('more', more) end
-  if host ~= '' then keep('deliver_to', host) end
+  local function add_field(field, value) fields[#fields + 1], fields[#fields + 2] = field, value end
+  if caller ~= '' then add_field('caller', caller) end
+  if metadata ~= '' then add_field('more', metadata) end
+  if host ~= '' then add_field('deliver_to', host) end
   if expires_in > 0 then
-    keep('expires_at', now + expires_in)
+    add_field('expires_at', now + expires_in)
     redis.call('ZADD', P .. 'deadlines', now + expires_in, id)
   end
   if key ~= '' then
-    keep('key', key)
+    add_field('key', key)
     redis.call('SET', P .. 'key:' .. caller .. ':' .. key, id .. ' ' .. fingerprint)
   end
   return fields
 end
 
--- Whether any of the jobs was there before; most often none was, and one look tells.
+-- Whether any of the jobs exists already. Usually none does, and this takes one command.
 local function any_known()
   local keys, known = {}, 0
   for at = 6, #ARGV, PER_JOB do keys[#keys + 1] = job_key(ARGV[at]) end
-  for first = 1, #keys, AT_ONCE do
-    known = known + redis.call('EXISTS', unpack(keys, first, math.min(first + AT_ONCE - 1, #keys)))
+  for first = 1, #keys, MAX_ARGUMENTS do
+    known = known + redis.call('EXISTS', unpack(keys, first, math.min(first + MAX_ARGUMENTS - 1, #keys)))
   end
   return known > 0
 end
-local look_for_each = any_known()
+local check_each = any_known()
 
--- The job of this id, if it was accepted before.
+-- The outcome for a job with this id that was accepted before, if any.
 local function known(id)
-  if not look_for_each and not added[id] then return nil end
+  if not check_each and not added[id] then return nil end
   local found = redis.call('HMGET', job_key(id), 'state', 'created_at')
   return found[1] and {'exists', tonumber(found[2]), found[1], id, 1}
 end
 
--- Members of a sorted set, with their scores, to be added together.
-local function note(sets, name, score, member)
+-- Collects members of sorted sets, with their scores, to be added together.
+local function collect(sets, name, score, member)
   local members = sets[name]
   if not members then members = {}; sets[name] = members end
   members[#members + 1], members[#members + 2] = score, member
@@ -99,10 +99,10 @@ local function add(at)
   local id, kind, lane, model, version = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
   local rows, options, after, payload = tonumber(ARGV[at + 5]), ARGV[at + 6], ARGV[at + 7], ARGV[at + 8]
   local job = job_key(id)
-  local there = known(id)
-  if there then return there end
-  local terms = ARGV[at + 13] == '' and NO_TERMS or cmsgpack.unpack(ARGV[at + 13])
-  local before = repeated(terms)
+  local existing = known(id)
+  if existing then return existing end
+  local submit_options = ARGV[at + 13] == '' and DEFAULT_OPTIONS or cmsgpack.unpack(ARGV[at + 13])
+  local before = repeated(submit_options)
   if before then return before end
   if not holds(ARGV[at + 10], ARGV[at + 11], ARGV[at + 12]) then return {'moved', now, '', id, 1} end
 
@@ -115,15 +115,16 @@ local function add(at)
     held = state ~= 'succeeded'
   end
 
-  if terms[5] ~= '' and deliveries() >= bounds[1] then return {'lane-full', now, '', id, LONGEST_RETRY} end
+  if submit_options[5] ~= '' and deliveries() >= bounds[1] then return {'lane-full', now, '', id, MAX_RETRY_AFTER} end
   local load = load_of(lane)
   if load[1] >= bounds[1] or load[2] + rows > bounds[2] or load[3] + #payload > bounds[3] then
     return {'lane-full', now, '', id, retry_after(lane, math.ceil(load[1] / 20))}
   end
-  local cost = OPEN_OVERHEAD + #payload + #options + #terms[6]
-  local room = math.max(0, tonumber(ARGV[at + 9]) + #terms[6] + RECORD_OVERHEAD - cost) + (terms[5] ~= '' and DELIVERY_OVERHEAD or 0)
+  local cost = OPEN_OVERHEAD + #payload + #options + #submit_options[6]
+  local room = math.max(0, tonumber(ARGV[at + 9]) + #submit_options[6] + RECORD_OVERHEAD - cost)
+  if submit_options[5] ~= '' then room = room + DELIVERY_OVERHEAD end
   if cost + room > memory_now().largest then return {'too-large', now, '', id, cost + room, memory_now().largest} end
-  if not make_room(cost + room) then return {'full', now, '', id, FULL_RETRY} end
+  if not make_room(cost + room) then return {'full', now, '', id, FULL_RETRY_AFTER} end
   load[1], load[2], load[3] = load[1] + 1, load[2] + rows, load[3] + #payload
   count_memory(cost, room, 0)
 
@@ -131,11 +132,11 @@ local function add(at)
   local group = model .. '/' .. version
   redis.call('HSET', job, 'kind', kind, 'state', 'queued', 'lane', lane, 'group', group,
     'rows', rows, 'bytes', #payload, 'created_at', now, 'place', place, 'options', options, 'payload', payload, 'cost', cost,
-    'room', room, unpack(terms == NO_TERMS and NOTHING or kept(id, terms)))
+    'room', room, unpack(submit_options == DEFAULT_OPTIONS and NO_FIELDS or option_fields(id, submit_options)))
   added[id] = true
-  note(waiting, lane_key(lane) .. ':waiting:' .. group, place, id)
+  collect(waiting, lane_key(lane) .. ':waiting:' .. group, place, id)
   count_waiting(lane, 1, rows, #payload)
-  note(listed, P .. 'jobs:' .. terms[1], place, id)
+  collect(listed, P .. 'jobs:' .. submit_options[1], place, id)
   if after ~= '' then redis.call('HSET', job, 'after', after) end
   if held then
     redis.call('SADD', P .. 'after:' .. after, lane .. ' ' .. group)
@@ -153,4 +154,4 @@ for _, sets in ipairs({waiting, listed}) do
   for key, members in pairs(sets) do in_parts('ZADD', key, members) end
 end
 save_counts()
-return {clock, outcomes, bells_to_ring(bell)}
+return {clock, outcomes, wakeups_to_send(wakeup_timeout)}

@@ -1,5 +1,5 @@
--- cancel: end a queued job, or have a running one stopped. ARGV: id, bell.
--- Returns {canceled|canceling|missing|<its final state>, rings}. One that is being stopped becomes canceled and nothing else.
+-- cancel: end a queued job, or request that a running one be stopped. ARGV: id, wakeup timeout in ms.
+-- Returns {canceled|canceling|missing|<its final state>, wakeups}. A job that is being stopped always becomes canceled.
 local id = ARGV[1]
 local was = redis.call('HMGET', job_key(id), 'state', 'lane', 'group', 'rows', 'bytes', 'worker')
 if not was[1] then return {'missing', {}} end
@@ -13,4 +13,4 @@ if was[1] ~= 'queued' then return {was[1], {}} end
 leave_lane(was[2], was[3], {id}, tonumber(was[4]), tonumber(was[5]))
 finalize(id, 'canceled', 'error', CANCELED)
 settle()
-return {'canceled', bells_to_ring(tonumber(ARGV[2]))}
+return {'canceled', wakeups_to_send(tonumber(ARGV[2]))}

@@ -1,20 +1,19 @@
--- claim: the next work of a kind, of one group. ARGV: not_after, kind, owner, token, bell, lease, linger, number of the lane
--- to look at first, how long this owner's claims usually take in ms, max_rows, max_bytes, and then the groups that this
--- owner cannot load. The same token gets the same jobs again. A claim that Redis runs late, after its owner gave up on it,
--- takes nothing: nobody would do the work.
--- Returns {clock, group, jobs, rest}, or 'late' for the group; a job is {id, fence, rows, options, payload, after, more}. No jobs:
--- the owner now lingers for so long, or has signed off if that is 0; if rest is not 0 there is work to ask for after that
--- many ms.
-local kind, owner, token, bell, lease, linger = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
-local first_lane, usual = tonumber(ARGV[8]), tonumber(ARGV[9])
+-- claim: the next jobs of a kind, all of one group. ARGV: not_after, kind, owner, token, wakeup that the owner answers, lease, ms
+-- to be idle for, index of the lane to search first, expected ms until the owner's next claim, max_rows, max_bytes, and the
+-- groups that this owner cannot load. The same token gets the same jobs again. A claim that runs after its owner has stopped
+-- waiting for it claims nothing, because no worker would process the jobs. Returns {clock, group, jobs, delay}, with 'late' for
+-- the group if it ran too late; a job is {id, fence, rows, options, payload, after, metadata}. Without jobs, the owner is idle
+-- now, or has signed off if the time to be idle is 0; if delay is not 0, jobs may be claimed after that many ms.
+local kind, owner, token, wakeup, lease, idle_ms = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
+local first_lane, expected_ms = tonumber(ARGV[8]), tonumber(ARGV[9])
 local max_rows, max_bytes = tonumber(ARGV[10]), math.min(tonumber(ARGV[11]), memory_now().largest)
-local EXPIRED_FIRST = 50  -- jobs at most that this script ends, whose deadline has come; the reconciler ends the others
+local MAX_EXPIRED_BY_CLAIM = 50  -- the reconciler ends further expired jobs
 if clock > tonumber(ARGV[1]) or redis.call('EXISTS', P .. 'stopped:' .. owner) == 1 then return {clock, 'late', {}, 0} end
 local unloadable = {}
 for at = 12, #ARGV do unloadable[ARGV[at]] = true end
 local held = P .. 'held:' .. owner
 
-local function handed_out()
+local function held_jobs()
   local jobs, group = {}, ''
   for _, id in ipairs(redis.call('ZRANGE', held, 0, -1)) do
     local job = redis.call('HMGET', job_key(id), 'fence', 'rows', 'options', 'payload', 'after', 'more', 'group')
@@ -24,7 +23,7 @@ local function handed_out()
   return {clock, group, jobs, 0}
 end
 
--- The next jobs of a group, a page at a time. Those whose deadline has come are passed over, however many there are.
+-- Iterates over the waiting jobs of a group, a page at a time, without those whose deadline has passed.
 local function waiting_in_turn(waiting)
   local page, at, first = {}, 0, 0
   local any_due = not unsure and redis.call('ZCOUNT', P .. 'deadlines', '-inf', now) > 0
@@ -42,7 +41,7 @@ local function waiting_in_turn(waiting)
   end
 end
 
--- A lone job comes alone: it has been at the scene of a death.
+-- A job that is marked alone is claimed alone, because its worker has died.
 local function claim_group(lane, group)
   local ids, order, jobs, rows, bytes = {}, {}, {}, 0, 0
   for id in waiting_in_turn(lane_key(lane) .. ':waiting:' .. group) do
@@ -66,66 +65,65 @@ local function claim_group(lane, group)
   return jobs
 end
 
--- The end of this owner's bulk claim: the others get so many times as long before the next one.
-local function end_bulk()
+-- Ends this owner's claim of the backlog: the other groups get BACKLOG_REST_FACTOR times its duration before the next one.
+local function end_backlog_claim()
   local last = redis.call('HMGET', P .. 'bulk:' .. kind, 'owner', 'since')
   if last[1] == owner then
-    redis.call('HSET', P .. 'bulk:' .. kind, 'owner', '', 'until', now + BULK_RESTS * math.max(0, now - last[2]))
+    redis.call('HSET', P .. 'bulk:' .. kind, 'owner', '', 'until', now + BACKLOG_REST_FACTOR * math.max(0, now - last[2]))
   end
 end
 
--- A backlog of one group does not hold up the others: while they are asked for, it gets a twentieth of one worker's time, and
--- whatever they leave idle.
--- Returns group, jobs, and for how long to wait if there is only work that is to wait.
+-- A backlog of one group does not delay the others: while they are claimed, it gets a twentieth of one worker's time, and the
+-- time that they leave idle. Returns group, jobs, and the ms to wait if there are only jobs that have to wait.
 local function claim()
-  local bulk_lane, bulk_group
-  local asked, rested = others_asked(kind), bulk_rested(kind)
+  local backlog_lane, backlog_group
+  local others_claimed, rested = others_claimed_recently(kind), backlog_has_rested(kind)
   for at = 0, #LANES[kind] - 1 do
     local lane = LANES[kind][(first_lane + at) % #LANES[kind] + 1]
     local groups = redis.call('ZRANGE', lane_key(lane) .. ':groups', 0, -1)
     for _, group in ipairs(groups) do
       if not unloadable[group] then
-        local bulk = is_bulk(kind, lane, group)
-        if bulk and not bulk_group then bulk_lane, bulk_group = lane, group end
-        if not bulk and (bulk_group or #groups > 1) then redis.call('SET', P .. 'asked:' .. kind, now) end
-        if not bulk and not (bulk_group and rested) then
+        local backlog = is_backlog(kind, lane, group)
+        if backlog and not backlog_group then backlog_lane, backlog_group = lane, group end
+        if not backlog and (backlog_group or #groups > 1) then redis.call('SET', P .. 'asked:' .. kind, now) end
+        if not backlog and not (backlog_group and rested) then
           local jobs = claim_group(lane, group)
           if #jobs > 0 then return group, jobs, 0 end
         end
       end
     end
   end
-  if not bulk_group then return '', {}, 0 end
-  if asked and not rested then return '', {}, redis.call('HGET', P .. 'bulk:' .. kind, 'until') - now end
-  redis.call('HSET', P .. 'bulk:' .. kind, 'owner', owner, 'since', now, 'until', now + LONGEST_BULK)
-  return bulk_group, claim_group(bulk_lane, bulk_group), 0
+  if not backlog_group then return '', {}, 0 end
+  if others_claimed and not rested then return '', {}, redis.call('HGET', P .. 'bulk:' .. kind, 'until') - now end
+  redis.call('HSET', P .. 'bulk:' .. kind, 'owner', owner, 'since', now, 'until', now + MAX_BACKLOG_CLAIM)
+  return backlog_group, claim_group(backlog_lane, backlog_group), 0
 end
 
 if redis.call('EXISTS', held) == 1 then
-  if redis.call('GET', P .. 'owner:' .. owner) == token then return handed_out() end
+  if redis.call('GET', P .. 'owner:' .. owner) == token then return held_jobs() end
   take_back(kind, owner, 'released')
   settle()
 end
-redis.call('ZREM', P .. 'bells:' .. kind, bell)
+redis.call('ZREM', P .. 'bells:' .. kind, wakeup)
 redis.call('ZREM', P .. 'woken:' .. kind, owner)
 redis.call('ZREM', P .. 'lingering:' .. kind, owner)
 redis.call('DEL', P .. 'wake:' .. owner)
-end_bulk()
-expire_due(EXPIRED_FIRST)
-local group, jobs, rest = claim()
+end_backlog_claim()
+expire_due(MAX_EXPIRED_BY_CLAIM)
+local group, jobs, delay = claim()
 settle()
-if #jobs == 0 and linger == 0 then
+if #jobs == 0 and idle_ms == 0 then
   stop_serving(kind, owner)
 elseif #jobs == 0 then
-  redis.call('ZADD', P .. 'lingering:' .. kind, now + linger, owner)
-  redis.call('ZADD', P .. 'serving:' .. kind, now + linger, owner)
+  redis.call('ZADD', P .. 'lingering:' .. kind, now + idle_ms, owner)
+  redis.call('ZADD', P .. 'serving:' .. kind, now + idle_ms, owner)
   redis.call('ZREM', P .. 'back:' .. kind, owner)
   redis.call('DEL', P .. 'owner:' .. owner)
 else
   redis.call('ZADD', P .. 'owners:' .. kind, 'GT', now + lease, owner)
   redis.call('ZADD', P .. 'serving:' .. kind, now + lease, owner)
-  redis.call('ZADD', P .. 'back:' .. kind, now + usual, owner)
+  redis.call('ZADD', P .. 'back:' .. kind, now + expected_ms, owner)
   redis.call('SET', P .. 'owner:' .. owner, token)
   redis.call('DEL', P .. 'starved:' .. kind)
 end
-return {clock, group, jobs, rest}
+return {clock, group, jobs, delay}

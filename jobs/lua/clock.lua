@@ -6,8 +6,8 @@
 --                  reconciled  the ledger's time of the reconciler's last round
 --
 -- Time is in milliseconds, and does not step when Redis's clock is set. It never goes back: the first script that writes after
--- such a step sees to that. Forward, nobody can tell a step from time that has passed but the reconciler, who has a clock of its
--- own and looks twice a second. Until it has looked the time is unsure, and nothing ends because its time has come.
+-- such a step ensures that. Only the reconciler can distinguish a step forward from elapsed time, because it has its own clock
+-- and checks twice a second. Until it has checked, the time is unsure, and nothing expires.
 local P = KEYS[1]
 local UNSURE_AFTER = 3000
 local server_time = redis.call('TIME')
@@ -18,7 +18,7 @@ local clock = wall + ahead
 local now = math.max(clock, last_round or clock)
 local unsure = last_round and clock > last_round + UNSURE_AFTER
 
--- After Redis's clock was set back the ledger's time goes on from where it was.
+-- After Redis's clock was set back, the ledger's time continues from where it was.
 local function keep_clock()
   if clock < now then redis.call('HSET', P .. 'clock', 'ahead', ahead + now - clock) end
 end

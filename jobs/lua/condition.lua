@@ -1,8 +1,8 @@
--- condition: what is known of the service's parts, read in one step. ARGV: the kinds of workers.
--- Returns {ms since the reconciler's last round (-1: there never was one), why nothing is accepted ('': it is), bytes that jobs and
--- all else take but for results that may be forgotten, bytes that they may take (-1: not known), open jobs' bytes, per kind {live
--- workers, ms since one was last there (-1: never), ms for which work has waited with nobody at it}, and three flat lists: groups
--- that a worker of the first kind could not load and why, groups that one could, problems that parts have reported and what they say}.
+-- condition: the state of the service's parts, read in one step. ARGV: the kinds of workers. Returns {ms since the reconciler's
+-- last round (-1: there was none), why no jobs are accepted ('': they are), bytes in use except for results that may be deleted,
+-- the limit of these bytes (-1: unknown), bytes of open jobs, for each kind {live workers, ms since one was last live (-1:
+-- never), ms for which jobs have waited without a serving worker}, and three flat lists: groups that a worker of the first kind
+-- could not load and why, groups that another one has loaded, problems that parts have reported and their details}.
 local kinds = {}
 for at, kind in ipairs(ARGV) do
   local seen = tonumber(redis.call('HGET', P .. 'seen', kind))
@@ -12,8 +12,8 @@ for at, kind in ipairs(ARGV) do
     waits and now - starved or 0}
 end
 
--- Of a hash whose values are "<until when they hold> <text>".
-local function holding(key)
+-- The unexpired fields of a hash whose values are "<expiry> <text>".
+local function unexpired(key)
   local found, all = {}, redis.call('HGETALL', P .. key)
   for at = 1, #all, 2 do
     local until_, text = string.match(all[at + 1], '^(%d+) ?(.*)$')
@@ -22,8 +22,8 @@ local function holding(key)
   return found
 end
 
-local is = memory_now()
+local memory_state = memory_now()
 local bytes = redis.call('HMGET', P .. 'memory', 'finished', 'open')
-return {last_round and math.max(0, now - last_round) or -1, is.full or '', is.taken - (bytes[1] or 0),
-  is.room < math.huge and is.room or -1, tonumber(bytes[2] or 0), kinds,
-  holding('unloadable:' .. ARGV[1]), holding('loadable:' .. ARGV[1]), holding('reports')}
+return {last_round and math.max(0, now - last_round) or -1, memory_state.full or '', memory_state.taken - (bytes[1] or 0),
+  memory_state.room < math.huge and memory_state.room or -1, tonumber(bytes[2] or 0), kinds,
+  unexpired('unloadable:' .. ARGV[1]), unexpired('loadable:' .. ARGV[1]), unexpired('reports')}

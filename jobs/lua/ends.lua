@@ -1,16 +1,16 @@
--- How jobs end, each in one way.
+-- How jobs end.
 
 local finals, finished, done, failed = {}, {}, {}, {}
-local MOST_PUSHED = 4000  -- bytes of a result that is pushed to those who wait; a larger one they read
-local MOST_UNLOGGED = 10000
-local MOST_EXPIRED = 100  -- by one script: each takes a tenth of a millisecond
-local LEARNED = 0.1  -- share of the last work in what is known of a lane's speed
+local MAX_PUSHED = 4000  -- bytes; waiting clients read a larger result
+local MAX_UNLOGGED = 10000
+local MAX_EXPIRED = 100  -- jobs in one script: each takes a tenth of a millisecond
+local SPEED_WEIGHT = 0.1  -- of the latest jobs in the moving average of a lane's speed
 local EXPIRED = '{"type":"expired","detail":"The job had not started when its deadline came."}'
 local CANCELED = '{"type":"canceled","detail":"The job was canceled before it started."}'
 local STOPPED = '{"type":"canceled","detail":"The job was canceled while it ran; its work was thrown away."}'
 
--- A job of its own, in the lane webhook: to tell the end of another. Its group is the host that is told.
-local function wait_for_delivery(id, host)
+-- Queues the delivery of a webhook: a job in the lane webhook, whose group is the webhook's host.
+local function queue_delivery(id, host)
   local delivery, group, place = 'wh-' .. id, host .. '/0', next_in_sequence()
   redis.call('HSET', job_key(delivery), 'kind', 'webhook', 'state', 'queued', 'lane', 'webhook', 'group', group, 'rows', 1,
     'bytes', #id, 'created_at', now, 'place', place, 'options', '{}', 'payload', id, 'cost', DELIVERY_OVERHEAD)
@@ -20,14 +20,14 @@ local function wait_for_delivery(id, host)
   open_group('webhook', group, place)
 end
 
--- What finalize is to know of a job, and its state and fence.
+-- The fields that finalize needs, and the state and fence.
 local function open_job(id)
   return redis.call('HMGET', job_key(id), 'kind', 'group', 'rows', 'attempts', 'created_at', 'started_at', 'worker', 'awaited',
     'caller', 'more', 'expires_at', 'deliver_to', 'lane', 'canceling', 'cost', 'room', 'state', 'fence')
 end
 
--- The one way a job becomes final. Whoever holds it has let it go before. The first write of a script that ends jobs is a
--- ZREM: at maxmemory Redis refuses a script whose first write allocates. ``was`` is what open_job found, if it was asked already.
+-- The only way for a job to become final; no owner may hold it any more. The first write of a script that ends jobs is a ZREM: at
+-- maxmemory Redis refuses a script whose first write allocates. ``was``: the reply of open_job, if it was called already.
 local function finalize(id, state, field, body, was)
   local job = job_key(id)
   was = was or open_job(id)
@@ -40,7 +40,7 @@ local function finalize(id, state, field, body, was)
   if state == 'failed' then failed[#failed + 1] = id end
   if was[11] then redis.call('ZREM', P .. 'deadlines', id) end
   if was[14] then redis.call('ZREM', P .. 'canceling:' .. kind_of(was[13]), was[7]) end
-  if was[12] then wait_for_delivery(id, was[12]) end
+  if was[12] then queue_delivery(id, was[12]) end
   if state == 'succeeded' then
     local lane = done[was[13]] or {0, 1}
     done[was[13]] = {lane[1] + 1, math.max(lane[2], now - was[6])}
@@ -53,7 +53,7 @@ local function finalize(id, state, field, body, was)
     redis.call('DEL', P .. 'after:' .. id)
   end
   count_memory(0, 0, #body + #(was[10] or '') + RECORD_OVERHEAD)
-  if #body > MOST_PUSHED then
+  if #body > MAX_PUSHED then
     finals[#finals + 1] = {id}
   else
     local result, failure = field == 'result' and body or '', field == 'error' and body or ''
@@ -62,7 +62,7 @@ local function finalize(id, state, field, body, was)
   end
 end
 
--- Write what was counted, and push what became final. Every script that may end jobs ends with it.
+-- Writes the counts and pushes the jobs that became final. Every script that may end jobs calls it at its end.
 local function settle()
   save_counts()
   if #finished > 0 then
@@ -73,7 +73,7 @@ local function settle()
   end
   if #failed > 0 then
     in_parts('RPUSH', P .. 'failed', failed)
-    local beyond = redis.call('LLEN', P .. 'failed') - MOST_UNLOGGED
+    local beyond = redis.call('LLEN', P .. 'failed') - MAX_UNLOGGED
     if beyond > 0 then
       redis.call('LTRIM', P .. 'failed', beyond, -1)
       redis.call('INCRBY', P .. 'failed-unlogged', beyond)
@@ -81,15 +81,15 @@ local function settle()
   end
   for lane, work in pairs(done) do
     local known, last = tonumber(redis.call('GET', P .. 'speed:' .. lane)), 1000 * work[1] / work[2]
-    redis.call('SET', P .. 'speed:' .. lane, known and known + LEARNED * (last - known) or last)
+    redis.call('SET', P .. 'speed:' .. lane, known and known + SPEED_WEIGHT * (last - known) or last)
   end
   finals, finished, done, failed = {}, {}, {}, {}
 end
 
--- Ends the jobs that had not started when their deadline came. Returns how many it looked at.
-local function expire_due(most)
+-- Ends the jobs that had not started at their deadline. Returns how many it has checked.
+local function expire_due(limit)
   if unsure then return 0 end
-  local due = redis.call('ZRANGEBYSCORE', P .. 'deadlines', '-inf', now, 'LIMIT', 0, most)
+  local due = redis.call('ZRANGEBYSCORE', P .. 'deadlines', '-inf', now, 'LIMIT', 0, limit)
   for _, id in ipairs(due) do
     local was = redis.call('HMGET', job_key(id), 'state', 'lane', 'group', 'rows', 'bytes', 'attempts')
     redis.call('ZREM', P .. 'deadlines', id)

@@ -1,17 +1,16 @@
--- finish: end jobs under their current fence. ARGV: owner, bell, number of effects, per effect
---   hash key (without P), field, expected ('' for none), value, 1 if its first "@now" is to become the time
--- then per job id, fence, state, body.
--- Effects happen with the first job's end or not at all; one that does not fit changes nothing.
--- Returns {'done'|'conflict'|'no-room', outcomes, rings}; an outcome is finished, too-large (it failed: Redis has no room for its
--- result), stopped (it was to be canceled, and is), or refused for a stale fence. 'no-room': there is none for the effects, and
--- nothing was done.
-local owner, bell, effects = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+-- finish: end jobs under their current fence. ARGV: owner, wakeup timeout in ms, number of effects, for each effect
+--   hash key (without P), field, expected ('' for none), value, 1 to replace its first "@now" by the time
+-- and for each job id, fence, state, body.
+-- Effects happen with the end of the first job or not at all; if one of them conflicts, nothing changes.
+-- Returns {'done'|'conflict'|'no-room', outcomes, wakeups}; an outcome is finished, too-large (the job failed, because Redis has no
+-- room for its result), stopped (it was being canceled), or refused for a stale fence. 'no-room': there is no room for the effects,
+-- and nothing has changed.
+local owner, wakeup_timeout, effects = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local PER_EFFECT = 5
 local first_job = 4 + effects * PER_EFFECT
 local ours, found, ids, outcomes, too_large, effect_bytes = {}, {}, {}, {}, {}, 0
 
--- Whether there is room for what a job's end takes beyond what was reserved for it. One of before there were reservations is let
--- through.
+-- Whether there is room for what a job's end takes beyond its reservation. A job from before there were reservations always fits.
 local function fits(cost, room, bytes)
   local beyond = bytes + RECORD_OVERHEAD - (cost or math.huge) - (room or 0)
   return beyond <= 0 or make_room(beyond)
@@ -28,7 +27,7 @@ for at = first_job, #ARGV, 4 do
     local bytes = #ARGV[at + 3] + (at == first_job and effect_bytes or 0)
     if not canceling and not fits(cost, room, bytes) then
       if at == first_job and effects > 0 then
-        save_memory_change()  -- of what left for it
+        save_memory_change()  -- of the records that were deleted for it
         return {'no-room', {}, {}}
       end
       too_large[id] = true
@@ -71,4 +70,4 @@ for at = first_effect, first_job - 1, PER_EFFECT do
   redis.call('HSET', P .. ARGV[at], ARGV[at + 1], value)
 end
 settle()
-return {'done', outcomes, bells_to_ring(bell)}
+return {'done', outcomes, wakeups_to_send(wakeup_timeout)}

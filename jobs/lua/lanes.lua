@@ -1,6 +1,6 @@
--- Where jobs wait, and how many.
+-- The lanes in which jobs wait, and their counts.
 
-local counts, touched = {}, {}  -- by lane; by kind, those of which there may be work to tell
+local counts, touched = {}, {}  -- by lane; by kind, the kinds that may need wakeups
 
 local function count_waiting(lane, jobs, rows, bytes)
   local count = counts[lane]
@@ -11,7 +11,7 @@ local function count_waiting(lane, jobs, rows, bytes)
   end
 end
 
--- The group may be claimed, in its turn: turns and places are of one sequence, so work given back to its old place also
+-- Allows claims of the group, in its turn. Turns and places come from one sequence, so a job that returns to its old place also
 -- gets its turn back.
 local function open_group(lane, group, turn)
   redis.call('ZADD', lane_key(lane) .. ':groups', 'LT', turn, group)
@@ -29,7 +29,7 @@ local function leave_lane(lane, group, ids, rows, bytes)
   count_waiting(lane, 0 - #ids, 0 - rows, 0 - bytes)  -- not -rows: Lua would write -0
 end
 
--- Write what was counted.
+-- Writes the counts.
 local function save_counts()
   for lane, count in pairs(counts) do
     for at, field in ipairs({'jobs', 'rows', 'bytes'}) do

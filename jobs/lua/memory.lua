@@ -1,17 +1,17 @@
--- What jobs take of Redis's memory. A job is accepted when there is room for it and for the largest result that it may have.
+-- The memory of Redis that jobs use. A job is accepted if there is room for it and for its largest possible result.
 --
 --   P memory  hash  open      bytes of the open jobs, deliveries among them
---                   promised  bytes that their results may take beyond that
+--                   promised  bytes reserved for their results
 --                   finished  bytes of the final records
---                   used, known  what Redis used, and how much of it was open or finished, when the reconciler looked last
---                   room      bytes that jobs and all else may take together; largest: and one job
---                   full, full_until  why nothing is accepted, and until when that holds
+--                   used, known  bytes that Redis used, and of these open or finished, at the reconciler's last check
+--                   room      limit in bytes of all stored data; largest: limit of one job
+--                   full, full_until  why no jobs are accepted, and until when this holds
 
-local OPEN_OVERHEAD = 1100  -- bytes of an open job beside its payload, options and what else is known of it
+local OPEN_OVERHEAD = 1100  -- bytes of an open job in addition to its payload, options and metadata
 local DELIVERY_OVERHEAD = 900
-local RECORD_OVERHEAD = 600  -- of a final one
-local FRESH = 5000  -- ms for which a result stays whatever comes
-local MOST_FORGOTTEN = 500  -- at once
+local RECORD_OVERHEAD = 600  -- of a final record
+local MIN_RESULT_AGE = 5000  -- ms; a younger result is never deleted for another job
+local MAX_DELETED = 500  -- in one script
 local NO_ROOM = '{"type":"result-too-large","detail":"The result is larger than what was reserved for it, and Redis has no room for more."}'
 
 local memory_change = {open = 0, promised = 0, finished = 0}
@@ -30,7 +30,7 @@ local function save_memory_change()
 end
 
 local memory
--- As it was when this script began.
+-- The memory as it was when this script started.
 local function memory_now()
   if not memory then
     local found = redis.call('HMGET', P .. 'memory', 'open', 'promised', 'finished', 'used', 'known', 'room', 'largest', 'full',
@@ -48,8 +48,8 @@ local function memory_now()
   return memory
 end
 
--- Forget a final job. Returns the bytes that it took.
-local function forget(id)
+-- Deletes a final record. Returns its size in bytes.
+local function delete_record(id)
   local job = P .. 'job:' .. id
   local was = redis.call('HMGET', job, 'caller', 'key')
   redis.call('ZREM', P .. 'finished', id)
@@ -62,18 +62,18 @@ local function forget(id)
   return size
 end
 
--- Whether so many bytes more may be taken, once the oldest results have left that are not fresh.
-local left_to_forget = MOST_FORGOTTEN
+-- Reserves bytes, and deletes the oldest records for that if needed. Returns whether there is room.
+local deletions_left = MAX_DELETED
 local function make_room(bytes)
-  local now_taken = memory_now()
-  if now_taken.taken - now_taken.finished + bytes > now_taken.room then return false end  -- whatever left
-  while now_taken.taken + bytes > now_taken.room do
+  local state = memory_now()
+  if state.taken - state.finished + bytes > state.room then return false end  -- even if all finished records were deleted
+  while state.taken + bytes > state.room do
     local oldest = redis.call('ZRANGE', P .. 'finished', 0, 0, 'WITHSCORES')
-    if left_to_forget == 0 or #oldest == 0 or now - oldest[2] < FRESH then return false end
-    left_to_forget = left_to_forget - 1
-    local size = forget(oldest[1])
-    now_taken.taken, now_taken.finished = now_taken.taken - size, now_taken.finished - size
+    if deletions_left == 0 or #oldest == 0 or now - oldest[2] < MIN_RESULT_AGE then return false end
+    deletions_left = deletions_left - 1
+    local size = delete_record(oldest[1])
+    state.taken, state.finished = state.taken - size, state.finished - size
   end
-  now_taken.taken = now_taken.taken + bytes
+  state.taken = state.taken + bytes
   return true
 end

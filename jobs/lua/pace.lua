@@ -1,9 +1,9 @@
--- How soon a job is likely to be done.
+-- Estimates when a job will end.
 
-local LONGEST_RETRY = 60  -- s
-local NOBODY_RETRY = 5  -- s, while nobody is there to do it
+local MAX_RETRY_AFTER = 60  -- s
+local NO_WORKER_RETRY_AFTER = 5  -- s
 
--- Jobs a second that a lane's owners do together by what they have done lately; 0: nobody is there. Not known: as fast as can be.
+-- Jobs per second of all of a lane's owners together, by their recent speed; 0 without owners, infinite if the speed is unknown.
 local paces = {}
 local function pace_of(lane)
   if not paces[lane] then
@@ -14,16 +14,16 @@ local function pace_of(lane)
   return paces[lane]
 end
 
--- Seconds until the job at this place in its lane is likely to be done.
+-- Seconds until the job at this position in its lane is likely to end.
 local function retry_after(lane, position)
-  if pace_of(lane) == 0 then return NOBODY_RETRY end
-  return math.max(1, math.min(LONGEST_RETRY, math.ceil(position / pace_of(lane))))
+  if pace_of(lane) == 0 then return NO_WORKER_RETRY_AFTER end
+  return math.max(1, math.min(MAX_RETRY_AFTER, math.ceil(position / pace_of(lane))))
 end
 
--- How many of its lane were accepted before it and still wait, and itself.
+-- The position in its lane, from 1: jobs that were accepted before it and still wait, and the job itself.
 local function position_of(lane, group, place)
   local position, own = 1, false
-  local groups = redis.call('ZRANGE', lane_key(lane) .. ':groups', 0, MOST_LOOKED_AT)
+  local groups = redis.call('ZRANGE', lane_key(lane) .. ':groups', 0, MAX_GROUPS_READ)
   for _, each in ipairs(groups) do
     own = own or each == group
     position = position + redis.call('ZCOUNT', lane_key(lane) .. ':waiting:' .. each, '-inf', '(' .. place)

@@ -1,6 +1,5 @@
--- retire: forget a version that nobody needs. ARGV: hash key of its model (without P), version, group, force (1: though an open
--- job names it).
--- Returns retired, or why it is kept: aliased, open, missing.
+-- retire: delete a version that is not in use. ARGV: hash key of its model (without P), version, group, force (1: even if an open
+-- job names it). Returns retired, or why the version stays: aliased, open, missing.
 local model, version, group, force = P .. ARGV[1], ARGV[2], ARGV[3], ARGV[4] == '1'
 
 local function is_aliased()

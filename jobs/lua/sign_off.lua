@@ -1,11 +1,11 @@
--- sign_off: an owner's time slice is over. ARGV: kind, owner, bell, 1 to be knocked for again even if nothing waits.
--- Returns the rings for what it leaves behind.
-local kind, owner, bell = ARGV[1], ARGV[2], tonumber(ARGV[3])
+-- sign_off: an owner's time slice is over. ARGV: kind, owner, wakeup timeout in ms, 1 to create a wakeup even if no job waits.
+-- Returns the wakeups for waiting jobs.
+local kind, owner, wakeup_timeout = ARGV[1], ARGV[2], tonumber(ARGV[3])
 stop_serving(kind, owner)
-local rings = bells_to_ring(bell)
-if #rings == 0 and ARGV[4] == '1' then
+local wakeups = wakeups_to_send(wakeup_timeout)
+if #wakeups == 0 and ARGV[4] == '1' then
   local name = 'bell-' .. next_in_sequence()
-  redis.call('ZADD', P .. 'bells:' .. kind, now + bell, name)
-  rings = {kind, name}
+  redis.call('ZADD', P .. 'bells:' .. kind, now + wakeup_timeout, name)
+  wakeups = {kind, name}
 end
-return rings
+return wakeups

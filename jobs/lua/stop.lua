@@ -1,6 +1,7 @@
--- stop: end the jobs that are to be stopped, of these owners. ARGV: kind, bell, owners. Such an owner claims nothing any more:
--- its process is to be ended. Returns {owners stopped, rings}: also those that were stopped before, for the reply may have been lost.
-local STAYS_STOPPED = 3600000  -- ms; its process has ended long before
+-- stop: end the jobs of these owners that are being canceled. ARGV: kind, wakeup timeout in ms, owners. Owners of such jobs may
+-- not claim any more: their processes must be ended. Returns {stopped owners, wakeups}, including owners that were stopped
+-- before, because the reply may have been lost.
+local STOPPED_TIMEOUT = 3600000  -- ms; its process has ended long before
 local kind, stopped = ARGV[1], {}
 for at = 3, #ARGV do
   local owner = ARGV[at]
@@ -9,11 +10,11 @@ for at = 3, #ARGV do
       if redis.call('HEXISTS', job_key(id), 'canceling') == 1 then
         redis.call('ZREM', P .. 'held:' .. owner, id)
         finalize(id, 'canceled', 'error', STOPPED)
-        redis.call('SET', P .. 'stopped:' .. owner, 1, 'PX', STAYS_STOPPED)
+        redis.call('SET', P .. 'stopped:' .. owner, 1, 'PX', STOPPED_TIMEOUT)
       end
     end
   end
   if redis.call('EXISTS', P .. 'stopped:' .. owner) == 1 then stopped[#stopped + 1] = owner end
 end
 settle()
-return {stopped, bells_to_ring(tonumber(ARGV[2]))}
+return {stopped, wakeups_to_send(tonumber(ARGV[2]))}

@@ -1,1 +1,1 @@
-"""What the operator does on the server, beside the service that runs. It needs scikit-learn and pandas."""
+"""The operator's commands on the server, beside a running service. They need scikit-learn and pandas."""

@@ -1,6 +1,6 @@
-"""``python -m mldeploy.admin.models``: bring models in and out, refit and adopt them, delete them for good.
+"""``python -m mldeploy.admin.models``: import, export, refit, adopt and delete models.
 
-On the server, beside the service that runs, and in a process of its own: it needs scikit-learn, which the command line does not.
+It runs on the server, beside a running service, in a process of its own: it needs scikit-learn, which the command line does not.
 """
 
 from pathlib import Path
@@ -10,7 +10,17 @@ import msgspec
 
 from jobs.condition import NOT_ADOPTED
 from mldeploy.account import account
-from mldeploy.admin.operator import FILE, CannotOperate, Operator, ask, home_option, operating, read_table, why_option, yes_option
+from mldeploy.admin.operator import (
+    FILE,
+    CannotOperate,
+    Operator,
+    confirm,
+    home_option,
+    operating,
+    read_table,
+    why_option,
+    yes_option,
+)
 from mldeploy.closed_pipe import PipedGroup
 from modeler import artifact, import_model
 from modeler.adopt import Verdict, adopt, examine, restore_dataset
@@ -43,20 +53,22 @@ def import_file(
     Unpickling runs code: only bring in what you trust. It is judged on all rows of the sample, and nobody knows whether it was
     trained on them; its card says so.
     """
-    with operating(home) as here:
+    with operating(home) as operator:
         known = read_table(sample) if sample else None
         imported = import_model.import_model(file.read_bytes(), name, known, target)
         _check_name(imported.card.name)
-        version, folder = here.next_version(imported.card.name)
+        version, folder = operator.next_version(imported.card.name)
         placed = msgspec.structs.replace(imported.card, version=version, artifact=artifact.describe(folder, imported.model))
-        artifact.write(here.artifacts, placed, imported.model)
-        wanted = promote if promote is not None else here.registry.resolve(placed.name) is None
+        artifact.write(operator.artifacts, placed, imported.model)
+        wanted = promote if promote is not None else operator.registry.resolve(placed.name) is None
         try:
-            serves = here.publish(placed, wanted, why or f"imported from {file.name}")
+            serves = operator.publish(placed, wanted, why or f"imported from {file.name}")
         except BaseException:
-            here.inventory.remove(placed.artifact.folder)
+            operator.inventory.remove(placed.artifact.folder)
             raise
-        _say(placed, f"imported as {placed.name} version {version}" + (", and it serves" if serves else _promote_it(placed)))
+        _print_card(
+            placed, f"imported as {placed.name} version {version}" + (", and it serves" if serves else _promote_hint(placed))
+        )
 
 
 @main.command("export")
@@ -66,10 +78,10 @@ def import_file(
 @home_option
 def export_model(name: str, version: str, output: Path | None, home: str | None) -> None:
     """Write a version, verified, with its card, into a zip that `models import` reads."""
-    with operating(home) as here:
-        card = _card(here, name, version)
+    with operating(home) as operator:
+        card = _card(operator, name, version)
         output = output or Path(f"{card.name}-{card.version}.zip")
-        output.write_bytes(import_model.export(card, artifact.verified(here.artifacts, card)))
+        output.write_bytes(import_model.export(card, artifact.verified(operator.artifacts, card)))
         click.echo(f"{card.name} version {card.version} is in {output}")
 
 
@@ -84,30 +96,30 @@ def refit_models(names: tuple[str, ...], tolerance: float, home: str | None) -> 
 
     For a rollout: start workers with the new scikit-learn beside the old ones, run this with the new one, stop the old workers.
     """
-    with operating(home) as here:
-        failed = [name for name in names or here.registry.names() if not _refit(here, name, tolerance)]
+    with operating(home) as operator:
+        failed = [name for name in names or operator.registry.names() if not _refit(operator, name, tolerance)]
         if failed:
             raise CannotOperate(f"not refitted: {', '.join(failed)}")
 
 
-def _refit(here: Operator, name: str, tolerance: float) -> bool:
-    here.registry.known(name)
-    card = here.registry.look_up(name)
+def _refit(operator: Operator, name: str, tolerance: float) -> bool:
+    operator.registry.get(name)
+    card = operator.registry.look_up(name)
     if card is None:
         click.echo(f"{name}: nothing serves")
         return True
     try:
-        made = refit(card, here.artifacts, here.settings.estimators)
-        new = save(made, card, here.artifacts, *here.next_version(name), tolerance)
-    except Exception as error:  # noqa: BLE001 - whatever an estimator raises; the other models are refitted all the same
+        made = refit(card, operator.artifacts, operator.settings.estimators)
+        new = save(made, card, operator.artifacts, *operator.next_version(name), tolerance)
+    except Exception as error:  # noqa: BLE001 - whatever an estimator raises; the other models are still refitted
         click.echo(f"{name}: {error or type(error).__name__}", err=True)
         return False
     with_ = new.libraries["scikit-learn"]
     try:
-        here.publish(new, True, f"refit of version {card.version} with scikit-learn {with_}")
+        operator.publish(new, True, f"refit of version {card.version} with scikit-learn {with_}")
     except CannotServe as error:
-        here.publish(new, False, "")
-        click.echo(f"{name}: {error}; start workers with scikit-learn {with_}{_promote_it(new)}", err=True)
+        operator.publish(new, False, "")
+        click.echo(f"{name}: {error}; start workers with scikit-learn {with_}{_promote_hint(new)}", err=True)
         return False
     click.echo(f"{name}: version {new.version}, made with scikit-learn {with_}, serves instead of version {card.version}")
     return True
@@ -125,24 +137,24 @@ def adopt_models(names: tuple[str, ...], promote: bool, dry_run: bool, why: str,
     Each comes back with its card, its number and the data set that it was trained on, if its signature is right. Aliases are not
     in the store: no version serves until it is promoted (--promote, or `mldeploy models promote NAME VERSION`).
     """
-    with operating(home) as here:
+    with operating(home) as operator:
         refused, adopted, unserved = 0, 0, list[str]()
-        stored = here.inventory.models()
-        if strangers := set(names) - set(stored):
-            raise CannotOperate(f"the store has no model {', '.join(sorted(strangers))}; it has {', '.join(stored) or 'none'}")
+        stored = operator.inventory.models()
+        if unknown := set(names) - set(stored):
+            raise CannotOperate(f"the store has no model {', '.join(sorted(unknown))}; it has {', '.join(stored) or 'none'}")
         for name in names or stored:
-            verdicts = examine(here.artifacts, here.registry, here.inventory, name)
-            done = [verdict if dry_run or verdict.refused else adopt(here.registry, verdict) for verdict in verdicts]
-            for verdict in reversed(done):  # the data set of the newest is the one that comes back
-                click.echo(_adopted(here, verdict, dry_run))
+            verdicts = examine(operator.artifacts, operator.registry, operator.inventory, name)
+            done = [verdict if dry_run or verdict.refused else adopt(operator.registry, verdict) for verdict in verdicts]
+            for verdict in reversed(done):  # so that the data set of the newest version is restored
+                click.echo(_format_adopted(operator, verdict, dry_run))
             cards = [verdict.card for verdict in done if verdict.card]
             refused, adopted = refused + len(done) - len(cards), adopted + len(cards)
             if cards and not dry_run:
-                here.inventory.look_at(name)
-                if not _promote_adopted(here, max(cards, key=lambda card: card.version), promote, why):
+                operator.inventory.refresh(name)
+                if not _promote_adopted(operator, max(cards, key=lambda card: card.version), promote, why):
                     unserved.append(name)
-        if not here.registry.unadopted():
-            here.ledger.withdraw_problem(NOT_ADOPTED)
+        if not operator.registry.unadopted():
+            operator.ledger.withdraw_problem(NOT_ADOPTED)
         click.echo(f"{'to be adopted' if dry_run else 'adopted'}: {adopted}; refused: {refused}")
         if refused and not adopted:
             raise CannotOperate("nothing could be adopted; see above")
@@ -150,28 +162,28 @@ def adopt_models(names: tuple[str, ...], promote: bool, dry_run: bool, why: str,
             raise CannotOperate(f"adopted, and no version of {', '.join(unserved)} can serve; see above")
 
 
-def _adopted(here: Operator, verdict: Verdict, dry_run: bool) -> str:
+def _format_adopted(operator: Operator, verdict: Verdict, dry_run: bool) -> str:
     if verdict.card is None:
         return f"{verdict.folder}: refused: {verdict.refused}"
     card = verdict.card
     text = f"{verdict.folder}: {card.name} version {card.version}, {card.estimator}, of {card.created_at}"
-    restored = None if dry_run else restore_dataset(here.artifacts, here.datasets, card)
+    restored = None if dry_run else restore_dataset(operator.artifacts, operator.datasets, card)
     return f"{text}; its data set {restored.name} is back, {restored.rows} rows" if restored else text
 
 
-def _promote_adopted(here: Operator, newest: Card, promote: bool, why: str) -> bool:
-    """False if the version was to serve and cannot."""
-    if here.registry.resolve(newest.name) is not None:
+def _promote_adopted(operator: Operator, newest: Card, promote: bool, why: str) -> bool:
+    """False if the version should serve and cannot."""
+    if operator.registry.resolve(newest.name) is not None:
         return True
     if not promote:
         click.echo(f"{newest.name}: no version serves; `mldeploy models promote {newest.name} {newest.version}` lets the newest")
         return True
     try:
-        here.rollout.await_loaded(newest, here.live_workers, here.settings.swap_patience)
+        operator.rollout.await_loaded(newest, operator.live_workers, operator.settings.swap_patience)
     except CannotServe as error:
         click.echo(f"{newest.name}: no version serves: {error}")
         return False
-    here.registry.move(newest.name, CHAMPION, newest.version, account(), why or "adopted")
+    operator.registry.move(newest.name, CHAMPION, newest.version, account(), why or "adopted")
     click.echo(f"{newest.name}: version {newest.version} serves")
     return True
 
@@ -183,32 +195,34 @@ def _promote_adopted(here: Operator, newest: Card, promote: bool, why: str) -> b
 @home_option
 def delete_model(name: str, version: int | None, yes: bool, home: str | None) -> None:
     """Delete a model, or a version that does not serve, for good. Jobs that name it fail."""
-    with operating(home) as here:
-        model = here.registry.known(name)
+    with operating(home) as operator:
+        model = operator.registry.get(name)
         versions = [version] if version else list(model.cards)
         if version and version not in model.cards:
             raise UnknownVersion(f"{name} has no version {version}")
         if version and version in model.aliases.values():
             raise CannotOperate(f"version {version} has an alias: move that first")
-        ask(f"delete {f'version {version}' if version else f'all {len(versions)} versions'} of {name} for good?", yes)
+        confirm(f"delete {f'version {version}' if version else f'all {len(versions)} versions'} of {name} for good?", yes)
         if not version:
-            here.registry.forget(name)
+            operator.registry.delete(name)
         for number in versions:
-            told = here.ledger.retire(f"model:{name}", number, f"{name}/{number}", force=True)
-            if told == "aliased":
+            outcome = operator.ledger.retire(f"model:{name}", number, f"{name}/{number}", force=True)
+            if outcome == "aliased":
                 raise CannotOperate(f"version {number} has got an alias meanwhile: move that first")
-            remove_version(model.cards[number], here.artifacts.store, here.inventory, here.registry, here.datasets)
+            remove_version(
+                model.cards[number], operator.artifacts.store, operator.inventory, operator.registry, operator.datasets
+            )
         if not version:
-            for folder in here.inventory.leftovers(name):
-                here.inventory.remove_leftover(name, folder)
-            if not here.inventory.contents(name).folders:
-                here.artifacts.store.remove(name)
+            for folder in operator.inventory.leftovers(name):
+                operator.inventory.remove_leftover(name, folder)
+            if not operator.inventory.contents(name).folders:
+                operator.artifacts.store.remove(name)
         click.echo(f"deleted {name}" + (f" version {version}" if version else f" and its {len(versions)} versions"))
 
 
-def _card(here: Operator, name: str, reference: str) -> Card:
-    here.registry.known(name)
-    card = here.registry.look_up(name, reference)
+def _card(operator: Operator, name: str, reference: str) -> Card:
+    operator.registry.get(name)
+    card = operator.registry.look_up(name, reference)
     if card is None:
         raise UnknownVersion(f"{name} has no version {reference}")
     return card
@@ -221,11 +235,11 @@ def _check_name(name: str) -> None:
         raise CannotOperate("give the model a name (--name) of at most 64 lower-case letters, digits, - and _") from None
 
 
-def _promote_it(card: Card) -> str:
+def _promote_hint(card: Card) -> str:
     return f"; `mldeploy models promote {card.name} {card.version}` makes it serve"
 
 
-def _say(card: Card, text: str) -> None:
+def _print_card(card: Card, text: str) -> None:
     click.echo(f"{text}; judged on {card.metrics.rows} rows: " + msgspec.json.encode(card.metrics).decode()[:300])
 
 

@@ -1,4 +1,4 @@
-"""What the operator's commands share: the service that runs, its store, and how errors are told."""
+"""What the operator's commands share: the running service, its store, and the output of errors."""
 
 import sys
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ ENDINGS = {".csv": "csv", ".parquet": "parquet", ".ndjson": "ndjson", ".jsonl": 
 
 
 class CannotOperate(RuntimeError):
-    """The message says why."""
+    """The command cannot be executed; the message says why."""
 
 
 EXPECTED = (
@@ -65,7 +65,7 @@ EXPECTED = (
 
 
 class Operator:
-    """What the commands need of a service that runs. Raises LedgerUnavailable if none does."""
+    """Access to a running service for the commands. Raises LedgerUnavailable if none runs."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings = settings.with_embedded_redis()
@@ -80,20 +80,20 @@ class Operator:
 
     def _check_store(self, of_service: Any) -> None:
         ours, theirs = self.settings.store_location, (of_service or b"").decode()
-        if not theirs or _place(theirs) != _place(ours):
+        if not theirs or _normalized(theirs) != _normalized(ours):
             moved = f"the service keeps its models at {theirs}, and here it would be {ours}"
             reason = moved if theirs else "no training worker has started yet"
             raise CannotOperate(f"{reason}: give the service's own --home, MLDEPLOY_STORE and MLDEPLOY_SIGNING_KEY")
 
     def next_version(self, name: str) -> tuple[int, str]:
-        """A number and its folder, which no training takes for a leftover. Raises NumberTaken."""
-        self.inventory.look_at(name)
+        """Reserves a version number and its folder, so that no cleanup removes the folder. Raises NumberTaken."""
+        self.inventory.refresh(name)
         version = self.registry.next_version(name)
         self.registry.announce(name, version)
         return version, self.inventory.begin(name, version, 1)
 
     def publish(self, card: Card, promote: bool, why: str) -> bool:
-        """Whether it serves now. Raises CannotServe."""
+        """Publishes the version, and returns whether it serves. Raises CannotServe."""
         champion = self.registry.resolve(card.name)
         if promote:
             self.rollout.await_loaded(card, self.live_workers, self.settings.swap_patience)
@@ -103,8 +103,8 @@ class Operator:
         return promote
 
 
-def _place(store: str) -> str:
-    """However a folder's path is spelled."""
+def _normalized(store: str) -> str:
+    """The store's URL, or the resolved path of its folder."""
     return store if "://" in store else str(Path(store).resolve())
 
 
@@ -115,7 +115,7 @@ def read_table(file: Path, known: Any = None) -> table.Table:
     return table.read(file.read_bytes(), format_, known)  # type: ignore[arg-type]
 
 
-def ask(question: str, yes: bool) -> None:
+def confirm(question: str, yes: bool) -> None:
     if not yes and not sys.stdin.isatty():
         raise CannotOperate(f"{question} Nobody is there to ask: give --yes")
     if not yes and not click.confirm(question):
@@ -124,7 +124,7 @@ def ask(question: str, yes: bool) -> None:
 
 @contextmanager
 def operating(home: str | None) -> Iterator[Operator]:
-    """Errors that a person can do something about, as one message and exit status 1."""
+    """Reports errors that the user can fix as one message, with exit status 1."""
     try:
         settings = load().replace(home=home) if home else load()
         yield Operator(settings)

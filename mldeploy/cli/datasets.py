@@ -1,29 +1,29 @@
-"""`mldeploy datasets`: what there is, and more rows for it."""
+"""`mldeploy datasets`: list and show data sets, and add rows to them."""
 
 from pathlib import Path
 from typing import Any
 
 import click
 
-from mldeploy.cli.groups import Named, on_the_server
+from mldeploy.cli.groups import NamedGroup, on_the_server
 from mldeploy.cli.options import submission_options, timeout_option, wait_option, with_client
-from mldeploy.cli.output import show, tell
+from mldeploy.cli.output import print_json, show
 from mldeploy.client import Client
 
 
-@click.group(cls=Named, invoke_without_command=True)
+@click.group(cls=NamedGroup, invoke_without_command=True)
 @with_client
 def datasets(client: Client) -> None:
     """List the data sets; `datasets NAME` shows one."""
     if click.get_current_context().invoked_subcommand is None:
-        tell(client.datasets())
+        print_json(client.datasets())
 
 
 @datasets.command("list")
 @with_client
 def list_datasets(client: Client) -> None:
     """All of them."""
-    tell(client.datasets())
+    print_json(client.datasets())
 
 
 @datasets.command("show")
@@ -31,7 +31,7 @@ def list_datasets(client: Client) -> None:
 @with_client
 def show_dataset(client: Client, name: str) -> None:
     """Its columns, how many rows it has, what it was trained for."""
-    tell(client.dataset(name))
+    print_json(client.dataset(name))
 
 
 @datasets.command("add")

@@ -5,10 +5,10 @@ import time
 
 import click
 
-from mldeploy.cli.connection import current_place
-from mldeploy.cli.job_table import tell_jobs
+from mldeploy.cli.connection import current_connection
+from mldeploy.cli.job_table import print_jobs
 from mldeploy.cli.options import timeout_option, wait_option, with_client
-from mldeploy.cli.output import follow, show, tell, waited
+from mldeploy.cli.output import follow, print_json, progress_shown, show
 from mldeploy.client import Client, Job, Problem
 
 STATES = ["queued", "running", "succeeded", "failed", "canceled", "expired"]
@@ -47,10 +47,10 @@ def cancel(client: Client, job_ids: tuple[str, ...], wait: bool, timeout: float 
     deadline = None if timeout is None else time.monotonic() + timeout
     for job in jobs:
         if wait:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            with waited(job):
-                job.wait(left, retry_for=current_place().retry_wait_for)
-        _tell_canceled(job)
+            remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
+            with progress_shown(job):
+                job.wait(remaining, retry_for=current_connection().retry_wait_for)
+        _print_canceled(job)
     if len(jobs) < len(job_ids) or not all(job.canceling or job.status == "canceled" for job in jobs):
         sys.exit(1)
 
@@ -64,7 +64,7 @@ def cancel(client: Client, job_ids: tuple[str, ...], wait: bool, timeout: float 
 @with_client
 def jobs(client: Client, status: str | None, kind: str | None, model: str, label: str, limit: int) -> None:
     """List jobs, newest first: a table on a terminal, a line of JSON each when piped."""
-    tell_jobs(client.jobs(status=status or "", kind=kind or "", model=model, label=label, limit=limit))
+    print_jobs(client.jobs(status=status or "", kind=kind or "", model=model, label=label, limit=limit))
 
 
 def _cancel(client: Client, job_id: str) -> Job | None:
@@ -75,8 +75,8 @@ def _cancel(client: Client, job_id: str) -> Job | None:
         return None
 
 
-def _tell_canceled(job: Job) -> None:
+def _print_canceled(job: Job) -> None:
     if sys.stdout.isatty():
         click.echo(f"{job.id} {'is being stopped' if job.canceling else job.status}")
     else:
-        tell(job.answer)
+        print_json(job.answer)

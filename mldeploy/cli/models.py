@@ -1,27 +1,27 @@
-"""`mldeploy models`: what there is, what serves, and what is done with models on the server."""
+"""`mldeploy models`: list and show models, move aliases, and the models commands that run on the server."""
 
 import click
 
 from mldeploy.account import account
-from mldeploy.cli.groups import Named, on_the_server
+from mldeploy.cli.groups import NamedGroup, on_the_server
 from mldeploy.cli.options import with_client
-from mldeploy.cli.output import tell
+from mldeploy.cli.output import print_json
 from mldeploy.client import Client
 
 
-@click.group(cls=Named, invoke_without_command=True)
+@click.group(cls=NamedGroup, invoke_without_command=True)
 @with_client
 def models(client: Client) -> None:
     """List the models; `models NAME` shows one: what it takes, its versions, how they were judged, who moved them."""
     if click.get_current_context().invoked_subcommand is None:
-        tell(client.models())
+        print_json(client.models())
 
 
 @models.command("list")
 @with_client
 def list_models(client: Client) -> None:
     """All of them."""
-    tell(client.models())
+    print_json(client.models())
 
 
 @models.command("show")
@@ -29,7 +29,7 @@ def list_models(client: Client) -> None:
 @with_client
 def show_model(client: Client, name: str) -> None:
     """What it takes, its versions, how they were judged."""
-    tell(client.model(name))
+    print_json(client.model(name))
 
 
 @models.command()
@@ -40,7 +40,7 @@ def show_model(client: Client, name: str) -> None:
 @with_client
 def promote(client: Client, name: str, version: int, alias: str, why: str) -> None:
     """Make VERSION serve, or give it another alias."""
-    tell(client.promote(name, version, alias=alias, who=account(), why=why))
+    print_json(client.promote(name, version, alias=alias, who=account(), why=why))
 
 
 @models.command()
@@ -49,7 +49,7 @@ def promote(client: Client, name: str, version: int, alias: str, why: str) -> No
 @with_client
 def rollback(client: Client, name: str, why: str) -> None:
     """Back to the version that served before; again, and it goes one further back."""
-    tell(client.rollback(name, who=account(), why=why))
+    print_json(client.rollback(name, who=account(), why=why))
 
 
 on_the_server(models, "models", "import", "Bring in a model of yours, on the server.")

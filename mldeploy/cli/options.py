@@ -1,4 +1,4 @@
-"""Options that commands share, and the client that a command is given."""
+"""Options that commands share, and the decorator that passes a client to a command."""
 
 import functools
 from collections.abc import Callable
@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from mldeploy.cli.connection import RETRY_CALL_FOR, Place, current_place
-from mldeploy.cli.output import told
+from mldeploy.cli.connection import RETRY_CALL_FOR, Connection, current_connection
+from mldeploy.cli.output import errors_reported
 from mldeploy.client.job import RETRY_FOR
 from mldeploy.waiting import notices
 
@@ -23,25 +23,25 @@ timeout_option = click.option("--timeout", type=click.FloatRange(min=0), help="G
 
 
 def with_client(command: Callable[..., None]) -> Callable[..., None]:
-    """The command's first argument is a client; its errors are told."""
+    """Passes a client as the command's first argument, and reports its errors."""
 
     @url_option
     @key_option
     @retry_option
     @functools.wraps(command)
     def run(url: str, api_key: str, retry_for: float | None, **arguments: Any) -> None:
-        outer = current_place()
+        outer = current_connection()
         inner = outer.retry_for if retry_for is None else retry_for
-        place = Place(url or outer.url, api_key or outer.api_key, inner)
-        click.get_current_context().obj = place
-        with told(), notices():
-            command(place.client(), **arguments)
+        connection = Connection(url or outer.url, api_key or outer.api_key, inner)
+        click.get_current_context().obj = connection
+        with errors_reported(), notices():
+            command(connection.client(), **arguments)
 
     return run
 
 
 def submission_options(command: Any) -> Any:
-    """What may be said of every job."""
+    """Adds the options of every submission."""
     for option in (
         click.option("--webhook", default="", help="A URL that is told of the job's end."),
         click.option("--expires-in", type=float, help="Do not start the job any more after so many seconds."),

@@ -5,7 +5,7 @@ import sys
 import click
 
 from mldeploy.cli.options import with_client
-from mldeploy.cli.output import tell
+from mldeploy.cli.output import print_json
 from mldeploy.client import Client
 
 
@@ -17,5 +17,5 @@ def status(client: Client) -> None:
     The exit status is 1 if it is not ready, and 2 if it does not answer.
     """
     found = client.ready()
-    tell(found)
+    print_json(found)
     sys.exit(found["status"] == "not-ready")

@@ -59,9 +59,9 @@ def train(client: Client, table: Path | None, wait: bool, timeout: float | None,
     show(client.train(table, params=_params(params), **options), wait, timeout)
 
 
-def _params(given: str) -> dict[str, Any]:
+def _params(text: str) -> dict[str, Any]:
     try:
-        params = json.loads(given or "{}")
+        params = json.loads(text or "{}")
     except ValueError as error:
         raise click.UsageError(f"--params takes JSON, and this is not: {error}") from None
     if not isinstance(params, dict):
@@ -69,12 +69,12 @@ def _params(given: str) -> dict[str, Any]:
     return params
 
 
-def _read_json(given: str) -> Any:
-    text = sys.stdin.read() if given == "-" else given
+def _read_json(argument: str) -> Any:
+    text = sys.stdin.read() if argument == "-" else argument
     if not text.lstrip().startswith(("{", "[")):
-        path = Path(given)
+        path = Path(argument)
         if not path.is_file():
-            raise click.UsageError(f"{given!r} is neither JSON nor a file")
+            raise click.UsageError(f"{argument!r} is neither JSON nor a file")
         text = path.read_text(errors="replace")
     try:
         return json.loads(text)

@@ -1,4 +1,4 @@
-"""The client: submit, wait, read. It speaks HTTP and imports nothing else of mldeploy."""
+"""The HTTP client: it submits jobs, waits for them and reads results. It imports nothing else of mldeploy."""
 
 from mldeploy.client.client import Client
 from mldeploy.client.events import Event

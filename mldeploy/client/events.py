@@ -1,4 +1,4 @@
-"""Server-Sent Events, as the WHATWG's HTML standard has them read."""
+"""Reads Server-Sent Events as the WHATWG HTML standard specifies."""
 
 import codecs
 import io
@@ -15,12 +15,12 @@ from mldeploy.client.problems import Unavailable
 
 CHUNK = 65_536
 MAX_RETRY = 60.0  # seconds
-QUEUE_AWAY = "the queue does not answer"  # as a comment: the stream is there, and nothing can be told
+QUEUE_AWAY = "the queue does not answer"  # a comment in a stream that cannot report events at the moment
 
 
 @dataclass(frozen=True)
 class Event:
-    """``name``: the job's state, or progress. ``data``: the job as an answer tells it."""
+    """``name``: the job's state, or progress. ``data``: the job, as in a response."""
 
     name: str
     data: dict[str, Any]
@@ -28,28 +28,28 @@ class Event:
 
 
 class EventReader:
-    """Reads one stream after another; ``last_id`` is where the next one goes on, after ``retry`` seconds."""
+    """Reads one stream after another. The next one starts after ``last_id``, in ``retry`` seconds."""
 
     def __init__(self) -> None:
         self.last_id = ""
         self.retry = 1.0
 
     def read(self, chunks: Iterable[bytes], outage: Outage) -> Iterator[Event]:
-        """The events that came whole. Raises ServiceAway."""
+        """Yields the events that arrived completely. Raises ServiceAway."""
         name, data, last_id = "", list[str](), self.last_id
         for line in _lines(chunks):
             field, _, value = line.partition(":")
             value = value.removeprefix(" ")
             if not line:
-                self.last_id = last_id  # only now: an event that is cut has not been seen
+                self.last_id = last_id  # only now, so that an incomplete event is sent again
                 if data:
-                    outage.answered()
+                    outage.end()
                     yield Event(name or "message", json.loads("\n".join(data)), self.last_id)
                 name, data = "", []
             elif not field and value == QUEUE_AWAY:
                 outage.pause_after(Unavailable(503, {"title": QUEUE_AWAY}))
             elif not field:  # a heartbeat
-                outage.answered()
+                outage.end()
             elif field == "event":
                 name = value
             elif field == "data":
@@ -60,13 +60,13 @@ class EventReader:
                 self.retry = min(int(value) / 1000, MAX_RETRY)
 
 
-def chunks_of(answer: requests.Response) -> Iterator[bytes]:
-    """The body as it arrives, until it ends or is cut. Raises requests.ReadTimeout when it falls silent."""
+def chunks_of(response: requests.Response) -> Iterator[bytes]:
+    """Yields the body as it arrives, until it ends or the connection is lost. Raises requests.ReadTimeout."""
     while True:
         try:
-            chunk = answer.raw.read1(CHUNK)
+            chunk = response.raw.read1(CHUNK)
         except ReadTimeoutError as error:
-            raise requests.ReadTimeout(f"{answer.url} is silent") from error
+            raise requests.ReadTimeout(f"{response.url} is silent") from error
         except (HTTPError, OSError):
             return
         if not chunk:
@@ -75,7 +75,7 @@ def chunks_of(answer: requests.Response) -> Iterator[bytes]:
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
-    """Lines end with CR, LF or both, also where a chunk ends between them."""
+    """Splits at CR, LF or CRLF, also if a chunk ends between CR and LF."""
     decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8-sig")("replace"), translate=True)
     rest = ""
     for chunk in chunks:

@@ -1,4 +1,4 @@
-"""An outage of the service, as a client sees it that waits for a job: it is waited out, for a bounded time."""
+"""Waits for the end of an outage of the service, for a bounded time, while a caller waits for a job."""
 
 import logging
 import time
@@ -9,10 +9,10 @@ from mldeploy.client.problems import Problem, ServiceAway, Unavailable
 
 log = logging.getLogger("mldeploy.client")
 
-FIRST_PAUSE = 0.2  # seconds before the second try; each further one comes after twice as long …
-MAX_PAUSE = 2.0  # … up to here, or as late as the service asks for
+FIRST_PAUSE = 0.2  # seconds before the second attempt; the pause doubles with each further one …
+MAX_PAUSE = 2.0  # … up to this, or to the service's Retry-After
 
-TOO_MANY_REQUESTS = 429  # an answer: the service is there
+TOO_MANY_REQUESTS = 429  # the service runs and limits the rate
 
 
 class Outage:
@@ -25,9 +25,9 @@ class Outage:
         self._failures = 0
 
     def pause_after(self, error: Exception) -> float:
-        """Seconds until the next try; a warning in the log at the first failure. Raises ServiceAway if there is no next try."""
+        """Seconds until the next attempt. Logs a warning at the first failure. Raises ServiceAway after the last attempt."""
         if isinstance(error, Unavailable) and error.status == TOO_MANY_REQUESTS:
-            self.answered()
+            self.end()
             return max(error.retry_after, FIRST_PAUSE)
         now, pause = time.monotonic(), self._pause(error)
         away = 0.0 if self._since is None else now - self._since
@@ -39,7 +39,7 @@ class Outage:
         self._failures += 1
         return pause
 
-    def answered(self) -> None:
+    def end(self) -> None:
         if self._since is not None:
             log.warning("%s answers again after %.0f s", self._url, time.monotonic() - self._since)
         self._since, self._failures = None, 0
@@ -50,7 +50,7 @@ class Outage:
 
 
 def reason(error: Exception) -> str:
-    """In a few words: those of the HTTP library name objects and addresses in memory."""
+    """A short text for the error: that of the HTTP library contains object names and memory addresses."""
     if isinstance(error, Problem):
         return str(error)
     if isinstance(error, requests.Timeout):

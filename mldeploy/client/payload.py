@@ -1,4 +1,4 @@
-"""What is sent: measurements as JSON, tables as bytes with their type."""
+"""Request bodies: measurements as JSON, and tables as bytes with their content type."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -41,8 +41,8 @@ def table_body(table: Table) -> tuple[bytes, str]:
     return table, CONTENT_TYPES[".csv"]
 
 
-def given(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Without those that were left out."""
+def without_empty(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options without those that were left out."""
     return {name: value for name, value in options.items() if value not in ("", None, {})}
 
 
@@ -53,7 +53,7 @@ def _plain(row: Row) -> dict[str, Any]:
 
 
 def _plain_value(value: Any) -> Any:
-    """NumPy's numbers as Python's, what is missing as null, moments as text."""
+    """A JSON value: NumPy numbers as Python numbers, missing values as null, dates and times as text."""
     if hasattr(value, "isoformat"):
         text = value.isoformat()
         return None if text == "NaT" else text

@@ -1,1 +1,1 @@
-"""`mldeploy demo`: starts the service, uses it, and shows what was asked and what came back."""
+"""`mldeploy demo`: starts the service, uses it, and shows requests and responses."""

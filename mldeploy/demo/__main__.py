@@ -8,7 +8,7 @@ from mldeploy.closed_pipe import ends_with_its_reader
 from mldeploy.demo.conversation import DemoFailed
 from mldeploy.demo.page import page_on_standard_output
 from mldeploy.demo.service import running_service
-from mldeploy.demo.story import FLOWER, tell_story
+from mldeploy.demo.story import FLOWER, run_story
 from modeler.artifact import open_artifact_store
 from models.signing import signing_key
 from settings import Settings, load
@@ -38,7 +38,7 @@ def demo(settings: Settings, once: bool, verbose: bool) -> None:
     page = page_on_standard_output(verbose)
     with running_service(settings, page) as service:
         key = signing_key(settings.home_path, settings.signing_key)
-        tell_story(service.url, lambda: open_artifact_store(settings.store_location, key), page, settings.api_key)
+        run_story(service.url, lambda: open_artifact_store(settings.store_location, key), page, settings.api_key)
         if not once:
             page.verbatim(TRY.format(url=service.url, flower=msgspec.json.encode(FLOWER).decode()))
             service.follow()

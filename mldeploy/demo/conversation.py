@@ -1,15 +1,15 @@
-"""Requests to the service, shown on the page with what came back."""
+"""Sends requests to the service, and shows them and the responses on the page."""
 
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 
-from mldeploy.client.transport import HERE
+from mldeploy.client.transport import LOOPBACK_HOSTS
 from mldeploy.demo.page import Page
 
 JOB_TIMEOUT = 60  # seconds
-POLL = 1  # seconds that one request waits for a job's end
+POLL_INTERVAL = 1  # seconds that one request waits for a job's end
 RESPONSE_TIMEOUT = 30
 
 
@@ -22,18 +22,18 @@ class Conversation:
         self._url = url
         self._page = page
         self._session = requests.Session()
-        if HERE.fullmatch(urlsplit(url).hostname or ""):
-            self._session.trust_env = False  # a proxy does not lead to this machine
+        if LOOPBACK_HOSTS.fullmatch(urlsplit(url).hostname or ""):
+            self._session.trust_env = False  # a proxy would not reach this machine
         if api_key:
             self._session.headers["Authorization"] = f"Bearer {api_key}"
 
-    def job(self, asked: str, path: str, body: Any, verb: str) -> dict[str, Any]:
-        """The finished job. ``asked`` describes the body, and ``verb`` what is being waited for. Raises DemoFailed."""
-        submitted = self.request("POST", path, body, asked)
+    def job(self, description: str, path: str, body: Any, verb: str) -> dict[str, Any]:
+        """The finished job. ``description``: of the body; ``verb``: what the demo waits for. Raises DemoFailed."""
+        submitted = self.request("POST", path, body, description)
         self._page.line(f"202: accepted as job {submitted['id']}")
         waiting = self._page.waiting(verb)
         for _ in range(JOB_TIMEOUT):
-            job = self._send("GET", f"{submitted['result_url']}?wait={POLL}", None)
+            job = self._send("GET", f"{submitted['result_url']}?wait={POLL_INTERVAL}", None)
             if job["status"] not in ("queued", "running"):
                 break
             waiting.show()
@@ -43,9 +43,9 @@ class Conversation:
             raise DemoFailed(f"{verb}: the job is {job['status']} ({job.get('error') or f'after {JOB_TIMEOUT} s'})")
         return job
 
-    def request(self, method: str, path: str, body: Any = None, asked: str = "") -> dict[str, Any]:
+    def request(self, method: str, path: str, body: Any = None, description: str = "") -> dict[str, Any]:
         """The response's JSON. Raises DemoFailed."""
-        self._page.line(f"{method} {path}  {asked}")
+        self._page.line(f"{method} {path}  {description}")
         if body is not None:
             self._page.json("→", body)
         response = self._send(method, path, body)

@@ -1,4 +1,4 @@
-"""How the demo is laid out: numbered steps, in lines of at most 100 columns."""
+"""The layout of the demo's output: numbered steps, in lines of at most 100 columns."""
 
 import shutil
 import sys
@@ -36,7 +36,7 @@ class Page:
         self._write(f"{self._wrap(text, INDENT, INDENT * 2)}\n")
 
     def plain(self, text: str) -> None:
-        """What the service says itself."""
+        """A line of the service's own output."""
         self._write(f"{self._wrap(text, '', INDENT)}\n")
 
     def verbatim(self, text: str) -> None:
@@ -70,7 +70,7 @@ class Page:
 
 
 class Waiting:
-    """Says for how long something has been waited for, each time it is asked to."""
+    """A line that shows how long the demo has been waiting; ``show`` updates it."""
 
     def __init__(self, what: str, write: Callable[[str], object], overwrites: bool) -> None:
         self._what = what
@@ -88,7 +88,7 @@ class Waiting:
         self._next = seconds + 1 if self._overwrites else seconds - seconds % PIPED_INTERVAL + PIPED_INTERVAL
 
     def done(self) -> None:
-        """Removes the line, if there is one and it can be."""
+        """Removes the line, if there is one and it can be overwritten."""
         if self._overwrites and self._next > 1:
             self._write(ERASE_LINE)
 

@@ -1,4 +1,4 @@
-"""`mldeploy up` as a process of its own, for as long as the demo runs."""
+"""Runs `mldeploy up` in its own process while the demo runs."""
 
 import os
 import select
@@ -14,9 +14,9 @@ from mldeploy.demo.conversation import DemoFailed
 from mldeploy.demo.page import Page
 from settings import Settings
 
-READY = "is ready at "  # in the line that `mldeploy up` says then …
-NOT_READY = "is up at "  # … or if something is amiss
-SECOND = 1.0
+READY = "is ready at "  # in the line that `mldeploy up` prints then …
+NOT_READY = "is up at "  # … or if the service has a problem
+IDLE_INTERVAL = 1.0  # seconds
 
 
 class Service:
@@ -28,7 +28,7 @@ class Service:
         self.url = self._read_until_ready()
 
     def follow(self) -> None:
-        """Shows what the service says, until it ends."""
+        """Shows the service's output until it ends."""
         for line in self._lines:
             self._page.plain(line)
 
@@ -46,7 +46,7 @@ class Service:
 
 @contextmanager
 def running_service(settings: Settings, page: Page) -> Iterator[Service]:
-    """Until the block ends, which Ctrl-C does too. Raises DemoFailed."""
+    """Runs the service until the block ends or Ctrl-C. Raises DemoFailed."""
     command = [sys.executable, "-I", "-S", parent_death.__file__, str(os.getpid()), sys.executable, "-P", "-m", "mldeploy", "up"]
     process = subprocess.Popen(command, env=settings.environment(), stdout=subprocess.PIPE)
     try:
@@ -62,7 +62,7 @@ def _lines(stream: IO[bytes], on_idle: Callable[[], None]) -> Iterator[str]:
     """Calls ``on_idle`` after each second without a line."""
     rest = b""
     while True:
-        if not select.select([stream], [], [], SECOND)[0]:
+        if not select.select([stream], [], [], IDLE_INTERVAL)[0]:
             on_idle()
             continue
         chunk = os.read(stream.fileno(), 65536)

@@ -1,4 +1,4 @@
-"""What the demo does with a service: train, predict, train again, replace the model, roll back."""
+"""The steps of the demo: train, predict, train again, replace the model, roll back."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -17,9 +17,9 @@ FLOWER = {"sepal_length": 5.0, "sepal_width": 3.2, "petal_length": 1.5, "petal_w
 ANOTHER_ESTIMATOR = {"estimator": "RandomForestClassifier", "promote": "always"}
 
 
-def tell_story(url: str, artifacts: Callable[[], ArtifactStore], page: Page, api_key: str = "") -> None:
-    """``shelf`` is where the models are kept; ``api_key`` must have the scope admin. Raises DemoFailed."""
-    _Story(Conversation(url, page, api_key), page, artifacts).tell()
+def run_story(url: str, artifacts: Callable[[], ArtifactStore], page: Page, api_key: str = "") -> None:
+    """``artifacts`` opens the store of the models; ``api_key`` must have the scope admin. Raises DemoFailed."""
+    _Story(Conversation(url, page, api_key), page, artifacts).run()
 
 
 class _Story:
@@ -28,7 +28,7 @@ class _Story:
         self._page = page
         self._artifacts = artifacts
 
-    def tell(self) -> None:
+    def run(self) -> None:
         self._page.step("Train a model of iris flowers, on the 150 that come with mldeploy")
         self._train({}, "no options: the model iris, on its own data")
         self._page.step("Predict the species of one flower")
@@ -46,14 +46,14 @@ class _Story:
         self._page.step("What there is now")
         self._list_versions()
 
-    def _train(self, options: dict[str, Any], asked: str) -> None:
-        result = self._conversation.job(asked, "/train", options, "training")["result"]
+    def _train(self, options: dict[str, Any], description: str) -> None:
+        result = self._conversation.job(description, "/train", options, "training")["result"]
         serves = "serves from now on" if result["promoted"] else "does not serve"
         self._page.line(f"version {result['model']['version']} {serves}: {result['reason']}")
 
     def _predict_one(self) -> None:
-        asked = ", ".join(f"{name} {value}" for name, value in FLOWER.items())
-        job = self._conversation.job(asked, "/predict", FLOWER, "predicting")
+        description = ", ".join(f"{name} {value}" for name, value in FLOWER.items())
+        job = self._conversation.job(description, "/predict", FLOWER, "predicting")
         prediction = job["result"]["prediction"]
         if prediction != "setosa":
             raise DemoFailed(f"the prediction is {prediction}, not setosa")
@@ -68,7 +68,7 @@ class _Story:
         self._compare(predictions, flowers, job["model"]["version"])
 
     def _compare(self, predictions: list[Any], flowers: list[dict[str, float]], version: int) -> None:
-        """With the very file in the store, loaded in this process."""
+        """Compares the predictions with those of the stored model, loaded in this process."""
         card = next(card for card in self._cards() if card.version == version)
         stored = artifact.load(self._artifacts(), card)
         direct = stored.predict([[flower[name] for name in card.schema.names] for flower in flowers]).tolist()

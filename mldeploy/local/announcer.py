@@ -1,5 +1,5 @@
-"""What `up` says, a line each on standard output, by a thread of its own: a terminal that is stopped (Ctrl-S), a pipe that nobody
-reads, or that is closed, and a full disk hold nobody up and end nothing."""
+"""Prints the messages of `up` in a thread, so that a stopped terminal (Ctrl-S), a blocked or closed pipe and a full disk neither
+block nor end the service."""
 
 import os
 import queue
@@ -7,7 +7,7 @@ import sys
 import threading
 
 MAX_WAITING_LINES = 1000  # more are dropped
-FLUSH_TIMEOUT = 1.0  # seconds for what has not been written at the end
+FLUSH_TIMEOUT = 1.0  # seconds for the remaining lines at the end
 
 
 class Announcer:
@@ -30,7 +30,7 @@ class Announcer:
         try:
             self._lines.put_nowait(line)
         except queue.Full:
-            return  # nobody has read the last thousand
+            return  # the reader is too slow: drop the line
 
     def _write_all(self) -> None:
         while (line := self._lines.get()) is not None:
@@ -38,7 +38,7 @@ class Announcer:
 
 
 def _write(line: bytes) -> None:
-    """On standard output, or on standard error if that cannot take it; a line that neither takes is lost."""
+    """Writes to standard output, or to standard error if that fails; a line that both fail to take is lost."""
     for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
             while line:

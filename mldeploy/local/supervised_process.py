@@ -1,4 +1,4 @@
-"""One process of the stack: started tied to us, watched, restarted with back-off, stopped with its whole family."""
+"""One process of the service: dies with its parent, is restarted with back-off, and is stopped with its process group."""
 
 import os
 import signal
@@ -11,15 +11,15 @@ from contextlib import suppress
 import parent_death
 from mldeploy.local.log_file import LogFile
 
-MAX_PAUSE = 5.0
-WELL_AFTER = 10.0  # seconds up; then the next death counts as the first
-ROTATE_AGAIN = 10.0  # seconds after a rotation that failed
-FAILURES = (OSError, subprocess.SubprocessError, MemoryError)  # no process, no memory, no descriptor, no room, no right
+MAX_PAUSE = 5.0  # seconds between two starts
+MIN_UPTIME = 10.0  # seconds after which the next death counts as the first
+ROTATION_RETRY_INTERVAL = 10.0  # seconds after a rotation that failed
+FAILURES = (OSError, subprocess.SubprocessError, MemoryError)  # no process, memory, descriptor, disk space or permission
 
 
 class Child:
-    """``expendable``: whether the kernel may end it before those that are not, when memory runs out. ``say`` takes a line for a
-    person: each trouble is said once, not at every try."""
+    """``expendable``: whether the kernel may end it before those that are not, when memory runs out. ``say`` prints a
+    message: each problem is reported once, not at every attempt."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class Child:
     ) -> None:
         self.name = name
         self.log = log
-        self.failures = 0  # in a row: it died, or could not be started
+        self.failures = 0  # in a row: deaths and failed starts
         self._command = [*([parent_death.EXPENDABLE] if expendable else []), *command]
         self._environment = environment
         self._say = say
@@ -49,8 +49,8 @@ class Child:
         return self._process.pid if self._process else None
 
     def supervise(self) -> None:
-        """Start it, or start it again if it has died, after a pause that doubles; and see to its log. What fails here is tried
-        again: it raises nothing, and takes no other process with it."""
+        """Starts the process, restarts it after a growing pause if it has died, and rotates its log. Failures are retried, never
+        raised, so that they do not affect other processes."""
         if self._process is None:
             if time.monotonic() >= self._start_at:
                 self._start()
@@ -64,7 +64,7 @@ class Child:
             self._process.terminate()
 
     def wait(self, deadline: float) -> bool:
-        """Whether it ended in time; if not, it and its family are killed. ``deadline`` is on the monotonic clock."""
+        """Whether the process ended in time. Then kills its process group. ``deadline`` is on the monotonic clock."""
         if self._process is None:
             return True
         try:
@@ -73,14 +73,14 @@ class Child:
         except subprocess.TimeoutExpired:
             return False
         finally:
-            self._kill_family()
+            self._kill_group()
 
-    def last_words(self) -> str:
-        """Why it does not run."""
+    def last_lines(self) -> str:
+        """The reason why the process does not run, or the last lines of its log."""
         return self._not_started or self.log.last_lines()
 
     def _start(self) -> None:
-        """In a session of its own, so that Ctrl-C reaches us alone; tied to us, so that it dies with us."""
+        """Starts it in its own session, so that it does not receive Ctrl-C, and so that it dies with its parent."""
         tied = [sys.executable, "-I", "-S", parent_death.__file__, str(os.getpid()), *self._command]
         log = self._open_log()
         try:
@@ -107,13 +107,13 @@ class Child:
         return descriptor
 
     def _note_death(self, status: int) -> None:
-        if time.monotonic() - self._started > WELL_AFTER:
+        if time.monotonic() - self._started > MIN_UPTIME:
             self.failures = 0
         self._process = None
         self._failed()
-        if self.failures & (self.failures - 1) == 0:  # said of the first, second, fourth, eighth … in a row
+        if self.failures & (self.failures - 1) == 0:  # reported for the first, second, fourth, eighth … in a row
             times = f", {self.failures} times in a row" if self.failures > 1 else ""
-            self._say(f"{self.name} {_how_it_ended(status)}{times}: starting it again")
+            self._say(f"{self.name} {_format_exit(status)}{times}: starting it again")
 
     def _failed(self) -> None:
         self.failures += 1
@@ -125,7 +125,7 @@ class Child:
         try:
             rotated = self.log.rotate()
         except FAILURES as error:
-            self._rotate_at = time.monotonic() + ROTATE_AGAIN
+            self._rotate_at = time.monotonic() + ROTATION_RETRY_INTERVAL
             self._report("rotation", f"an old log of {self.name} cannot be kept ({error}): only its last lines are")
         else:
             if rotated:
@@ -141,14 +141,14 @@ class Child:
             self._reported.remove(what)
             self._say(text)
 
-    def _kill_family(self) -> None:
+    def _kill_group(self) -> None:
         assert self._process is not None
-        with suppress(ProcessLookupError):  # all gone already
+        with suppress(ProcessLookupError):  # the group has ended already
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
 
-def _how_it_ended(status: int) -> str:
+def _format_exit(status: int) -> str:
     if status >= 0:
         return f"ended (status {status})"
     known = {int(number): number.name for number in signal.Signals}

@@ -20,7 +20,7 @@ from jobs.errors import LedgerUnavailable, UnsafeRedis
 from jobs.job import Kind
 from jobs.ledger import Ledger
 from jobs.redis_connection import UNREACHABLE, check_server, connect
-from jobs.shutdown import Stop
+from jobs.shutdown import ShutdownSignal
 from mldeploy.client import Client, Problem
 from mldeploy.local import redis_server
 from mldeploy.local.home import make_home
@@ -29,14 +29,14 @@ from mldeploy.local.supervised_process import Child
 from settings import Settings
 from webhooks.networks import parse_networks
 
-TICK = 0.1
-START_REDIS = 600.0  # seconds; it may have a large file to read
-START = 60.0  # seconds until all are ready
-SETTLE = 2.0  # seconds until what is looked up once a second shows that
-STOP = 8.5  # seconds for API, workers and reconciler; Redis comes after them
-STOP_REDIS = 1.0
-GIVE_UP_AFTER = 3  # failures of one process before the service was ever ready
-FRESH = 5.0  # seconds; a reconciler that has run within them is ready
+POLL_INTERVAL = 0.1  # seconds
+REDIS_START_TIMEOUT = 600.0  # seconds; it may have a large file to read
+START_TIMEOUT = 60.0  # seconds until all processes are ready
+SETTLE_TIMEOUT = 2.0  # seconds until values that are refreshed once a second are up to date
+STOP_TIMEOUT = 8.5  # seconds for API, workers and reconciler; Redis is stopped after them
+REDIS_STOP_TIMEOUT = 1.0
+MAX_FAILURES = 3  # of one process before the service is ready
+MAX_RECONCILER_AGE = 5.0  # seconds since its last run; then the reconciler counts as ready
 
 
 class CannotStart(RuntimeError):
@@ -48,7 +48,7 @@ class Up:
         self._embedded = not settings.redis_url
         self._settings = settings.with_embedded_redis()
         self._say = say
-        self._stop = Stop()
+        self._stop = ShutdownSignal()
         self._redis: Child | None = None
         self._others: list[Child] = []
 
@@ -59,8 +59,9 @@ class Up:
         return f"http://{f'[{host}]' if ':' in host else host}:{self._settings.port}"
 
     def run(self) -> None:
-        """Until SIGINT, SIGTERM or, unless nohup has it ignored, SIGHUP. Raises CannotStart. To be called in the main thread."""
-        os.umask(0o077)  # also of all that is started here: what they write is not for other users
+        """Runs the service until SIGINT, SIGTERM or, unless nohup ignores it, SIGHUP. To be called in the main thread. Raises
+        CannotStart."""
+        os.umask(0o077)  # inherited by all child processes: other users cannot read their files
         self._make_home()
         self._stop.on(signal.SIGINT, signal.SIGTERM)
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
@@ -86,8 +87,8 @@ class Up:
         since = time.monotonic()
         if self._embedded:
             self._redis = self._child("redis", redis_server.command(self._settings), expendable=False)
-        self._until(self._redis_answers, since + START_REDIS, "Redis")
-        python = [sys.executable, "-P", "-m"]  # -P: the current folder plays no part
+        self._wait_until(self._redis_answers, since + REDIS_START_TIMEOUT, "Redis")
+        python = [sys.executable, "-P", "-m"]  # -P: the current folder is not on the module path
         self._check_is_safe()
         self._others = [
             self._child("reconciler", [*python, "jobs.reconciler"]),
@@ -96,12 +97,12 @@ class Up:
             self._child("webhook", [*python, "worker.webhooks"]),
             self._child("api", [*python, "api"]),
         ]
-        self._until(self._all_ready, time.monotonic() + START, "the service")
+        self._wait_until(self._all_ready, time.monotonic() + START_TIMEOUT, "the service")
         if not self._stop.is_set():
             self._say_ready(time.monotonic() - since)
 
     def _check_is_safe(self) -> None:
-        """Raises CannotStart: without keys others than this machine are served only if that is wanted."""
+        """Raises CannotStart if other machines would be served without keys and without --insecure."""
         s, ledger = self._settings, Ledger(self._settings)
         if s.insecure or is_loopback(s.host) or self._stop.is_set():
             return
@@ -117,9 +118,9 @@ class Up:
             )
 
     def _say_ready(self, seconds: float) -> None:
-        """With what is amiss: all parts run, and to mend it they are needed."""
-        found, deadline = self._readiness(), time.monotonic() + SETTLE
-        while found["reasons"] and time.monotonic() < deadline and not self._stop.wait(TICK):
+        """Reports that the service runs, with its remaining problems: the user needs the running service to fix them."""
+        found, deadline = self._readiness(), time.monotonic() + SETTLE_TIMEOUT
+        while found["reasons"] and time.monotonic() < deadline and not self._stop.wait(POLL_INTERVAL):
             found = self._readiness()
         for reason in found["reasons"]:
             self._say(f"{reason['severity']}: {reason['detail']}; {reason['action']}")
@@ -143,12 +144,12 @@ class Up:
         return f"mldeploy is ready at {self.url} ({workers}, {where}, {seconds:.1f} s)"
 
     def _watch(self) -> None:
-        while not self._stop.wait(TICK):
+        while not self._stop.wait(POLL_INTERVAL):
             self._supervise()
 
     def _end(self) -> None:
-        """API, workers and reconciler first, all at once; then Redis, whom the workers need to give work back."""
-        deadline = time.monotonic() + STOP
+        """Stops API, workers and reconciler in parallel, and then Redis, which the workers need to return their jobs."""
+        deadline = time.monotonic() + STOP_TIMEOUT
         if self._others:
             self._say("stopping: work in hand is finished, or given back after a few seconds")
         for child in self._others:
@@ -158,7 +159,7 @@ class Up:
                 self._say(f"{child.name} did not stop in time and was killed")
         if self._redis:
             self._redis.terminate()
-            self._redis.wait(time.monotonic() + STOP_REDIS)
+            self._redis.wait(time.monotonic() + REDIS_STOP_TIMEOUT)
 
     def _supervise(self) -> None:
         for child in self._children():
@@ -167,14 +168,14 @@ class Up:
     def _children(self) -> list[Child]:
         return [*([self._redis] if self._redis else []), *self._others]
 
-    def _until(self, ready: Callable[[], bool], deadline: float, what: str) -> None:
-        """Raises CannotStart with the last words of what does not start."""
+    def _wait_until(self, ready: Callable[[], bool], deadline: float, what: str) -> None:
+        """Raises CannotStart, with the last lines of a process that does not start."""
         self._supervise()
-        while not ready() and not self._stop.wait(TICK):
+        while not ready() and not self._stop.wait(POLL_INTERVAL):
             self._supervise()
             for child in self._children():
-                if child.failures >= GIVE_UP_AFTER:
-                    raise CannotStart(f"{child.name} does not start; its last words ({child.log.path}):\n{child.last_words()}")
+                if child.failures >= MAX_FAILURES:
+                    raise CannotStart(f"{child.name} does not start; its last words ({child.log.path}):\n{child.last_lines()}")
             if time.monotonic() > deadline:
                 raise CannotStart(f"{what} was not ready in time; see {self._settings.home_path / 'logs'}")
 
@@ -195,21 +196,25 @@ class Up:
             client.close()
 
     def _all_ready(self) -> bool:
-        """The API comes last: what it says is held for a second, and is to know of the workers."""
+        """The API is checked last: it caches its readiness for a second, which should include the workers."""
         try:
             ledger = Ledger(self._settings)
             since = ledger.since_reconciled()
             s = self._settings
-            enough = {Kind.PREDICT: s.predict_workers, Kind.TRAIN: s.train_workers, Kind.WEBHOOK: s.webhook_workers}
-            if since is None or since >= FRESH or any(self._here(ledger, kind) < many for kind, many in enough.items()):
+            expected = {Kind.PREDICT: s.predict_workers, Kind.TRAIN: s.train_workers, Kind.WEBHOOK: s.webhook_workers}
+            if (
+                since is None
+                or since >= MAX_RECONCILER_AGE
+                or any(self._own_workers(ledger, kind) < count for kind, count in expected.items())
+            ):
                 return False
-            Client(self.url, timeout=2).ready()  # it answers, whatever it says
+            Client(self.url, timeout=2).ready()  # it responds; the status does not matter
             return True
         except (Problem, LedgerUnavailable, OSError):
             return False
 
-    def _here(self, ledger: Ledger, kind: Kind) -> int:
-        """Live worker processes that we started: their owner carries the parent's pid."""
+    def _own_workers(self, ledger: Ledger, kind: Kind) -> int:
+        """The number of live worker processes that we started: the owner contains the parent's pid."""
         pid = next(child.pid for child in self._others if child.name == kind)
         return sum(owner.startswith(f"{socket.gethostname()}-{pid}-") for owner in ledger.live_owners(kind))
 
@@ -221,7 +226,7 @@ class Up:
 
 @contextmanager
 def _only_one(home: Path) -> Iterator[None]:
-    """Raises CannotStart if another `up` has this home."""
+    """Raises CannotStart if another `up` uses this home."""
     lock = _lock(home / "lock")
     try:
         yield
@@ -230,7 +235,7 @@ def _only_one(home: Path) -> Iterator[None]:
 
 
 def _lock(path: Path) -> int:
-    """The descriptor that holds the lock. Raises CannotStart."""
+    """Returns the descriptor that holds the lock. Raises CannotStart."""
     try:
         lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -241,7 +246,7 @@ def _lock(path: Path) -> int:
         ) from None
     except OSError as error:
         raise CannotStart(f"{path.parent} cannot be locked ({error}): mend that, or give another --home") from None
-    with suppress(OSError):  # on a full disk: the lock holds, and the number is only for the message above
+    with suppress(OSError):  # a full disk: the lock holds, and the pid is only for the message above
         os.ftruncate(lock, 0)
         os.write(lock, f"{os.getpid()}\n".encode())
     return lock

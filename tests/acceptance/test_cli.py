@@ -18,17 +18,17 @@ FLOWER = {"sepal_length": 5.0, "sepal_width": 3.2, "petal_length": 1.5, "petal_w
 def test_predict_takes_json_a_file_or_standard_input(service: Service, tmp_path: Path) -> None:
     file = tmp_path / "flower.json"
     file.write_text(json.dumps([FLOWER]))
-    for given, stdin in ((json.dumps(FLOWER), ""), (str(file), ""), ("-", json.dumps(FLOWER))):
-        told = mldeploy("predict", given, "--url", service.url, stdin=stdin)
-        assert told.returncode == 0, told.stderr
-        assert "setosa" in json.dumps(json.loads(told.stdout)["result"])
+    for argument, stdin in ((json.dumps(FLOWER), ""), (str(file), ""), ("-", json.dumps(FLOWER))):
+        completed = mldeploy("predict", argument, "--url", service.url, stdin=stdin)
+        assert completed.returncode == 0, completed.stderr
+        assert "setosa" in json.dumps(json.loads(completed.stdout)["result"])
 
 
 def test_piped_output_is_one_line_of_json(service: Service) -> None:
-    told = mldeploy("predict", json.dumps(FLOWER), "--proba", "--url", service.url)
-    assert told.stdout.count("\n") == 1
-    assert told.stderr == ""
-    assert json.loads(told.stdout)["result"]["probabilities"]["setosa"] > 0.5
+    completed = mldeploy("predict", json.dumps(FLOWER), "--proba", "--url", service.url)
+    assert completed.stdout.count("\n") == 1
+    assert completed.stderr == ""
+    assert json.loads(completed.stdout)["result"]["probabilities"]["setosa"] > 0.5
 
 
 def test_on_a_terminal_it_is_laid_out_with_a_spinner_while_waiting(service: Service) -> None:
@@ -49,8 +49,8 @@ def test_no_wait_prints_the_job_and_result_shows_it(service: Service) -> None:
 def test_train_and_models(service: Service, tmp_path: Path) -> None:
     csv = tmp_path / "levels.csv"
     csv.write_text("a,b,level\n" + "".join(f"{n % 7},{n % 5},{'high' if n % 7 > 3 else 'low'}\n" for n in range(100)))
-    told = mldeploy("train", str(csv), "--model", "cli-levels", "--target", "level", "--url", service.url)
-    assert json.loads(told.stdout)["result"]["promoted"]
+    completed = mldeploy("train", str(csv), "--model", "cli-levels", "--target", "level", "--url", service.url)
+    assert json.loads(completed.stdout)["result"]["promoted"]
     assert "cli-levels" in {model["name"] for model in json.loads(mldeploy("models", "--url", service.url).stdout)}
     assert json.loads(mldeploy("models", "cli-levels", "--url", service.url).stdout)["aliases"] == {"champion": 1}
 
@@ -59,8 +59,8 @@ def test_a_file_is_predicted_row_by_row(service: Service, tmp_path: Path) -> Non
     lines = [json.dumps(FLOWER), json.dumps({**FLOWER, "petal_length": 5.4, "petal_width": 2.3})]
     for name, text in (("flowers.ndjson", "\n".join(lines)), ("flowers.json", f"[{','.join(lines)}]")):
         (tmp_path / name).write_text(text)
-        told = json.loads(mldeploy("predict", str(tmp_path / name), "--url", service.url).stdout)
-        assert [each["prediction"] for each in told["result"]["predictions"]] == ["setosa", "virginica"]
+        job = json.loads(mldeploy("predict", str(tmp_path / name), "--url", service.url).stdout)
+        assert [each["prediction"] for each in job["result"]["predictions"]] == ["setosa", "virginica"]
 
 
 @pytest.mark.parametrize(
@@ -82,31 +82,31 @@ def test_a_file_is_predicted_row_by_row(service: Service, tmp_path: Path) -> Non
     ],
 )
 def test_errors_say_what_is_wrong(service: Service, arguments: tuple[str, ...], says: str) -> None:
-    told = mldeploy(*arguments, "--url", service.url)
-    assert told.returncode != 0
-    assert says in told.stderr
-    assert "Traceback" not in told.stderr
+    completed = mldeploy(*arguments, "--url", service.url)
+    assert completed.returncode != 0
+    assert says in completed.stderr
+    assert "Traceback" not in completed.stderr
 
 
-def test_a_failed_job_is_shown_and_the_exit_status_tells(service: Service, tmp_path: Path) -> None:
+def test_failed_job_is_shown_with_exit_status_1(service: Service, tmp_path: Path) -> None:
     csv = tmp_path / "bad.csv"
     csv.write_text("a,b\n" + "1,x\n2,x\n" * 20)
-    for told in (mldeploy("train", str(csv), "--model", "cli-bad", "--url", service.url),):
-        assert told.returncode == 1
-        job = json.loads(told.stdout)
+    for completed in (mldeploy("train", str(csv), "--model", "cli-bad", "--url", service.url),):
+        assert completed.returncode == 1
+        job = json.loads(completed.stdout)
         assert job["status"] == "failed"
-        assert "fewer than two classes" in told.stderr
+        assert "fewer than two classes" in completed.stderr
     assert mldeploy("result", job["id"], "--no-wait", "--url", service.url).returncode == 1
     assert json.loads(mldeploy("models", "cli-bad", "--url", service.url).stdout)["versions"] == []
 
 
-def test_no_service_and_bad_settings_are_told_in_a_line() -> None:
+def test_missing_service_and_bad_settings_give_one_line() -> None:
     nobody = mldeploy("models", "--url", f"http://127.0.0.1:{free_port()}")
     assert "mldeploy up" in nobody.stderr
     assert "MLDEPLOY_PORT" in mldeploy("up", "--port", "0").stderr
-    for told, status in (nobody, 2), (mldeploy("up", "--port", "0"), 1):
-        assert told.returncode == status
-        assert "Traceback" not in told.stderr
+    for completed, status in (nobody, 2), (mldeploy("up", "--port", "0"), 1):
+        assert completed.returncode == status
+        assert "Traceback" not in completed.stderr
 
 
 COMMANDS = ["", "up", "demo", "predict", "train", "result", "cancel", "models", "datasets", "models show", "models promote"]
@@ -116,12 +116,12 @@ ON_THE_SERVER = ["models rollback", "models import", "models export", "models re
 
 @pytest.mark.parametrize("command", [*COMMANDS, *ON_THE_SERVER])
 def test_help_answers(command: str) -> None:
-    told = mldeploy(*command.split(), "--help")
-    assert told.returncode == 0
-    assert len(told.stdout) > 100
+    completed = mldeploy(*command.split(), "--help")
+    assert completed.returncode == 0
+    assert len(completed.stdout) > 100
 
 
-def test_the_client_tells_problems_failures_and_timeouts_apart(service: Service) -> None:
+def test_client_distinguishes_problems_failures_and_timeouts(service: Service) -> None:
     client = Client(service.url)
     frame = pd.DataFrame([FLOWER, FLOWER], dtype="float32")
     assert len(client.predict(frame).wait(30)["predictions"]) == 2
@@ -141,7 +141,7 @@ def test_the_client_tells_problems_failures_and_timeouts_apart(service: Service)
     assert client.result(job.id).result == job.result
 
 
-def test_the_tutorials_own_lines_work(service: Service) -> None:
+def test_client_code_of_the_usual_tutorial_works(service: Service) -> None:
     url = f"{service.url}/predict"
     data = json.dumps({"sepal_length": 5.0, "sepal_width": 3.2, "petal_length": 1.5, "petal_width": 0.3})
     submitted = requests.post(url, data, timeout=10).json()

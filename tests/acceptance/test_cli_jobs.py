@@ -1,4 +1,4 @@
-"""The command line's part about jobs that are waited for, found, followed and canceled, and about keys."""
+"""The commands that wait for, find, follow and cancel jobs, and use keys."""
 
 import json
 import re
@@ -21,9 +21,9 @@ FLOWER = {"sepal_length": 5.0, "sepal_width": 3.2, "petal_length": 1.5, "petal_w
 @pytest.mark.slow
 def test_a_job_is_found_by_its_label_as_lines_and_as_a_table(service: Service) -> None:
     for command in ("predict", json.dumps(FLOWER)), ("train", "--promote", "never"):
-        told = mldeploy(*command, "--label", "cli-label", "--expires-in", "600", "--url", service.url)
-        assert json.loads(told.stdout)["label"] == "cli-label", told.stderr
-        assert json.loads(told.stdout)["expires_at"]
+        completed = mldeploy(*command, "--label", "cli-label", "--expires-in", "600", "--url", service.url)
+        assert json.loads(completed.stdout)["label"] == "cli-label", completed.stderr
+        assert json.loads(completed.stdout)["expires_at"]
     listed = mldeploy("jobs", "--label", "cli-label", "--url", service.url)
     jobs = [json.loads(line) for line in listed.stdout.splitlines()]
     assert [(job["kind"], job["status"]) for job in jobs] == [("train", "succeeded"), ("predict", "succeeded")]
@@ -37,24 +37,24 @@ def test_a_job_is_found_by_its_label_as_lines_and_as_a_table(service: Service) -
     assert row.index("succeeded") == heading.index("STATUS")
 
 
-def test_watch_tells_each_event_in_a_line_and_ends_as_result_does(service: Service) -> None:
+def test_watch_prints_one_line_per_event_and_ends_like_result(service: Service) -> None:
     job = Client(service.url).train(model="iris", estimator="RandomForestClassifier", search=2, promote="never")
-    told = mldeploy("watch", job.id, "--url", service.url)
-    events = [json.loads(line) for line in told.stdout.splitlines()]
-    assert told.returncode == 0, told.stderr
+    completed = mldeploy("watch", job.id, "--url", service.url)
+    events = [json.loads(line) for line in completed.stdout.splitlines()]
+    assert completed.returncode == 0, completed.stderr
     assert events[-1]["event"] == "succeeded"
     assert events[-1]["data"]["result"]["model"]["name"] == "iris"
     assert "progress" in {event["event"] for event in events}
     failing = Client(service.url).train(b"a,b\n" + b"1,x\n2,x\n" * 20, model="cli-failing")
-    told = mldeploy("watch", failing.id, "--url", service.url)
-    assert (told.returncode, json.loads(told.stdout.splitlines()[-1])["event"]) == (1, "failed")
-    assert "fewer than two classes" in told.stderr
+    completed = mldeploy("watch", failing.id, "--url", service.url)
+    assert (completed.returncode, json.loads(completed.stdout.splitlines()[-1])["event"]) == (1, "failed")
+    assert "fewer than two classes" in completed.stderr
     status, seen = on_a_terminal("watch", job.id, "--url", service.url)
     assert status == 0
     assert '"status": "succeeded"' in seen
 
 
-def test_watch_on_a_terminal_shows_the_place_in_the_line(service: Service) -> None:
+def test_watch_on_a_terminal_shows_the_queue_position(service: Service) -> None:
     with nobody_trains(service):
         first, second = (Client(service.url).train(model="iris", promote="never") for _ in range(2))
         status, seen = on_a_terminal(
@@ -80,13 +80,13 @@ def test_ctrl_c_says_how_to_go_on(service: Service) -> None:
         job.cancel()
 
 
-def test_cancel_takes_many_and_tells_of_each(service: Service) -> None:
+def test_cancel_takes_many_and_reports_each(service: Service) -> None:
     with nobody_trains(service):
         first, second = (Client(service.url).train(model="iris", promote="never") for _ in range(2))
-        told = mldeploy("cancel", first.id, "0" * 40, second.id, "--url", service.url)
-        assert told.returncode == 1
-        assert [json.loads(line)["status"] for line in told.stdout.splitlines()] == ["canceled", "canceled"]
-        assert f"{'0' * 40}: There never was such a job" in told.stderr
+        completed = mldeploy("cancel", first.id, "0" * 40, second.id, "--url", service.url)
+        assert completed.returncode == 1
+        assert [json.loads(line)["status"] for line in completed.stdout.splitlines()] == ["canceled", "canceled"]
+        assert f"{'0' * 40}: There never was such a job" in completed.stderr
         assert on_a_terminal("cancel", first.id, "--url", service.url) == (0, f"{first.id} canceled\r\n")
     assert mldeploy("result", first.id, "--url", service.url).returncode == 1
 
@@ -94,11 +94,11 @@ def test_cancel_takes_many_and_tells_of_each(service: Service) -> None:
 def test_cancel_waits_until_a_running_job_has_stopped(service: Service) -> None:
     job = Client(service.url).train(model="iris", estimator="RandomForestClassifier", search=120, promote="never")
     until(lambda: job.reload().status == "running", 30, "it runs")
-    told = mldeploy("cancel", job.id, "--wait", "--url", service.url)
-    assert (told.returncode, json.loads(told.stdout)["status"]) == (0, "canceled"), told.stderr
+    completed = mldeploy("cancel", job.id, "--wait", "--url", service.url)
+    assert (completed.returncode, json.loads(completed.stdout)["status"]) == (0, "canceled"), completed.stderr
 
 
-def test_cancel_tells_all_of_them_before_it_waits_for_one(service: Service) -> None:
+def test_cancel_requests_all_before_it_waits_for_one(service: Service) -> None:
     with_poison(service)
     slow, other = (Client(service.url).predict(row(1, seconds=3), model="poison") for _ in range(2))
     until(lambda: slow.reload().status == "running", 20, "the first one runs")
@@ -116,7 +116,7 @@ def test_the_webhook_secret_alone_is_printed(service: Service) -> None:
 
 
 @pytest.mark.slow
-def test_a_key_is_asked_for_sent_and_must_be_allowed_to(tmp_path: Path) -> None:
+def test_key_is_required_sent_and_checked_for_scope(tmp_path: Path) -> None:
     keyed = Service(tmp_path / "home")
     try:
         created = mldeploy("keys", "create", "--name", "app", "--scopes", "predict", "--home", str(keyed.home))

@@ -1,4 +1,4 @@
-"""`mldeploy … | head`: a command whose reader has left ends without a word."""
+"""`mldeploy … | head`: a command whose reader has left ends without an error message."""
 
 import fcntl
 import json
@@ -21,7 +21,7 @@ IRIS = str(ROOT / "models" / "iris" / "training.csv")
 
 
 def unread(*arguments: str) -> subprocess.CompletedProcess[bytes]:
-    """A command whose output nobody reads any more when it begins."""
+    """Run a command whose output has no reader."""
     ours, theirs = os.pipe()
     os.close(ours)
     try:
@@ -31,8 +31,8 @@ def unread(*arguments: str) -> subprocess.CompletedProcess[bytes]:
         os.close(theirs)
 
 
-def check_quiet(told: subprocess.CompletedProcess[bytes]) -> None:
-    assert (told.stderr.decode(), told.returncode) == ("", STATUS)
+def check_quiet(completed: subprocess.CompletedProcess[bytes]) -> None:
+    assert (completed.stderr.decode(), completed.returncode) == ("", STATUS)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def check_quiet(told: subprocess.CompletedProcess[bytes]) -> None:
         ("webhook-secret",),
     ],
 )
-def test_a_command_that_asks_the_service_ends_quietly(service: Service, arguments: tuple[str, ...]) -> None:
+def test_command_that_calls_the_service_ends_quietly(service: Service, arguments: tuple[str, ...]) -> None:
     check_quiet(unread(*arguments, "--url", service.url))
 
 
@@ -81,12 +81,12 @@ def test_the_demo_ends_with_its_reader_and_leaves_nothing_behind(tmp_path: Path)
 
 
 def test_many_jobs_into_head(service: Service) -> None:
-    """As a shell does it: the reader leaves in the middle."""
+    """The reader leaves in the middle, as in a shell."""
     client = Client(service.url)
     for number in range(300):
         client.predict(json.loads(FLOWER), label=f"pipe-{number}")
     script = f"set -o pipefail; {sys.executable} -m mldeploy jobs --limit 1000 --url {service.url} | head -1"
-    told = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT, check=False)
-    assert told.stderr == ""
-    assert told.returncode == STATUS
-    assert json.loads(told.stdout)["label"] == "pipe-299"
+    completed = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    assert completed.stderr == ""
+    assert completed.returncode == STATUS
+    assert json.loads(completed.stdout)["label"] == "pipe-299"

@@ -13,8 +13,8 @@ from tests.processes import free_port
 COLUMNS = 100
 
 
-def test_demo_tells_a_story(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where the environment names a proxy, which does not lead to this machine."""
+def test_demo_runs_all_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It works also where the environment names a proxy that does not lead to this machine."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
@@ -43,7 +43,7 @@ def test_demo_tells_a_story(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.slow
-def test_demo_may_be_run_again_on_its_home_and_show_all_json(tmp_path: Path) -> None:
+def test_demo_can_be_repeated_on_its_home_and_show_all_json(tmp_path: Path) -> None:
     arguments = ("demo", "--once", "--home", str(tmp_path / "home"), "--port", str(free_port()))
     assert mldeploy(*arguments).returncode == 0
     shown = mldeploy(*arguments, "--verbose")

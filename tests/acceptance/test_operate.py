@@ -1,4 +1,4 @@
-"""What the operator does on the server: bring models in and out, refit, delete for good."""
+"""The commands on the server: import and export models, refit, delete for good."""
 
 import json
 import subprocess
@@ -32,9 +32,9 @@ def mldeploy(service: Service, *arguments: str) -> subprocess.CompletedProcess[s
 
 
 def done(service: Service, *arguments: str) -> str:
-    told = mldeploy(service, *arguments)
-    assert told.returncode == 0, told.stderr
-    return told.stdout
+    completed = mldeploy(service, *arguments)
+    assert completed.returncode == 0, completed.stderr
+    return completed.stdout
 
 
 @pytest.fixture
@@ -45,22 +45,22 @@ def sample(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def pipeline(tmp_path: Path) -> Any:
-    """One that takes a data frame with its columns by name."""
+    """Return a pipeline that takes a data frame by column names."""
     columns = ColumnTransformer([("numbers", StandardScaler(), ["alcohol"]), ("texts", OneHotEncoder(), ["strength"])])
     fitted = make_pipeline(columns, LogisticRegression()).fit(MIXED[["alcohol", "strength"]], MIXED.target)
     joblib.dump(fitted, tmp_path / "model.joblib")
     return fitted
 
 
-def test_a_model_of_ones_own_is_brought_in_and_serves(service: Service, client: Client, sample: Path, pipeline: Any) -> None:
-    told = done(service, "models", "import", str(sample.parent / "model.joblib"), "--name", "own", "--sample", str(sample))
-    assert "own version 1, and it serves" in told
+def test_imported_model_serves(service: Service, client: Client, sample: Path, pipeline: Any) -> None:
+    output = done(service, "models", "import", str(sample.parent / "model.joblib"), "--name", "own", "--sample", str(sample))
+    assert "own version 1, and it serves" in output
     rows = MIXED[["alcohol", "strength"]]
     said = [each["prediction"] for each in client.predict(rows, model="own").wait(60)["predictions"]]
     assert said == pipeline.predict(rows).tolist()
-    given = client.predict(rows.iloc[0], model="own", proba=True).wait(60)
-    assert list(given["probabilities"].values()) == pytest.approx(pipeline.predict_proba(rows[:1])[0].tolist(), abs=1e-9)
-    assert given["input"] == {"alcohol": MIXED.alcohol[0], "strength": "strong"}
+    prediction = client.predict(rows.iloc[0], model="own", proba=True).wait(60)
+    assert list(prediction["probabilities"].values()) == pytest.approx(pipeline.predict_proba(rows[:1])[0].tolist(), abs=1e-9)
+    assert prediction["input"] == {"alcohol": MIXED.alcohol[0], "strength": "strong"}
     card = client.version("own")["card"]
     assert (card["origin"], card["takes"], card["data"]["held_out"], card["data"]["fitted_on_test_rows"]) == (
         "imported",
@@ -73,7 +73,7 @@ def test_a_model_of_ones_own_is_brought_in_and_serves(service: Service, client: 
 
 
 @pytest.mark.slow
-def test_what_was_exported_can_be_imported_under_another_name(service: Service, client: Client, tmp_path: Path) -> None:
+def test_exported_model_can_be_imported_under_another_name(service: Service, client: Client, tmp_path: Path) -> None:
     client.train(packaged_csv("iris"), model="exported", estimator="GaussianNB").wait(60)
     archive = tmp_path / "exported.zip"
     done(service, "models", "export", "exported", "-o", str(archive))
@@ -94,15 +94,15 @@ def test_what_was_exported_can_be_imported_under_another_name(service: Service, 
     ],
 )
 @pytest.mark.slow
-def test_a_file_that_cannot_be_brought_in_says_why(
+def test_file_that_cannot_be_imported_says_why(
     service: Service, sample: Path, content: Any, options: tuple[str, ...], says: str
 ) -> None:
     file = sample.parent / "bad.joblib"
     file.write_text(content) if isinstance(content, str) else joblib.dump(content, file)
-    told = mldeploy(service, "models", "import", str(file), "--name", "bad", *(("--sample", str(sample)) if options else ()))
-    assert told.returncode == 1
-    assert says in told.stderr
-    assert "Traceback" not in told.stderr
+    completed = mldeploy(service, "models", "import", str(file), "--name", "bad", *(("--sample", str(sample)) if options else ()))
+    assert completed.returncode == 1
+    assert says in completed.stderr
+    assert "Traceback" not in completed.stderr
 
 
 def test_a_refit_is_as_good_and_serves(service: Service, client: Client) -> None:
@@ -120,8 +120,8 @@ def test_deleted_data_are_gone_and_versions_that_had_them_say_so(service: Servic
     gone = tmp_path / "gone.csv"
     gone.write_text("\n".join((packaged_csv("iris") or b"").decode().splitlines()[:11]) + "\n")
     parts = set((service.home / "models" / "_datasets").iterdir())
-    told = done(service, "datasets", "delete", "private", "--rows", str(gone), "--yes")
-    assert "deleted 10 rows of private; 1 versions were trained on rows that are gone" in told
+    output = done(service, "datasets", "delete", "private", "--rows", str(gone), "--yes")
+    assert "deleted 10 rows of private; 1 versions were trained on rows that are gone" in output
     assert client.dataset("private")["rows"] == 140
     assert "rows of the data set private were deleted" in client.version("private")["notes"][0]
     assert client.train(model="private").wait(60)["dataset"]["rows"] == 140
@@ -149,22 +149,22 @@ def test_a_deleted_model_is_gone_and_its_jobs_fail(service: Service, client: Cli
 
 def test_without_a_service_it_says_so(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mldeploy", "models", "refit", "--home", str(tmp_path)]
-    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-    assert told.returncode == 1
-    assert "start it with `mldeploy up`" in told.stderr
+    completed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert completed.returncode == 1
+    assert "start it with `mldeploy up`" in completed.stderr
 
 
 def test_rows_are_added_from_the_shell(service: Service, tmp_path: Path) -> None:
     table = tmp_path / "more.ndjson"
     table.write_text("".join(json.dumps({"a": n, "b": n * 2, "y": n % 2}) + "\n" for n in range(30)))
     command = [sys.executable, "-m", "mldeploy", "datasets", "add", "shell", str(table), "--url", service.url]
-    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
-    assert json.loads(told.stdout)["result"] == {"dataset": "shell", "added": 30, "duplicates": 0, "rows": 30, "revision": 1}
+    completed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    assert json.loads(completed.stdout)["result"] == {"dataset": "shell", "added": 30, "duplicates": 0, "rows": 30, "revision": 1}
 
 
 @pytest.mark.slow
-def test_a_number_never_stands_for_another_version(service: Service, client: Client) -> None:
-    """Who still knows the old version 1 must not take the new one for it."""
+def test_version_numbers_are_never_reused(service: Service, client: Client) -> None:
+    """Whoever still knows the old version 1 must not take a new one for it."""
     flower = {"sepal_length": 5.0, "sepal_width": 3.2, "petal_length": 1.5, "petal_width": 0.3}
     client.train(packaged_csv("iris"), model="reborn").wait(60)
     client.predict(flower, model="reborn").wait(30)

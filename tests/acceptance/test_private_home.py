@@ -1,4 +1,4 @@
-"""The home is its owner's alone: no other user reads secrets, payloads or key hashes."""
+"""Only its owner can read the home: secrets, payloads and key hashes."""
 
 import os
 import stat
@@ -50,9 +50,7 @@ def open_to_others(top: Path) -> list[str]:
     return [f"{path} {mode_of(path):o}" for path in (top, *top.rglob("*")) if mode_of(path) & OTHERS]
 
 
-def test_all_that_a_service_and_the_commands_on_the_server_write_is_its_owners_alone(
-    up: Callable[..., Service], tmp_path: Path
-) -> None:
+def test_everything_that_is_written_is_private(up: Callable[..., Service], tmp_path: Path) -> None:
     service = up(tmp_path / "new" / "home")
     client = Client(service.url)
     client.predict(FLOWER).wait(60)
@@ -60,8 +58,8 @@ def test_all_that_a_service_and_the_commands_on_the_server_write_is_its_owners_a
     client.webhook_secret()
     exported = tmp_path / "iris.zip"
     assert mldeploy("models", "export", "iris", "-o", str(exported), "--home", str(service.home)).returncode == 0
-    told = mldeploy("models", "import", str(exported), "--name", "brought", "--home", str(service.home))
-    assert told.returncode == 0, told.stderr
+    completed = mldeploy("models", "import", str(exported), "--name", "brought", "--home", str(service.home))
+    assert completed.returncode == 0, completed.stderr
     assert mldeploy("keys", "create", "--name", "a", "--home", str(service.home)).returncode == 0
     assert service.said_before == []
     assert open_to_others(service.home) == []
@@ -71,8 +69,8 @@ def test_all_that_a_service_and_the_commands_on_the_server_write_is_its_owners_a
     assert mode_of(exported) == 0o644  # the operator's own
 
 
-def test_what_is_written_later_is_its_owners_alone_too(up: Callable[..., Service], tmp_path: Path) -> None:
-    """By parts that were started again, by Redis when it rewrites its file, and logs that were begun anew."""
+def test_later_files_are_private_too(up: Callable[..., Service], tmp_path: Path) -> None:
+    """Later means by restarted parts, by a rewrite of the append-only file, and by new logs."""
     service = up(tmp_path / "home", log_bytes=10_000)
     client, ledger = Client(service.url, retry_for=30), service.ledger
     client.predict(FLOWER).wait(60)
@@ -90,9 +88,7 @@ def test_what_is_written_later_is_its_owners_alone_too(up: Callable[..., Service
     assert open_to_others(service.home) == []
 
 
-def test_a_home_from_before_is_closed_at_the_start_and_that_is_said_in_one_line(
-    up: Callable[..., Service], tmp_path: Path
-) -> None:
+def test_open_home_is_made_private_at_the_start_and_one_line_says_so(up: Callable[..., Service], tmp_path: Path) -> None:
     home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
     for folder in (home / "redis", home / "models" / "iris", home / "own", elsewhere):
         folder.mkdir(parents=True)
@@ -113,9 +109,7 @@ def test_a_home_from_before_is_closed_at_the_start_and_that_is_said_in_one_line(
     assert up(home).said_before == []
 
 
-def test_a_store_elsewhere_is_left_as_it_is_and_its_group_alone_reads_what_is_written(
-    up: Callable[..., Service], tmp_path: Path
-) -> None:
+def test_external_store_keeps_its_mode_and_is_readable_by_its_group(up: Callable[..., Service], tmp_path: Path) -> None:
     store = tmp_path / "store"
     (store / "theirs").mkdir(parents=True)
     store.chmod(0o2775)
@@ -144,7 +138,7 @@ def test_a_folder_store_writes_for_its_owner_and_for_the_group_as_its_folder_say
 
 
 def test_a_home_that_cannot_be_closed_is_named(tmp_path: Path) -> None:
-    """Another's folder, in which this user may write."""
+    """The folder is another user's, in which this user may write."""
     if os.geteuid():
         pytest.skip("to be another user takes root")
     home = tmp_path / "home"
@@ -160,6 +154,6 @@ os.fchdir(home)
 os.setuid(65534)
 print(*make_home(Path("."), "s3://bucket"), sep="\\n")
 """
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.count("\n") == 1
-    assert "cannot be closed to other users" in told.stdout
+    completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert completed.stdout.count("\n") == 1
+    assert "cannot be closed to other users" in completed.stdout

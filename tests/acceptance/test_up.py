@@ -1,4 +1,4 @@
-"""`mldeploy up`: one command, nothing left behind, nothing lost; F24 and must show 7."""
+"""`mldeploy up`: one command that leaves nothing behind, whatever is killed."""
 
 import json
 import signal
@@ -32,19 +32,19 @@ def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
 
 
 def run_up(home: Path, port: int) -> str:
-    """What an `up` says that cannot start."""
+    """Return the output of an `up` that cannot start."""
     with pytest.raises(AssertionError) as refused:
         Service(home, port)
     return str(refused.value)
 
 
-def test_one_line_when_all_are_ready(up: Service) -> None:
+def test_up_prints_one_line_when_all_parts_are_ready(up: Service) -> None:
     assert up.ready_line.startswith(f"mldeploy is ready at {up.url} (2 predict and 1 train worker processes, home {up.home}")
     assert set(up.children()) == set(NAMES)
     assert Client(up.url).predict(FLOWER).wait(30)["prediction"] == "setosa"
 
 
-def test_the_redis_is_on_a_private_socket_and_keeps_what_it_acknowledges(up: Service) -> None:
+def test_embedded_redis_has_a_private_socket_and_keeps_what_it_acknowledged(up: Service) -> None:
     redis = up.ledger.redis
     socket = up.settings.replace(home=str(up.home)).embedded_socket
     assert socket.stat().st_mode & 0o077 == 0
@@ -61,7 +61,7 @@ def test_a_second_up_on_the_same_home_or_a_taken_port_is_a_clear_error(up: Servi
 
 
 @pytest.mark.slow
-def test_a_home_restored_without_its_signing_key_is_up_and_says_what_is_missing(tmp_path: Path) -> None:
+def test_home_without_its_signing_key_starts_and_reports_what_is_missing(tmp_path: Path) -> None:
     home = tmp_path / "restored"
     first = Service(home)
     Client(first.url).predict(FLOWER).wait(60)
@@ -73,16 +73,16 @@ def test_a_home_restored_without_its_signing_key_is_up_and_says_what_is_missing(
     try:
         assert without.ready_line.startswith(f"mldeploy is up at {without.url} and not ready")
         assert "signed with another key: restore the signing.key" in "".join(without.said_before)
-        told = mldeploy("status", "--url", without.url)
-        assert (told.returncode, json.loads(told.stdout)["reasons"][0]["code"]) == (1, "champion-unloadable")
+        completed = mldeploy("status", "--url", without.url)
+        assert (completed.returncode, json.loads(completed.stdout)["reasons"][0]["code"]) == (1, "champion-unloadable")
     finally:
         without.stop()
     key.write_bytes(published_with)
     again = Service(home)
     try:
         assert again.said_before == []
-        told = mldeploy("status", "--url", again.url)
-        assert (told.returncode, json.loads(told.stdout)["status"]) == (0, "ready")
+        completed = mldeploy("status", "--url", again.url)
+        assert (completed.returncode, json.loads(completed.stdout)["status"]) == (0, "ready")
         assert Client(again.url).predict(FLOWER).wait(30)["prediction"] == "setosa"
     finally:
         again.stop()
@@ -99,7 +99,7 @@ def test_home_that_no_server_here_reads_is_a_clear_error(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_a_home_too_deep_for_a_socket_will_do(tmp_path: Path) -> None:
+def test_home_with_a_path_too_long_for_a_socket_works(tmp_path: Path) -> None:
     deep = tmp_path / ("deep" * 20) / ("deeper" * 10)
     service = Service(deep)
     try:
@@ -109,7 +109,7 @@ def test_a_home_too_deep_for_a_socket_will_do(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_it_stops_within_10_s_gives_back_what_takes_longer_and_leaves_no_process(tmp_path: Path, tell: list[str]) -> None:
+def test_up_stops_within_10_s_and_leaves_no_process(tmp_path: Path, figures: list[str]) -> None:
     service = Service(tmp_path / "home", drain=1.0)
     with_poison(service)
     client, family = Client(service.url), service.family()
@@ -129,7 +129,7 @@ def test_it_stops_within_10_s_gives_back_what_takes_longer_and_leaves_no_process
         assert slow.answer.get("attempts", 0) <= 1
         slow.wait(60)
         assert slow.answer["attempts"] == 1
-        tell.append(
+        figures.append(
             f"up stopped by SIGTERM under load after {took:.1f} s; {len(load.accepted)} accepted, 0 lost, no process left"
         )
     finally:
@@ -137,7 +137,7 @@ def test_it_stops_within_10_s_gives_back_what_takes_longer_and_leaves_no_process
 
 
 @pytest.mark.slow
-def test_f24_kill_9_of_up_leaves_no_orphan_and_the_next_goes_on(tmp_path: Path, tell: list[str]) -> None:
+def test_killed_up_leaves_no_orphan_and_the_next_goes_on(tmp_path: Path, figures: list[str]) -> None:
     service = Service(tmp_path / "home")
     with_poison(service)
     client = Client(service.url)
@@ -154,8 +154,8 @@ def test_f24_kill_9_of_up_leaves_no_orphan_and_the_next_goes_on(tmp_path: Path, 
         took = settle(load, within=service.settings.lease + 10)
         assert client.result(done.id).result == result
         assert client.model("iris")["aliases"]["champion"] == 1
-        tell.append(
-            f"F24: all processes gone {gone:.1f} s after kill -9 of up; {len(load.accepted)} accepted, 0 lost, "
+        figures.append(
+            f"all processes gone {gone:.1f} s after kill -9 of up; {len(load.accepted)} accepted, 0 lost, "
             f"settled {took:.1f} s after the next was ready ({time.monotonic() - since:.1f} s after it was started)"
         )
     finally:
@@ -163,8 +163,8 @@ def test_f24_kill_9_of_up_leaves_no_orphan_and_the_next_goes_on(tmp_path: Path, 
 
 
 @pytest.mark.slow
-def test_it_survives_kill_9_of_each_of_its_children_in_turn_under_load(up: Service, tell: list[str]) -> None:
-    """Must show 7."""
+def test_up_survives_kill_9_of_each_child_under_load(up: Service, figures: list[str]) -> None:
+    """Each child is restarted, and every accepted job ends."""
     with_poison(up)
     Client(up.url).predict(FLOWER).wait(30)
     with Load(up.url, seconds=0.02) as load:
@@ -175,10 +175,10 @@ def test_it_survives_kill_9_of_each_of_its_children_in_turn_under_load(up: Servi
             before.kill()
             took = until(lambda: up.children().get(name, before).pid != before.pid, 10, f"{name} runs again")  # noqa: B023
             until(lambda: len(load.accepted) > accepted + 20, 20, f"jobs are accepted after {name} died")  # noqa: B023
-            tell.append(f"up started {name} again {took:.1f} s after its kill -9")
+            figures.append(f"up started {name} again {took:.1f} s after its kill -9")
     took = settle(load, within=up.settings.lease + 10)
     counts = f"{len(load.accepted)} accepted, {dict(load.refused)} refused"
-    tell.append(f"kill -9 of each child in turn: {counts}, 0 lost, settled after {took:.1f} s")
+    figures.append(f"kill -9 of each child in turn: {counts}, 0 lost, settled after {took:.1f} s")
     ready = Client(up.url).ready()
     assert ready["workers"]["train"] >= 1
     family = up.family()
@@ -186,12 +186,12 @@ def test_it_survives_kill_9_of_each_of_its_children_in_turn_under_load(up: Servi
     assert alive(family) == []
 
 
-def test_a_redis_of_yours_that_does_not_answer_is_named(tmp_path: Path) -> None:
+def test_own_redis_that_does_not_answer_is_named(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="MLDEPLOY_REDIS_URL does not answer"):
         Service(tmp_path / "home", redis_url="unix:///nowhere/redis.sock")
 
 
-def test_a_redis_of_yours_that_may_forget_is_refused_with_what_to_change(tmp_path: Path) -> None:
+def test_own_redis_that_may_lose_data_is_refused_with_what_to_change(tmp_path: Path) -> None:
     pieces = Pieces(Settings(), tmp_path / "forgetful")
     pieces.redis()
     pieces.ledger.redis.config_set("appendfsync", "everysec")
@@ -203,7 +203,7 @@ def test_a_redis_of_yours_that_may_forget_is_refused_with_what_to_change(tmp_pat
 
 
 @pytest.mark.slow
-def test_a_redis_of_yours_is_used_and_left_alone(tmp_path: Path, redis_url: str) -> None:
+def test_own_redis_is_used_and_left_running(tmp_path: Path, redis_url: str) -> None:
     service = Service(tmp_path / "home", redis_url=redis_url, key_prefix="yours")
     try:
         assert "Redis of yours" in service.ready_line

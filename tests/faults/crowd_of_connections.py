@@ -1,5 +1,5 @@
-"""``python -m tests.faults.crowd_of_connections PORT IDLE HALF_OPEN BODIES``: holds so many connections, and opens anew what the
-server closes. Prints a line as soon as all were there once, and ends with its input."""
+"""``python -m tests.faults.crowd_of_connections PORT IDLE HALF_OPEN BODIES``: holds this many connections, and opens those
+that the server closes again. Prints a line when all were open once, and ends with its input."""
 
 import asyncio
 import itertools
@@ -19,7 +19,7 @@ Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 async def idle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """One request, and silence."""
+    """Send one request and then nothing."""
     writer.write(LIVE)
     while await reader.read(4096):
         pass
@@ -31,7 +31,7 @@ async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 async def half_open(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """A head that never ends."""
+    """Send a head that never ends."""
     writer.write(b"GET /health/live HTTP/1.1\r\n" + HOST + b"X-Slow: ")
     await _dribble(reader, writer)
 
@@ -57,7 +57,7 @@ class Crowd:
         self._closed = 0
 
     async def come_again(self, talk: Talk) -> None:
-        """The first half of them from one address."""
+        """Connect again and again, the first half of the clients from one address."""
         number = next(self._addresses)
         address = f"127.0.1.{max(1, number - ADDRESSES + 2)}"
         first = True

@@ -1,4 +1,4 @@
-"""Faults of a running service, one after another: each is named, done to the part that it is for, and told."""
+"""Faults that are injected into a running service one after another."""
 
 import contextlib
 import signal
@@ -18,7 +18,8 @@ CLOCK_STEPS = (600, 0, -600, 0)  # seconds from the true time: two steps forward
 
 @dataclass
 class FaultRotation:
-    """``second_group``: of workers that the service does not supervise; ``revive`` starts it again if it has exited."""
+    """Injects faults. ``second_group`` are workers that the service does not supervise; ``revive`` restarts them if they
+    exited."""
 
     service: Service
     clock: ServerClock
@@ -53,17 +54,17 @@ class FaultRotation:
     def freeze_redis(self) -> None:
         redis = self._part("redis")
         redis.suspend()
-        time.sleep(REDIS_FROZEN)  # it is time that passes here
+        time.sleep(REDIS_FROZEN)  # the length of the fault
         redis.resume()
 
     def freeze_group(self) -> None:
-        """For two leases, with what it has in hand."""
+        """Freeze the second group for two leases, with the work in its hands."""
         self.second_group.signal_all(signal.SIGSTOP)
-        time.sleep(2 * self.service.settings.lease)  # it is time that passes here
+        time.sleep(2 * self.service.settings.lease)  # the length of the fault
         self.second_group.signal_all(signal.SIGCONT)
 
     def set_clock(self) -> None:
-        """Redis's, by ten minutes."""
+        """Set Redis's clock by ten minutes."""
         self.clock.set(CLOCK_STEPS[self._steps % len(CLOCK_STEPS)])
         self._steps += 1
 
@@ -77,7 +78,7 @@ class FaultRotation:
         return name
 
     def _part(self, name: str) -> psutil.Process:
-        """Once it is there, with its children."""
+        """Return the part once it runs with its children."""
         until(lambda: self._found(name), 30, f"{name} runs")
         return self.service.children()[name]
 

@@ -1,4 +1,4 @@
-"""Lists the jobs of a running service while it goes on, so that two jobs of one submission are seen before they are forgotten."""
+"""Lists the jobs of a running service, so that two jobs of one submission are seen before they are forgotten."""
 
 import threading
 from collections import defaultdict
@@ -6,11 +6,11 @@ from collections import defaultdict
 from mldeploy.client import Client, Problem
 
 PERIOD = 5.0  # seconds
-KNOWN_IN_A_ROW = 500  # who is accepted late, by another API process or after an outage, comes below those who are known
+KNOWN_IN_A_ROW = 500  # a job accepted late, by another API process or after an outage, is listed below known ones
 
 
 class JobLister:
-    """``ids``: by label. Use as a context manager."""
+    """``ids``: job ids by label. Use as a context manager."""
 
     def __init__(self, url: str, model: str) -> None:
         self.ids: defaultdict[str, set[str]] = defaultdict(set)
@@ -29,7 +29,7 @@ class JobLister:
         self._thread.join(60)
 
     def list(self) -> None:
-        """All that is newer than what is known. Raises Problem or OSError, and then nothing more is known."""
+        """List all jobs newer than the known ones. Raises Problem or OSError, and then knows no more than before."""
         fresh, known = list[tuple[str, str]](), 0
         for job in self._client.jobs(model=self._model):
             known = known + 1 if job.id in self._known else 0

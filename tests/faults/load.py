@@ -1,4 +1,4 @@
-"""Load, and the oracle that stands outside Redis: the client's own log of every 202, and what each answer must be."""
+"""Load, and the oracle outside Redis: the client's own log of every 202, and the expected results."""
 
 import hashlib
 import random
@@ -51,7 +51,7 @@ class Load:
         self._thread.join(30)
 
     def backlog(self, jobs: int) -> "Load":
-        """Submit so many before the load begins."""
+        """Submit this many jobs before the load begins."""
         for _ in range(jobs):
             self.submit()
         return self
@@ -82,7 +82,7 @@ class Load:
 
 
 def read(url: str, job_id: str) -> tuple[str, dict[str, Any]]:
-    """A hash of the body, and the body; asked again for 20 s while the API is away."""
+    """Return a hash of the body and the body; retries for 20 s while the API is away."""
     deadline = time.monotonic() + 20
     while True:
         try:
@@ -96,7 +96,7 @@ def read(url: str, job_id: str) -> tuple[str, dict[str, Any]]:
 
 
 def settle(load: Load, within: float, poisoned: bool = False) -> float:
-    """Wait until every accepted job is final, then hold it against the oracle. Returns the seconds it took."""
+    """Wait until every accepted job is final, and compare it with the oracle. Returns the seconds it took."""
     since, left, hashes = time.monotonic(), list(load.accepted), dict[str, str]()
     while left and time.monotonic() - since < within:
         still = []
@@ -128,14 +128,14 @@ def check(job: Submitted, body: dict[str, Any], poisoned: bool) -> None:
 
 
 def executed(pieces: Pieces) -> Counter[int]:
-    """How often each number was worked on; 0 is what a worker asks a model before it serves."""
+    """Count the executions of each number, without 0, on which a worker tries a model before it serves."""
     done = Counter(map(int, (pieces.folder / "poison-executions.log").read_text().split()))
     del done[0]
     return done
 
 
 class Announcements:
-    """Counts on the push channel how often each job became final: visible once means once."""
+    """Counts on the push channel how often each job became final."""
 
     def __init__(self, ledger: Any) -> None:
         self.counts: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""A TCP relay that is as bad as a network can be: slow, resetting connections, or a black hole that answers nothing."""
+"""A TCP relay that can be slow, reset connections, or lose everything."""
 
 import asyncio
 import random
@@ -14,8 +14,8 @@ MAX_QUEUED = 1000  # chunks of one direction that are on their way
 
 
 class Network:
-    """Carries TCP connections to ``target_port`` on this machine, on a thread of its own; at first it is well. Use as a context
-    manager."""
+    """Carries TCP connections to ``target_port`` on this machine, on a thread of its own; at first without faults. Use as a
+    context manager."""
 
     def __init__(self, target_port: int) -> None:
         self.chunks = 0
@@ -45,7 +45,7 @@ class Network:
 
     @contextmanager
     def black_hole(self) -> Iterator[None]:
-        """What is sent is lost, without a sign. Connections that were open before, or are made meanwhile, never work again."""
+        """Lose everything that is sent, without a reset. Connections that were open or are made meanwhile never work again."""
         self._loop.call_soon_threadsafe(self._open_hole)
         try:
             yield
@@ -53,8 +53,8 @@ class Network:
             self._loop.call_soon_threadsafe(self._close_hole)
 
     def become(self, latency: float, reset_share: float) -> None:
-        """From now on. ``latency``: seconds from a request to its reply, half in each direction. ``reset_share``: of the chunks,
-        from either side, at which the connection is reset."""
+        """Set the faults. ``latency``: seconds from a request to its reply, half in each direction. ``reset_share``: share of
+        the chunks from either side at which the connection is reset."""
         self._delay, self._reset_share = latency / 2, reset_share
 
     def _open_hole(self) -> None:
@@ -95,7 +95,7 @@ class Network:
             self._connections.discard(connection)
 
     async def _pump(self, connection: "_Connection", reader: asyncio.StreamReader, writer: asyncio.StreamWriter | None) -> None:
-        """One direction, until its end. What a lost connection carries is read and thrown away."""
+        """Carry one direction until its end. Data of a lost connection is read and discarded."""
         queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(MAX_QUEUED)
         sender = asyncio.create_task(self._send(connection, queue, writer)) if writer else None
         try:
@@ -125,7 +125,7 @@ class Network:
             await asyncio.sleep(max(0.0, due - self._loop.time()))
             if connection.lost:
                 self.swallowed += bool(data)
-                await self._over.wait()  # the far side hears nothing, not even that this one has gone
+                await self._over.wait()  # the other side does not even see the close
             if not data:
                 writer.close()
                 return

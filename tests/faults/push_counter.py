@@ -1,4 +1,4 @@
-"""Counts on the push channel how often each job became final, for as long as a test takes and across outages of Redis."""
+"""Counts on the push channel how often each job became final, across outages of Redis."""
 
 import threading
 import time
@@ -15,7 +15,7 @@ PAUSE = 0.2  # seconds before the channel is made anew
 
 
 class PushCounter:
-    """``counts``: by job id; a push that was lost with a connection is not counted. Use as a context manager."""
+    """``counts``: by job id; pushes lost with a connection are not counted. Use as a context manager."""
 
     def __init__(self, ledger: Ledger) -> None:
         self.counts: Counter[str] = Counter()
@@ -40,7 +40,7 @@ class PushCounter:
 
     @property
     def twice(self) -> dict[str, int]:
-        """Jobs that became final more than once."""
+        """Return the jobs that became final more than once."""
         return {job_id: count for job_id, count in self.counts.copy().items() if count > 1}
 
     def _count_all(self) -> None:

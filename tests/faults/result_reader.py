@@ -1,4 +1,4 @@
-"""Reads the result of every job that was accepted, holds it against the oracle, and reads it once more later on."""
+"""Reads the result of every accepted job, compares it with the oracle, and reads it once more later."""
 
 import hashlib
 import heapq
@@ -28,7 +28,7 @@ class _Look:
 
 
 class ResultReader:
-    """``keep``: seconds that results stay; each is read again after a third of that. Use as a context manager."""
+    """``keep``: seconds that results are kept; each is read again after a third of that. Use as a context manager."""
 
     def __init__(self, url: str, keep: float) -> None:
         self.ended = set[str]()  # ids
@@ -62,7 +62,7 @@ class ResultReader:
 
     @property
     def left(self) -> int:
-        """Jobs that are still to be read, once or twice."""
+        """Return the jobs that are still to be read, once or twice."""
         return len(self._looks) + self._in_hand
 
     def _read_all(self) -> None:
@@ -73,7 +73,7 @@ class ResultReader:
                     self._read(looks)
                 else:
                     self._over.wait(0.05)
-        except BaseException as failure:  # noqa: BLE001 - told in the test's thread
+        except BaseException as failure:  # noqa: BLE001 - raised in the test's thread
             self._failure = failure
 
     def _due(self) -> dict[str, _Look]:

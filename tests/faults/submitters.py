@@ -1,4 +1,4 @@
-"""Clients that submit at a fixed rate, each submission under one Idempotency-Key until it is accepted; and their log."""
+"""Clients that submit at a fixed rate, each submission under one Idempotency-Key until it is accepted, and their log."""
 
 import json
 import threading
@@ -20,7 +20,7 @@ BUSY = (429, 503)
 
 @dataclass
 class Submission:
-    """``job_id``: of the 202; empty while there is none. ``unclear``: attempts after which it may have been accepted."""
+    """``job_id``: of the 202; empty before. ``unclear``: failed attempts that may have been accepted."""
 
     number: int
     job_id: str = ""
@@ -32,11 +32,11 @@ class Submission:
 
 @dataclass
 class Submitters:
-    """``rate``: submissions a second; where the service is slower, the clients fall behind and then catch up.
+    """``rate``: submissions a second; where the service is slower, the clients fall behind and catch up.
 
-    ``patience``: seconds until a submission is given up. ``timeout``: of one attempt. ``job_seconds``: each prediction takes.
-    ``limit``: of submissions, numbered from ``first`` on. ``accepted``: called with each 202, in the client's thread. Use as a
-    context manager.
+    ``patience``: seconds until a submission is abandoned. ``timeout``: seconds of one attempt. ``job_seconds``: duration of
+    each prediction. ``limit``: number of submissions, numbered from ``first`` on. ``accepted``: called with each 202 in the
+    client's thread. Use as a context manager.
     """
 
     url: str
@@ -71,7 +71,7 @@ class Submitters:
         self._pool.close()
 
     def join(self) -> None:
-        """Until all have been accepted or given up. Raises what a client has met that it must not meet."""
+        """Wait until all submissions are accepted or abandoned. Raises the unexpected errors of the clients."""
         for thread in self._threads:
             thread.join()
         for failure in self._failures:
@@ -79,11 +79,11 @@ class Submitters:
 
     @property
     def jobs(self) -> list[Submitted]:
-        """Every 202."""
+        """Return every submission that got a 202."""
         return [Submitted(each.job_id, each.number, "work") for each in list(self.log) if each.job_id]
 
     @property
-    def given_up(self) -> list[Submission]:
+    def abandoned(self) -> list[Submission]:
         return [each for each in list(self.log) if not each.job_id]
 
     def _submit_all(self) -> None:
@@ -97,7 +97,7 @@ class Submitters:
                 submission = Submission(number)
                 self.log.append(submission)
                 self._submit(submission)
-        except BaseException as failure:  # noqa: BLE001 - told in the test's thread
+        except BaseException as failure:  # noqa: BLE001 - raised in the test's thread
             self._failures.append(failure)
 
     def _submit(self, submission: Submission) -> None:
@@ -133,12 +133,12 @@ class Submitters:
 
 
 def assert_one_job_each(url: str, clients: Submitters) -> int:
-    """One Idempotency-Key is one job. Returns how many submissions were given up and were accepted all the same."""
+    """Check that each Idempotency-Key is one job. Returns how many abandoned submissions were accepted all the same."""
     found = Counter((int(job.label), job.id) for job in Client(url).jobs(model="poison") if job.label)
     numbers = Counter(number for number, _ in found)
     assert max(numbers.values(), default=1) == 1, [number for number, jobs in numbers.items() if jobs > 1]
     accepted = {(each.number, each.job_id) for each in clients.log if each.job_id}
     assert accepted <= set(found), "an accepted job is not listed"
     beyond = {number for number, _ in set(found) - accepted}
-    assert beyond <= {each.number for each in clients.given_up if each.unclear}
+    assert beyond <= {each.number for each in clients.abandoned if each.unclear}
     return len(beyond)

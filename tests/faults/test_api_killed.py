@@ -1,4 +1,4 @@
-"""F13 of the faults to survive: the API is killed in mid-request, and whoever has no answer sends the request again."""
+"""The API is killed in the middle of requests, and clients without a response send theirs again."""
 
 import random
 import time
@@ -15,14 +15,14 @@ from tests.poison import row
 from tests.processes import Pieces, until
 
 Assemble = Callable[..., Pieces]
-Tell = list[str]
+Figures = list[str]
 SENDERS = 8
 ROUND = 40  # submissions around one kill
 
 
 @dataclass
 class Senders:
-    """Each submission is sent until it is answered, under one Idempotency-Key."""
+    """Clients that send each submission under one Idempotency-Key until it is answered."""
 
     url: str
     accepted: list[Submitted] = field(default_factory=list)
@@ -33,8 +33,8 @@ class Senders:
         headers = {"Idempotency-Key": f"number-{number}"}
         while True:
             try:
-                asked = f"{self.url}/predict?model=poison&label={number}"
-                answer = requests.post(asked, json=row(number), headers=headers, timeout=20)
+                url = f"{self.url}/predict?model=poison&label={number}"
+                answer = requests.post(url, json=row(number), headers=headers, timeout=20)
                 break
             except requests.ConnectionError as error:
                 self.cut += "refused" not in str(error)
@@ -44,8 +44,8 @@ class Senders:
         self.accepted.append(Submitted(answer.json()["id"], number, "work"))
 
 
-def test_f13_the_api_killed_in_mid_request(assemble: Assemble, chaos: bool, tell: Tell) -> None:
-    """One key is one job, and each 202 ends."""
+def test_killed_api_loses_and_doubles_no_job(assemble: Assemble, chaos: bool, figures: Figures) -> None:
+    """Each Idempotency-Key is one job, and each job that got a 202 ends."""
     pieces, kills = assemble(), 200 if chaos else 4
     pieces.worker()
     senders, api = Senders(pieces.url), next(running for running in pieces._running if running.name == "api")
@@ -65,7 +65,7 @@ def test_f13_the_api_killed_in_mid_request(assemble: Assemble, chaos: bool, tell
     assert jobs == Counter((str(job.number), job.job_id) for job in load.accepted)
     assert set(Counter(label for label, _ in jobs).values()) == {1}
     assert executed(pieces) == Counter(range(1, kills * ROUND + 1))
-    tell.append(
-        f"F13: {kills} kills, {senders.cut} requests cut, of which {senders.repeated} had been carried out; "
+    figures.append(
+        f"{kills} kills of the API, {senders.cut} requests cut, of which {senders.repeated} had been carried out; "
         f"{len(jobs)} submissions, {len(jobs)} jobs, settled after {took:.1f} s"
     )

@@ -1,4 +1,4 @@
-"""F10 of the faults to survive: 200 ms of latency and 1 % resets between Redis and both the workers and the API."""
+"""The connections from the workers and from the API to Redis have 200 ms of latency and 1 % resets."""
 
 import time
 from collections import Counter
@@ -20,7 +20,7 @@ ENDS_WITHIN = 60.0  # seconds
 
 
 def restarted(pieces: Pieces, network: Network, workers: list[Running]) -> int:
-    """Starts again what has exited, as supervision does. Returns how many."""
+    """Start the processes that have exited again, as supervision does. Returns how many."""
     exited = [place for place, worker in enumerate(workers) if worker.popen.poll() is not None]
     for place in exited:
         with pieces.reaching_redis_at(network.port):
@@ -28,7 +28,7 @@ def restarted(pieces: Pieces, network: Network, workers: list[Running]) -> int:
     return len(exited)
 
 
-def test_f10_a_slow_network_that_resets_connections(stopped: Pieces, chaos: bool, tell: list[str]) -> None:
+def test_slow_network_with_resets_loses_no_job(stopped: Pieces, chaos: bool, figures: list[str]) -> None:
     pieces, redis_port, exits = stopped, free_port(), 0
     seconds, reset_share = (600.0, RESET_SHARE) if chaos else (8.0, SHORT_RESET_SHARE)
     with Network(redis_port) as of_api, Network(redis_port) as of_workers:
@@ -60,9 +60,9 @@ def test_f10_a_slow_network_that_resets_connections(stopped: Pieces, chaos: bool
         doubled = assert_one_job_each(pieces.url, clients)
     runs = Counter(executed(pieces).values())
     resets = [f"{network.resets} of {network.chunks}" for network in (of_api, of_workers)]
-    tell.append(
-        f"F10: {seconds:g} s with {LATENCY:g} s latency, {' and '.join(resets)} chunks reset (API, workers); {len(clients.jobs)} "
-        f"accepted, {len(clients.given_up)} given up ({doubled} of which ran), answers {dict(clients.answers)}, 0 lost, "
+    figures.append(
+        f"{seconds:g} s with {LATENCY:g} s latency, {' and '.join(resets)} chunks reset (API, workers); {len(clients.jobs)} "
+        f"accepted, {len(clients.abandoned)} abandoned ({doubled} of which ran), answers {dict(clients.answers)}, 0 lost, "
         f"{len(pushes.twice)} ended twice; {runs.total() - runs[1]} executed more than once, {exits} workers exited, "
         f"settled after {took:.1f} s"
     )
@@ -71,7 +71,7 @@ def test_f10_a_slow_network_that_resets_connections(stopped: Pieces, chaos: bool
     assert clients.answers["202"] > 0.9 * clients.limit
 
 
-def test_a_broker_that_resets_connections_does_not_say_whether_messages_wait(stopped: Pieces) -> None:
+def test_resets_by_the_broker_are_not_taken_for_waiting_messages(stopped: Pieces) -> None:
     redis_port = free_port()
     stopped.redis(port=redis_port)
     with Network(redis_port) as network, stopped.reaching_redis_at(network.port):

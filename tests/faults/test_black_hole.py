@@ -1,4 +1,4 @@
-"""F9 of the faults to survive: the network swallows everything for a while, without a reset, on each side in turn."""
+"""The network loses everything for a while without a reset, once for the workers and once for the API."""
 
 import time
 
@@ -17,7 +17,7 @@ SIDES = ("workers", "api", "clients")
 
 
 def start(pieces: Pieces, network: Network, side: str, redis_port: int) -> str:
-    """All parts, those of one side behind the network. Returns the URL for clients."""
+    """Start all parts, those of one side behind the bad network. Returns the URL for clients."""
     pieces.redis(port=redis_port)
     publish(pieces)
     pieces.reconciler()
@@ -35,7 +35,7 @@ def start(pieces: Pieces, network: Network, side: str, redis_port: int) -> str:
 
 
 @pytest.mark.parametrize("side", SIDES)
-def test_f9_a_black_hole(stopped: Pieces, chaos: bool, tell: list[str], side: str) -> None:
+def test_jobs_survive_a_network_black_hole(stopped: Pieces, chaos: bool, figures: list[str], side: str) -> None:
     """Jobs are done again within 60 s after the network is back, and none is lost or doubled."""
     pieces, seconds, redis_port = stopped, 60.0 if chaos else 6.0, free_port()
     with Network(pieces.settings.port if side == "clients" else redis_port) as network:
@@ -45,7 +45,7 @@ def test_f9_a_black_hole(stopped: Pieces, chaos: bool, tell: list[str], side: st
             with clients:
                 until(lambda: executed(pieces).total() > RATE, 20, "jobs are done")
                 with network.black_hole():
-                    time.sleep(seconds)  # it is time that passes here
+                    time.sleep(seconds)  # the length of the fault
                     before, accepted = executed(pieces).total(), len(clients.jobs)
                 consuming = until(lambda: executed(pieces).total() > before, CONSUMING_WITHIN, "jobs are done again")
                 until(lambda: len(clients.jobs) > accepted + RATE, CONSUMING_WITHIN, "jobs are accepted again")
@@ -54,9 +54,9 @@ def test_f9_a_black_hole(stopped: Pieces, chaos: bool, tell: list[str], side: st
         assert not pushes.twice
         assert network.swallowed
     more = sum(count > 1 for count in executed(pieces).values())
-    tell.append(
-        f"F9 {side}: {seconds:g} s black hole, {network.swallowed} chunks swallowed; {len(clients.jobs)} accepted, "
-        f"{len(clients.given_up)} given up ({doubled} of which ran), answers {dict(clients.answers)}, 0 lost; jobs done again "
+    figures.append(
+        f"black hole ({side}): {seconds:g} s, {network.swallowed} chunks lost; {len(clients.jobs)} accepted, "
+        f"{len(clients.abandoned)} abandoned ({doubled} of which ran), answers {dict(clients.answers)}, 0 lost; jobs done again "
         f"after {consuming:.1f} s, {more} executed more than once, settled after {took:.1f} s"
     )
     if side == "api":

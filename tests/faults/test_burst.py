@@ -1,4 +1,4 @@
-"""L1: a burst of submissions, and a backlog that no worker has begun: all are done, and wake-ups are not sent again and again."""
+"""A burst of submissions, and a backlog accepted without workers: all jobs are done, and few wake-ups are sent."""
 
 import time
 from collections.abc import Callable
@@ -21,13 +21,13 @@ PROBE_EVERY = 0.02  # seconds
 
 
 def wakeups(broker: Pieces) -> int:
-    """Messages that were sent to workers: the broker has nothing else to do."""
+    """Return the number of messages sent to workers; the broker carries nothing else."""
     stats = cast("dict[str, dict[str, int]]", broker.ledger.redis.info("commandstats"))
     return stats.get("cmdstat_lpush", {"calls": 0})["calls"]
 
 
 def submit(pieces: Pieces, many: int, first: int = 1) -> Submitters:
-    """As fast as the clients can."""
+    """Submit as fast as the clients can."""
     clients = Submitters(pieces.url, rate=1e6, clients=CLIENTS, limit=many, first=first, patience=60)
     with clients:
         clients.join()
@@ -40,7 +40,7 @@ def p99(seconds: list[float]) -> float:
 
 
 def read_all(pieces: Pieces, clients: Submitters) -> int:
-    """Hold each result against the oracle, once all have ended. Returns how many have."""
+    """Compare each result with the oracle once all jobs have ended. Returns how many have."""
     session, jobs, ended = requests.Session(), clients.jobs, 0
     for start in range(0, len(jobs), AT_ONCE):
         part = {job.job_id: job for job in jobs[start : start + AT_ONCE]}
@@ -59,7 +59,7 @@ def waiting(pieces: Pieces) -> int:
 
 
 def probe(pieces: Pieces, job_id: str, within: float) -> list[float]:
-    """Seconds of reads of this job that come one after another until nothing waits any more."""
+    """Read this job again and again until nothing waits. Returns the seconds of each read."""
     session, seconds, end = requests.Session(), list[float](), time.monotonic() + within
     while waiting(pieces):
         since = time.monotonic()
@@ -70,7 +70,7 @@ def probe(pieces: Pieces, job_id: str, within: float) -> list[float]:
     return seconds
 
 
-def test_l1_a_burst_and_a_backlog(assemble: Assemble, chaos: bool, tell: list[str], tmp_path: Path) -> None:
+def test_burst_and_backlog_are_all_done(assemble: Assemble, chaos: bool, figures: list[str], tmp_path: Path) -> None:
     broker = Pieces(Settings(), tmp_path / "broker")
     broker.redis()
     try:
@@ -83,19 +83,19 @@ def test_l1_a_burst_and_a_backlog(assemble: Assemble, chaos: bool, tell: list[st
         until(lambda: waiting(pieces) == 0, 60, "the burst is done")
         until(lambda: read_all(pieces, clients) == burst, 30, "all have ended")
         sent, slow = wakeups(broker), p99([each.seconds for each in clients.log])
-        tell.append(
-            f"L1 burst: {burst:,} accepted in {accepted:.1f} s by {CLIENTS} clients, p99 {1000 * slow:.0f} ms, 0 lost; "
+        figures.append(
+            f"burst: {burst:,} accepted in {accepted:.1f} s by {CLIENTS} clients, p99 {1000 * slow:.0f} ms, 0 lost; "
             f"{sent} wake-ups ({sent / burst:.2%})"
         )
         assert sent <= max(20, burst / 100)
         assert slow < (5 * SLOWEST_P99 if chaos else 5)
-        work_off(pieces, broker, backlog, tell, chaos)
+        work_off(pieces, broker, backlog, figures, chaos)
     finally:
         broker.stop()
 
 
-def work_off(pieces: Pieces, broker: Pieces, backlog: int, tell: list[str], chaos: bool) -> None:
-    """A backlog that was accepted while there was no worker."""
+def work_off(pieces: Pieces, broker: Pieces, backlog: int, figures: list[str], chaos: bool) -> None:
+    """Start a worker for a backlog that was accepted without one."""
     next(running for running in pieces._running if running.name == "predict").terminate()
     before = wakeups(broker)
     clients = submit(pieces, backlog, first=1_000_000)
@@ -107,8 +107,8 @@ def work_off(pieces: Pieces, broker: Pieces, backlog: int, tell: list[str], chao
     until(lambda: read_all(pieces, clients) == backlog, 60, "all have ended")
     sent = wakeups(broker) - before
     accepting = p99([each.seconds for each in clients.log])
-    tell.append(
-        f"L1 backlog: {backlog:,} accepted (p99 {1000 * accepting:.0f} ms), done {took:.1f} s after a worker was started, "
+    figures.append(
+        f"backlog: {backlog:,} accepted (p99 {1000 * accepting:.0f} ms), done {took:.1f} s after a worker was started, "
         f"{backlog / took:.0f} a second, 0 lost; API p99 meanwhile {1000 * slow:.0f} ms; {sent} wake-ups ({sent / backlog:.2%})"
     )
     assert sent <= max(20, backlog / 100)

@@ -1,4 +1,4 @@
-"""Redis's clock is set, back and forward, under load: nothing stalls for longer than a lease, and nothing expires early."""
+"""Redis's clock is set back and forward under load: nothing stalls for longer than a lease or expires early."""
 
 import threading
 import time
@@ -35,7 +35,7 @@ def clocked(tmp_path: Path) -> Iterator[tuple[Pieces, ServerClock]]:
 
 
 class Ends:
-    """The longest time in which no job ended."""
+    """Measures the longest time in which no job ended."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._channel = ledger.redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
@@ -62,7 +62,9 @@ class Ends:
                 last = time.monotonic()
 
 
-def test_a_clock_that_is_set_under_load(clocked: tuple[Pieces, ServerClock], chaos: bool, tell: list[str]) -> None:
+def test_setting_the_clock_under_load_stalls_and_expires_nothing(
+    clocked: tuple[Pieces, ServerClock], chaos: bool, figures: list[str]
+) -> None:
     pieces, clock = clocked
     groups = [pieces.worker(name=name) for name in "AB"]
     dated = [submit(pieces, number, expires_in=LONG) for number in range(900_000, 900_010)]
@@ -71,12 +73,12 @@ def test_a_clock_that_is_set_under_load(clocked: tuple[Pieces, ServerClock], cha
         for turn, seconds in enumerate((-600, 600, 0, -600) * (5 if chaos else 1)):
             clock.set(seconds)
             dated.append(submit(pieces, 900_100 + turn, expires_in=LONG))
-            groups[turn % 2].kill()  # its lease is of before the step, and its work waits for the end of it
+            groups[turn % 2].kill()  # its lease began before the step, and its work waits until that ends
             groups[turn % 2] = pieces.worker(name="AB"[turn % 2])
             time.sleep(3)  # under load with this clock
     took = settle(load, within=pieces.settings.lease + 10)
     states = {record.state for record in pieces.ledger.get_many(dated) if record}
-    tell.append(
+    figures.append(
         f"clock set by 600 s under load: {len(load.accepted)} accepted, {dict(load.refused)} refused, 0 lost, no end for "
         f"{ends.longest_gap:.1f} s at most (lease {pieces.settings.lease:g} s), settled after {took:.1f} s"
     )
@@ -86,7 +88,7 @@ def test_a_clock_that_is_set_under_load(clocked: tuple[Pieces, ServerClock], cha
 
 
 def submit(pieces: Pieces, number: int, expires_in: float) -> str:
-    """Sent again where it is refused in passing."""
+    """Submit a job, and again while it is refused."""
     url = f"{pieces.url}/predict?model=poison&expires_in={expires_in}"
     for _ in range(20):
         answer = requests.post(url, json=row(number), timeout=10)

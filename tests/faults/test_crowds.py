@@ -1,4 +1,4 @@
-"""Thousands of connections that do nothing, and bodies that never end: everybody else is answered all the while."""
+"""Thousands of idle connections and bodies that never end: other clients are answered all the while."""
 
 import subprocess
 import sys
@@ -18,13 +18,13 @@ from tests.wire import is_answered
 Assemble = Callable[..., Pieces]
 
 BODIES = 26
-PAUSE = 0.05  # seconds between two questions of one client
+PAUSE = 0.05  # seconds between two requests of one client
 SLOWEST = 5.0  # seconds
 
 
 @contextmanager
 def crowd(port: int, idle: int, half_open: int, bodies: int) -> Iterator[list[str]]:
-    """All have come when the block begins. What it has said is known afterwards."""
+    """Hold these connections during the block; its output can be read afterwards."""
     command = [sys.executable, "-m", "tests.faults.crowd_of_connections", *map(str, (port, idle, half_open, bodies))]
     process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     said: list[str] = []
@@ -40,9 +40,9 @@ def crowd(port: int, idle: int, half_open: int, bodies: int) -> Iterator[list[st
 
 @dataclass
 class Asking:
-    """One client that asks again and again, and how long each answer took."""
+    """One client that sends requests one after another, and the seconds that each took."""
 
-    ask: Callable[[int], bool]
+    send: Callable[[int], bool]
     times: list[float] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
@@ -60,7 +60,7 @@ class Asking:
 
     @property
     def p95(self) -> float:
-        """Seconds."""
+        """Return the 95th percentile in seconds."""
         return sorted(self.times)[int(0.95 * len(self.times))]
 
     def _go_on(self) -> None:
@@ -68,7 +68,7 @@ class Asking:
         while not self._over.wait(PAUSE):
             number, since = number + 1, time.monotonic()
             try:
-                if not self.ask(number):
+                if not self.send(number):
                     self.failures.append("a wrong answer")
             except (OSError, EOFError) as error:
                 self.failures.append(repr(error))
@@ -77,7 +77,7 @@ class Asking:
 
 @contextmanager
 def asking(pieces: Pieces) -> Iterator[dict[str, Asking]]:
-    """Clients of their own address: health over a new connection each time, predictions over one that stays and over new ones."""
+    """Run clients from an address of their own: health checks over new connections, predictions over kept and new ones."""
     kept = requests.Session()
     with (
         Asking(lambda _: is_answered(pieces.settings.port)) as health,
@@ -95,18 +95,18 @@ def is_predicted(client: requests.Session, url: str, number: int) -> bool:
 
 
 @pytest.mark.slow
-def test_crowd_of_idle_half_open_and_slow_clients_holds_nobody_up(assemble: Assemble, chaos: bool, tell: list[str]) -> None:
+def test_idle_half_open_and_slow_clients_delay_nobody_else(assemble: Assemble, chaos: bool, figures: list[str]) -> None:
     seconds, idle, half_open = (120.0, 5000, 1000) if chaos else (8.0, 1500, 300)
     pieces = assemble()
     pieces.worker()
     with asking(pieces) as alone:
-        time.sleep(min(seconds, 10) / 2)  # how long it is measured
+        time.sleep(min(seconds, 10) / 2)  # the time measured
     with crowd(pieces.settings.port, idle, half_open, BODIES) as said, asking(pieces) as beside:
-        time.sleep(seconds)  # how long it is measured
+        time.sleep(seconds)  # the time measured
     for what, client in beside.items():
-        tell.append(
+        figures.append(
             f"crowd of {idle} idle, {half_open} half-open, {BODIES} slow bodies for {seconds:g} s ({said[0]} closed): {what}: "
-            f"{len(client.times)} asked, {len(client.failures)} failed, p95 {1000 * client.p95:.0f} ms, slowest "
+            f"{len(client.times)} requests, {len(client.failures)} failed, p95 {1000 * client.p95:.0f} ms, slowest "
             f"{1000 * max(client.times):.0f} ms; without the crowd p95 {1000 * alone[what].p95:.0f} ms"
         )
     for what, client in beside.items():
@@ -116,16 +116,16 @@ def test_crowd_of_idle_half_open_and_slow_clients_holds_nobody_up(assemble: Asse
 
 
 @pytest.mark.slow
-def test_crowd_beyond_the_bound_makes_room_for_everybody(assemble: Assemble, chaos: bool, tell: list[str]) -> None:
-    """Three times as many connections as may be."""
+def test_connections_beyond_the_limit_make_room_for_new_clients(assemble: Assemble, chaos: bool, figures: list[str]) -> None:
+    """Three times as many connections as the limit are open."""
     seconds = 60.0 if chaos else 6.0
     pieces = assemble(api_connections=300, api_connections_per_address=200)
     pieces.worker()
     with crowd(pieces.settings.port, 700, 200, BODIES) as said, asking(pieces) as beside:
-        time.sleep(seconds)  # how long it is measured
+        time.sleep(seconds)  # the time measured
     for what, client in beside.items():
-        tell.append(
-            f"926 clients for 300 places, {seconds:g} s ({said[0]} closed): {what}: {len(client.times)} asked, "
+        figures.append(
+            f"926 clients for 300 places, {seconds:g} s ({said[0]} closed): {what}: {len(client.times)} requests, "
             f"{len(client.failures)} failed, p95 {1000 * client.p95:.0f} ms"
         )
         assert not client.failures, (what, client.failures[:3])

@@ -1,4 +1,4 @@
-"""On a disk that fills up nothing more is accepted while what was accepted can still end; with room there is work again."""
+"""When the disk is nearly full no job is accepted and accepted jobs end; with room there is work again."""
 
 import os
 import subprocess
@@ -23,15 +23,15 @@ Mount = Callable[[Path], Path]
 
 @pytest.fixture
 def disk() -> Iterator[Mount]:
-    """A small disk of its own, mounted at a folder."""
+    """Mount a small disk at a folder."""
     mounted: list[Path] = []
 
     def mount(folder: Path) -> Path:
         folder.mkdir(parents=True)
         command = ["mount", "-t", "tmpfs", "-o", f"size={DISK},mode=700", "tmpfs", str(folder)]
-        told = subprocess.run(command, capture_output=True, text=True, check=False)
-        if told.returncode:
-            pytest.skip(f"a disk of its own takes root, and the right to mount: {told.stderr.strip()}")
+        completed = subprocess.run(command, capture_output=True, text=True, check=False)
+        if completed.returncode:
+            pytest.skip(f"a disk of its own takes root, and the right to mount: {completed.stderr.strip()}")
         mounted.append(folder)
         return folder
 
@@ -42,7 +42,7 @@ def disk() -> Iterator[Mount]:
 
 @pytest.fixture
 def on_small_disk(disk: Mount, tmp_path: Path) -> Iterator[Callable[..., Pieces]]:
-    """The poison model and a worker that predicts, with Redis's folder on a small disk."""
+    """Start the poison model and a predict worker with Redis's folder on a small disk."""
     made: list[Pieces] = []
 
     def make(**settings: Any) -> Pieces:
@@ -65,7 +65,7 @@ def on_small_disk(disk: Mount, tmp_path: Path) -> Iterator[Callable[..., Pieces]
 
 
 def fill(folder: Path, owner_left: int) -> Path:
-    """A file that leaves so many bytes of the disk free."""
+    """Write a file that leaves this many bytes of the disk free."""
     ballast, found = folder / "ballast", os.statvfs(folder)
     with ballast.open("wb") as out:
         os.posix_fallocate(out.fileno(), 0, found.f_bavail * found.f_frsize - owner_left)
@@ -76,7 +76,7 @@ def codes(pieces: Pieces) -> set[str]:
     return {reason["code"] for reason in requests.get(f"{pieces.url}/health/ready", timeout=10).json()["reasons"]}
 
 
-def test_below_the_reserve_nothing_is_accepted_what_was_accepted_ends_and_with_room_it_goes_on(
+def test_nearly_full_disk_refuses_jobs_and_ends_accepted_ones(
     on_small_disk: Callable[..., Pieces],
 ) -> None:
     pieces = on_small_disk()
@@ -97,14 +97,14 @@ def test_below_the_reserve_nothing_is_accepted_what_was_accepted_ends_and_with_r
 
 
 def file_of(pieces: Pieces) -> dict[str, int]:
-    """What Redis says of its append-only file."""
+    """Return what Redis reports about its append-only file."""
     found: dict[str, int] = pieces.ledger.redis.info("persistence")
     return found
 
 
 @pytest.mark.slow
-def test_where_the_append_only_file_fills_the_disk_it_is_rewritten(on_small_disk: Callable[..., Pieces], tell: list[str]) -> None:
-    """Large jobs that have ended stay in it until then, and Redis by itself waits until it is twice as large as the last time."""
+def test_append_only_file_is_rewritten_when_it_fills_the_disk(on_small_disk: Callable[..., Pieces], figures: list[str]) -> None:
+    """Large jobs that have ended stay in the file until a rewrite, and Redis itself waits until the file has doubled."""
     pieces = on_small_disk(keep_bytes=2 * MB)
     pieces.ledger.redis.config_set("auto-aof-rewrite-percentage", 0)  # never by itself
     fill(pieces.folder / "redis", owner_left=RESERVE + 20 * MB)
@@ -118,13 +118,13 @@ def test_where_the_append_only_file_fills_the_disk_it_is_rewritten(on_small_disk
     assert patient.predict(rows, model="poison").wait(60)["predictions"][3]["prediction"] == expected(3)
     size = file_of(pieces)["aof_current_size"]
     assert size < largest
-    tell.append(
+    figures.append(
         f"disk reserve: with a file of {largest:,} bytes nothing was accepted; it was rewritten to {size:,}, and work went on"
     )
 
 
-def test_a_reconciler_that_is_to_watch_a_disk_it_cannot_see_says_so(on_small_disk: Callable[..., Pieces]) -> None:
-    """As in docker-compose.yml, where Redis's volume is mounted elsewhere than in the home."""
+def test_reconciler_reports_a_disk_that_it_cannot_see(on_small_disk: Callable[..., Pieces]) -> None:
+    """The same as in docker-compose.yml, where Redis's volume is not mounted in the home."""
     pieces = on_small_disk()
     pieces.settings = pieces.settings.replace(redis_data=str(pieces.folder / "nowhere"))
     blind = pieces.python("blind", "jobs.reconciler")

@@ -1,4 +1,4 @@
-"""F3 and F11 (a model's file) of the faults to survive: a training dies, or cannot save what it made."""
+"""A training is killed, or cannot save its model."""
 
 import errno
 import os
@@ -25,11 +25,11 @@ from tests.processes import Pieces, Running, until
 from tests.versions import BIG, folders, published, shelf_of, store_of
 
 Assemble = Callable[..., Pieces]
-Tell = list[str]
+Figures = list[str]
 
 
 class Trainer:
-    """A worker that trains, and the trainings it is given: when one has ended, there is another."""
+    """A train worker, and trainings that are submitted one after another."""
 
     def __init__(self, pieces: Pieces) -> None:
         self._pieces = pieces
@@ -39,12 +39,12 @@ class Trainer:
         self._seen = ""
 
     def next_attempt(self) -> Path:
-        """Once it fits: the folder that it will make, but for the end of its name."""
+        """Return the start of the name of the folder that the next attempt makes."""
         until(self._fits_anew, 60, "a training fits")
         return store_of(self._pieces) / "iris" / self._seen
 
     def kill(self, *, whole: bool) -> None:
-        """kill -9 of all of the group, started again as a supervisor does, or only of the process that trains."""
+        """Kill the whole group, restarted as by a supervisor, or only the training process."""
         if whole:
             self._worker.kill()
             self._worker = self._pieces.worker(Kind.TRAIN)
@@ -83,7 +83,7 @@ def saved(folder: Path) -> bool:
 
 
 def at_once(met: Callable[[Path], bool], folder: Path) -> None:
-    """As ``until``, for what is over within milliseconds."""
+    """Poll without a pause, for conditions that hold for milliseconds."""
     end = time.monotonic() + 30
     while not met(folder):
         assert time.monotonic() < end, f"{folder} has not come to {met.__name__}"
@@ -91,7 +91,7 @@ def at_once(met: Callable[[Path], bool], folder: Path) -> None:
 
 
 def unfinished(pieces: Pieces) -> list[str]:
-    """What begins with a dot. All else is whole and signed, or this raises."""
+    """Return the unfinished folders, whose names begin with a dot. Raises if any other is not whole and signed."""
     names = folders(pieces)
     for name in names:
         if not name.startswith("."):
@@ -101,8 +101,8 @@ def unfinished(pieces: Pieces) -> list[str]:
     return [name for name in names if name.startswith(".")]
 
 
-def test_f3_trainings_killed_in_the_middle(assemble: Assemble, chaos: bool, tell: Tell) -> None:
-    """While they fit, write, and have written; what serves goes on, and nothing half-written passes for a version."""
+def test_killed_trainings_publish_no_partial_version(assemble: Assemble, chaos: bool, figures: Figures) -> None:
+    """Trainings are killed while they fit, while they write and after that: predictions go on, and no partial version is seen."""
     pieces = assemble(max_deaths=100)
     pieces.worker()
     trainer_of_first = pieces.worker(Kind.TRAIN)
@@ -118,18 +118,18 @@ def test_f3_trainings_killed_in_the_middle(assemble: Assemble, chaos: bool, tell
             torn[moment.__name__] += len(unfinished(pieces))
         result = trainer.result()
     crowd.check()
-    assert {told.version for told in crowd.answers} == {1}
+    assert {response.version for response in crowd.answers} == {1}
     assert torn["saving"], "no kill has met a half-written version: this shows nothing"
     assert folders(pieces) == published(pieces)
     assert result["metrics"]["accuracy"] > 0
     estimator_of(pieces, result["model"]["version"])
-    tell.append(
-        f"F3: {kills} trainings killed, {torn['saving']} of them half-written, 0 partial versions; "
+    figures.append(
+        f"{kills} trainings killed, {torn['saving']} of them half-written, 0 partial versions; "
         f"{len(crowd.answers)} predictions meanwhile, 0 failed; in the end {', '.join(folders(pieces))}"
     )
 
 
-def test_f3_a_training_that_died_for_good_leaves_nothing_behind_the_next(assemble: Assemble) -> None:
+def test_next_training_removes_what_a_dead_one_left(assemble: Assemble) -> None:
     pieces = assemble()
     trainer, deaths = Trainer(pieces), pieces.settings.max_deaths
     for _ in range(deaths):
@@ -143,8 +143,8 @@ def test_f3_a_training_that_died_for_good_leaves_nothing_behind_the_next(assembl
     until(lambda: folders(pieces) == published(pieces), 5, f"only what is published is left, not {folders(pieces)}")
 
 
-def test_f3_half_written_rows_go_with_the_next_who_writes_them(assemble: Assemble) -> None:
-    """What kill -9 leaves of rows that are being stored has their name, a dot before it and something behind."""
+def test_next_write_removes_half_written_rows(assemble: Assemble) -> None:
+    """A kill -9 leaves a partial file, named after the rows with a dot before it and a suffix."""
     pieces = assemble()
     pieces.worker(Kind.TRAIN)
     client, rows = Client(pieces.url), store_of(pieces) / "_datasets"
@@ -156,12 +156,12 @@ def test_f3_half_written_rows_go_with_the_next_who_writes_them(assemble: Assembl
     assert [file.name for file in rows.iterdir()] == [whole.name]
 
 
-# F11
+# A model that cannot be saved
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 16 MB; skips without the right to mount one. What runs on it is to be stopped before."""
+    """Mount a file system of 16 MB; skips without the right to mount. Stop its users first."""
     place = tmp_path / "disk"
     place.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(place)]
@@ -173,7 +173,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @contextmanager
 def filled(disk: Path) -> Iterator[None]:
-    """All but 1 MB of it: the model's file is begun and cannot be ended."""
+    """Fill all but 1 MB of the disk, so that the model is begun and cannot be finished."""
     filler = disk / "filler"
     free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
     filler.write_bytes(b"x" * (free - 1_000_000))
@@ -183,7 +183,7 @@ def filled(disk: Path) -> Iterator[None]:
 
 @contextmanager
 def limited(worker: Running) -> Iterator[None]:
-    """No file of these processes may grow beyond 1 MB."""
+    """Limit the files of these processes to 1 MB."""
     for process in worker.family:
         process.rlimit(psutil.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY))
     yield
@@ -212,7 +212,7 @@ def check_a_full_disk(pieces: Pieces, full: Callable[[Running], AbstractContextM
     assert folders(pieces) == published(pieces)
 
 
-def test_f11_disk_full_while_a_model_is_saved(small_disk: Path, assemble: Assemble) -> None:
+def test_full_disk_while_saving_a_model_keeps_the_serving_version(small_disk: Path, assemble: Assemble) -> None:
     pieces = assemble(store=str(small_disk))
     try:
         check_a_full_disk(pieces, lambda _: filled(small_disk), errno.ENOSPC)
@@ -220,6 +220,6 @@ def test_f11_disk_full_while_a_model_is_saved(small_disk: Path, assemble: Assemb
         pieces.stop()
 
 
-def test_f11_a_model_that_is_larger_than_a_file_may_be(assemble: Assemble) -> None:
-    """The same where nobody may mount anything."""
+def test_file_size_limit_while_saving_a_model_keeps_the_serving_version(assemble: Assemble) -> None:
+    """The same as a full disk, for systems where nothing can be mounted."""
     check_a_full_disk(assemble(), limited, errno.EFBIG)

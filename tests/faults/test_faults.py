@@ -1,4 +1,4 @@
-"""F1, F5, F6, F7 and F17 of the faults to survive, at the size of a test run, longer with --chaos; and the control arm."""
+"""Workers and Redis are killed and frozen, and jobs kill their workers; longer with --chaos. Includes the control arm."""
 
 import signal
 import time
@@ -13,7 +13,7 @@ from tests.poison import row
 from tests.processes import Pieces, Running, until
 
 Assemble = Callable[..., Pieces]
-Tell = list[str]
+Figures = list[str]
 
 
 def visible_once(announced: Announcements, load: Load) -> None:
@@ -28,8 +28,8 @@ def executions(pieces: Pieces) -> int:
     return len((pieces.folder / "poison-executions.log").read_text().split())
 
 
-def test_f1_worker_groups_killed_in_turn(assemble: Assemble, chaos: bool, tell: Tell) -> None:
-    """Recovered within lease + 5 s, and no innocent job fails."""
+def test_worker_groups_killed_in_turn_lose_no_job(assemble: Assemble, chaos: bool, figures: Figures) -> None:
+    """Jobs recover within the lease + 5 s, and no innocent job fails."""
     pieces = assemble()
     groups = [pieces.worker(name="A"), pieces.worker(name="B")]
     announced = Announcements(pieces.ledger)
@@ -40,8 +40,8 @@ def test_f1_worker_groups_killed_in_turn(assemble: Assemble, chaos: bool, tell: 
             groups[turn % 2] = pieces.worker(name="AB"[turn % 2])
     took = settle(load, within=pieces.settings.lease + 5)
     visible_once(announced, load)
-    tell.append(
-        f"F1: {len(load.accepted)} accepted, 0 lost, settled {took:.1f} s after the load "
+    figures.append(
+        f"killed workers: {len(load.accepted)} accepted, 0 lost, settled {took:.1f} s after the load "
         f"(lease {pieces.settings.lease:g} s), {executions(pieces)} executions"
     )
 
@@ -50,7 +50,7 @@ def running(pieces: Pieces) -> bool:
     return bool(pieces.ledger.redis.keys(pieces.ledger.prefix + "held:*"))
 
 
-def test_f5_a_frozen_listening_worker_takes_the_knock_to_its_grave(assemble: Assemble, chaos: bool, tell: Tell) -> None:
+def test_job_survives_a_killed_worker_that_took_its_wakeup(assemble: Assemble, chaos: bool, figures: Figures) -> None:
     pieces = assemble()
     load, times = Load(pieces.url), []
     for _ in range(50 if chaos else 2):
@@ -60,8 +60,8 @@ def test_f5_a_frozen_listening_worker_takes_the_knock_to_its_grave(assemble: Ass
         settle(load, within=20)
         times.append(time.monotonic() - since)
         worker.kill()
-    lost = f"{len(load.accepted)} knocks lost with their worker, 0 jobs lost"
-    tell.append(f"F5: {lost}, ended within {max(times):.1f} s of the next worker's start")
+    lost = f"{len(load.accepted)} wake-ups lost with their worker, 0 jobs lost"
+    figures.append(f"{lost}, ended within {max(times):.1f} s of the next worker's start")
 
 
 def freeze_publish_kill(pieces: Pieces, load: Load) -> None:
@@ -73,8 +73,8 @@ def freeze_publish_kill(pieces: Pieces, load: Load) -> None:
     worker.kill()
 
 
-def test_without_recovery_jobs_never_end(assemble: Assemble, tell: Tell) -> None:
-    """The control arm: no reconciler. A fault test that cannot fail proves nothing."""
+def test_without_the_reconciler_jobs_never_end(assemble: Assemble, figures: Figures) -> None:
+    """This is the control arm: it shows that the tests of this file can fail."""
     pieces = assemble(reconciler=False)
     load = Load(pieces.url, seconds=0.2)
     worker = pieces.worker()
@@ -87,7 +87,7 @@ def test_without_recovery_jobs_never_end(assemble: Assemble, tell: Tell) -> None
     time.sleep(pieces.settings.lease + 5)  # as long as recovery may take where it is on
     states = [record.state for record in pieces.ledger.get_many([job.job_id for job in load.accepted]) if record]
     stuck = sum(not state.final for state in states)
-    tell.append(
+    figures.append(
         f"control arm: {stuck} of {len(states)} jobs had not ended {pieces.settings.lease + 5:g} s later, without the reconciler"
     )
     assert stuck >= 1
@@ -95,8 +95,8 @@ def test_without_recovery_jobs_never_end(assemble: Assemble, tell: Tell) -> None
     settle(load, within=pieces.settings.lease + 10)
 
 
-def test_f6_redis_killed(assemble: Assemble, chaos: bool, tell: Tell) -> None:
-    """Consuming again within 15 s."""
+def test_killed_redis_loses_no_job(assemble: Assemble, chaos: bool, figures: Figures) -> None:
+    """Jobs are done again within 15 s after Redis is back."""
     pieces = assemble()
     redis = redis_of(pieces)
     workers = [pieces.worker(name="A"), pieces.worker(name="B")]
@@ -112,8 +112,8 @@ def test_f6_redis_killed(assemble: Assemble, chaos: bool, tell: Tell) -> None:
             times.append(time.monotonic() - since)
     took = settle(load, within=20)
     assert load.slowest < SLOWEST_REFUSAL
-    tell.append(
-        f"F6: {len(load.accepted)} accepted, {dict(load.refused)} refused, 0 lost; "
+    figures.append(
+        f"killed Redis: {len(load.accepted)} accepted, {dict(load.refused)} refused, 0 lost; "
         f"consuming again after {max(times):.1f} s at most, settled after {took:.1f} s"
     )
 
@@ -123,15 +123,15 @@ def redis_of(pieces: Pieces) -> Running:
 
 
 def alive(pieces: Pieces, workers: list[Running]) -> bool:
-    """Start again what has exited, as supervision does."""
+    """Start the workers that have exited again, as supervision does."""
     for place, worker in enumerate(workers):
         if worker.popen.poll() is not None:
             workers[place] = pieces.worker(name=worker.name)
     return True
 
 
-def test_f7_redis_frozen(assemble: Assemble, chaos: bool, tell: Tell) -> None:
-    """Every request that needs Redis is a 503 with Retry-After within 3 s, and no lease is lost to the outage."""
+def test_frozen_redis_gives_503_and_loses_no_lease(assemble: Assemble, chaos: bool, figures: Figures) -> None:
+    """Every request that needs Redis gets a 503 with Retry-After within 3 s, and no lease is lost."""
     pieces = assemble()
     assert pieces.ledger.secret  # read while Redis answers
     redis = redis_of(pieces)
@@ -153,8 +153,8 @@ def test_f7_redis_frozen(assemble: Assemble, chaos: bool, tell: Tell) -> None:
     assert {status for status, _ in answers} == {503}
     assert max(seconds for _, seconds in answers) < SLOWEST_REFUSAL
     attempts = [record.attempts for record in pieces.ledger.get_many([job.job_id for job in load.accepted]) if record]
-    tell.append(
-        f"F7: {len(load.accepted)} accepted, {dict(load.refused)} refused, 0 lost; slowest answer while frozen "
+    figures.append(
+        f"frozen Redis: {len(load.accepted)} accepted, {dict(load.refused)} refused, 0 lost; slowest answer while frozen "
         f"{max(seconds for _, seconds in answers):.1f} s, {sum(count > 1 for count in attempts)} jobs done more than once, "
         f"settled after {took:.1f} s"
     )
@@ -162,9 +162,9 @@ def test_f7_redis_frozen(assemble: Assemble, chaos: bool, tell: Tell) -> None:
 
 
 def refusals(pieces: Pieces) -> list[tuple[int, float]]:
-    """Must show 6: every route that needs Redis, asked once: status and seconds."""
-    job = f"/result/{pieces.ledger.new_id()}"  # not of one that has just ended: that is remembered, and told all the same
-    asked = [
+    """Call every route that needs Redis once. Returns each status and its seconds."""
+    job = f"/result/{pieces.ledger.new_id()}"  # a job that has just ended would be answered from memory
+    calls = [
         ("POST", "/predict?model=poison", row(0)),
         ("POST", "/predict", {"sepal_length": 5, "sepal_width": 3, "petal_length": 1, "petal_width": 0.2}),
         ("POST", "/train", {}),
@@ -175,19 +175,19 @@ def refusals(pieces: Pieces) -> list[tuple[int, float]]:
         ("GET", "/models/iris", None),
         ("GET", "/health/ready", None),
     ]
-    told = []
-    for method, path, body in asked:
+    answers = []
+    for method, path, body in calls:
         since = time.monotonic()
         answer = requests.request(method, pieces.url + path, json=body, timeout=20)
-        told.append((answer.status_code, time.monotonic() - since))
+        answers.append((answer.status_code, time.monotonic() - since))
         assert answer.headers.get("Retry-After"), (method, path, answer.text)
     assert requests.get(pieces.url + "/health/live", timeout=5).status_code == 200
-    return told
+    return answers
 
 
 @pytest.mark.parametrize("deeds", [("kill", "segfault", "memory", "exit")])
-def test_f17_poison_among_innocents(assemble: Assemble, chaos: bool, tell: Tell, deeds: tuple[str, ...]) -> None:
-    """Each poison job fails after at most three deaths of its own; every neighbour is done."""
+def test_poison_jobs_fail_alone(assemble: Assemble, chaos: bool, figures: Figures, deeds: tuple[str, ...]) -> None:
+    """Each poison job fails after at most three deaths of its own, and every other job is done."""
     pieces = assemble()
     many, poison = (1000, 20) if chaos else (500, 4)
     numbers = {10 + place * (many // poison): deeds[place % len(deeds)] for place in range(poison)}
@@ -203,7 +203,7 @@ def test_f17_poison_among_innocents(assemble: Assemble, chaos: bool, tell: Tell,
     assert failed
     deaths = [record.attempts for number, record in records.items() if record and number in failed]
     assert max(deaths) <= 1 + 1 + pieces.settings.max_deaths  # in company at most twice, then alone
-    tell.append(
-        f"F17: {poison} poison among {many}: each failed after at most {max(deaths)} starts, "
+    figures.append(
+        f"{poison} poison jobs among {many}: each failed after at most {max(deaths)} starts, "
         f"{many - poison} innocents done, in {took:.1f} s"
     )

@@ -1,4 +1,4 @@
-"""F12 of the faults to survive: a version's files are truncated, flipped, swapped or forged."""
+"""A version's files are truncated, bit-flipped, exchanged or forged."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -25,29 +25,29 @@ from tests.processes import Pieces
 from tests.versions import shelf_of, store_of
 
 Assemble = Callable[..., Pieces]
-Tell = list[str]
+Figures = list[str]
 
 
-ATTEMPTS = ("victim/1-2", "victim/2-1", "other/1-1", "victim/1-1")  # the first is the one that is harmed
+ATTEMPTS = ("victim/1-2", "victim/2-1", "other/1-1", "victim/1-1")  # the first one is damaged
 PLACES = dict(zip(("version", "model", "attempt"), ATTEMPTS[1:], strict=True))
-ROUNDS = 10  # of each harm
+ROUNDS = 10  # of each damage
 
-Harm = Callable[[Path, random.Random], None]
+Damage = Callable[[Path, random.Random], None]
 
 
 class Canary:
-    """Whoever unpickles it makes a file."""
+    """Creates a file when it is unpickled."""
 
-    def __init__(self, sings: Path) -> None:
-        self._sings = sings
+    def __init__(self, marker: Path) -> None:
+        self._sings = marker
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return Path.touch, (self._sings,)
 
 
-def caged(sings: Path, seed: int) -> list[Any]:
-    """The canary is unpickled first, whatever has happened to all that is behind it."""
-    return [Canary(sings), random.Random(seed).randbytes(130_000)]
+def pickled_canary(marker: Path, seed: int) -> list[Any]:
+    """Return an object whose canary is unpickled first, whatever is damaged behind it."""
+    return [Canary(marker), random.Random(seed).randbytes(130_000)]
 
 
 def truncated(victim: Path, chance: random.Random) -> None:
@@ -61,15 +61,15 @@ def bit_flipped(victim: Path, chance: random.Random) -> None:
     (victim / MODEL).write_bytes(content)
 
 
-def file_of(other: str) -> Harm:
+def file_of(other: str) -> Damage:
     def rollout(victim: Path, _: random.Random) -> None:
         (victim / MODEL).write_bytes((victim.parent.parent / PLACES[other] / MODEL).read_bytes())
 
     return rollout
 
 
-def folder_of(other: str) -> Harm:
-    """Each file of it, its signed manifest too."""
+def folder_of(other: str) -> Damage:
+    """Copy every file of another version's folder, its signed manifest included."""
 
     def rollout(victim: Path, _: random.Random) -> None:
         for file in (victim.parent.parent / PLACES[other]).iterdir():
@@ -79,7 +79,7 @@ def folder_of(other: str) -> Harm:
 
 
 def manifest_altered(victim: Path, chance: random.Random) -> None:
-    """One bit of what it says, or of its signature."""
+    """Change one bit of the manifest or of its signature."""
     manifest = msgspec.json.decode((victim / MANIFEST).read_bytes())
     field = chance.choice(["name", "version", "digest", "signature"])
     if field == "version":
@@ -92,15 +92,15 @@ def manifest_altered(victim: Path, chance: random.Random) -> None:
 
 
 def forged(victim: Path, chance: random.Random) -> None:
-    """Another file, and a manifest that tells of it, by somebody who has no key."""
+    """Replace the model and sign a matching manifest without the right key."""
     file_of("model")(victim, chance)
     manifest = msgspec.json.decode((victim / MANIFEST).read_bytes(), type=Manifest)
     digest = artifact.describe("", (victim / MODEL).read_bytes()).sha256
-    told = msgspec.structs.replace(manifest, files={**manifest.files, MODEL: digest}).signed(chance.randbytes(32))
-    (victim / MANIFEST).write_bytes(msgspec.json.encode(told))
+    forged_manifest = msgspec.structs.replace(manifest, files={**manifest.files, MODEL: digest}).signed(chance.randbytes(32))
+    (victim / MANIFEST).write_bytes(msgspec.json.encode(forged_manifest))
 
 
-HARMS: dict[str, Harm] = {
+DAMAGES: dict[str, Damage] = {
     "truncated": truncated,
     "bit flipped": bit_flipped,
     "the file of another version": file_of("version"),
@@ -115,20 +115,20 @@ HARMS: dict[str, Harm] = {
 
 
 @contextmanager
-def harmed(victim: Path, harm: Harm, chance: random.Random) -> Iterator[None]:
+def damaged(victim: Path, damage: Damage, chance: random.Random) -> Iterator[None]:
     whole = {file: file.read_bytes() for file in victim.iterdir()}
-    harm(victim, chance)
+    damage(victim, chance)
     assert {file: file.read_bytes() for file in victim.iterdir()} != whole
     yield
     for file, content in whole.items():
         file.write_bytes(content)
 
 
-def shelve(artifacts: ArtifactStore, sings: Path) -> Card:
-    """A canary in each of the folders. The card of the one that is to be harmed."""
+def store_canaries(artifacts: ArtifactStore, marker: Path) -> Card:
+    """Store a canary in each folder. Returns the card of the version that will be damaged."""
     cards = []
     for seed, folder in enumerate(ATTEMPTS):
-        model = artifact.dump(caged(sings, seed))
+        model = artifact.dump(pickled_canary(marker, seed))
         name, version = folder.split("/")[0], int(folder.split("/")[1][0])
         schema = Schema(tuple(Feature(feature, "number", 0.0) for feature in FEATURES), "answer", (0,))
         data, libraries = Data(name, "", (), 0, 0, 0.2), {"scikit-learn": sklearn.__version__}
@@ -138,51 +138,53 @@ def shelve(artifacts: ArtifactStore, sings: Path) -> Card:
     return cards[0]
 
 
-def sings_when_unpickled(file: Path, sings: Path) -> bool:
-    """What a service that looks at nothing would do."""
+def unpickles(file: Path, marker: Path) -> bool:
+    """Return whether the file is unpickled by a service that checks nothing."""
     with suppress(Exception):
         joblib.load(BytesIO(file.read_bytes()))
-    heard = sings.exists()
-    sings.unlink(missing_ok=True)
-    return heard
+    unpickled = marker.exists()
+    marker.unlink(missing_ok=True)
+    return unpickled
 
 
-@pytest.mark.parametrize("what", list(HARMS))
-def test_f12_a_harmed_version_is_refused_before_a_byte_is_unpickled(tmp_path: Path, what: str) -> None:
-    sings, chance = tmp_path / "sings", random.Random(what)
+@pytest.mark.parametrize("what", list(DAMAGES))
+def test_damaged_version_is_refused_before_it_is_unpickled(tmp_path: Path, what: str) -> None:
+    marker, chance = tmp_path / "sings", random.Random(what)
     artifacts = ArtifactStore(FolderStore(tmp_path / "store"), b"a key of ours")
-    card = shelve(artifacts, sings)
-    victim, heard = tmp_path / "store" / card.artifact.folder, 0
+    card = store_canaries(artifacts, marker)
+    victim, unpickled = tmp_path / "store" / card.artifact.folder, 0
     for _ in range(ROUNDS):
-        with harmed(victim, HARMS[what], chance):
+        with damaged(victim, DAMAGES[what], chance):
             with pytest.raises(CorruptArtifact):
                 artifact.load(artifacts, card)
-            assert not sings.exists()
-            heard += sings_when_unpickled(victim / MODEL, sings)
-    assert heard > ROUNDS / 2, "where nothing would have been heard, silence shows nothing"
+            assert not marker.exists()
+            unpickled += unpickles(victim / MODEL, marker)
+    assert unpickled > ROUNDS / 2, "the canary must show that a service without checks would have unpickled it"
     artifact.load(artifacts, card)
-    assert sings.exists()
+    assert marker.exists()
 
 
-def test_f12_the_worker_that_meets_one_lives_and_serves_the_others(assemble: Assemble, tell: Tell) -> None:
+def test_worker_survives_a_damaged_version_and_serves_the_others(assemble: Assemble, figures: Figures) -> None:
     pieces = assemble()
     worker, client = pieces.worker(), Client(pieces.url)
-    sings = pieces.folder / "sings"
-    card = shelve(shelf_of(pieces), sings)
+    marker = pieces.folder / "sings"
+    card = store_canaries(shelf_of(pieces), marker)
     registry = Registry(pieces.ledger.redis, pieces.ledger.prefix, pieces.ledger.guard)
     assert registry.next_version("victim") == card.version
     assert registry.apply(registry.publication(card, promote=True))
     processes = worker.family
-    for number, (what, harm) in enumerate(HARMS.items()):
-        with harmed(store_of(pieces) / card.artifact.folder, harm, random.Random(what)):
+    for number, (what, damage) in enumerate(DAMAGES.items()):
+        with damaged(store_of(pieces) / card.artifact.folder, damage, random.Random(what)):
             bad, good = client.predict(row(number), model="victim"), client.predict(row(number), model="poison")
             with pytest.raises(JobFailed) as failed:
                 bad.wait(20)
             assert failed.value.type == "urn:problem-type:mldeploy:corrupt-artifact"
             assert good.wait(20)["prediction"] == expected(number)
-    assert not sings.exists()
+    assert not marker.exists()
     assert worker.family == processes
     with pytest.raises(JobFailed, match="no attribute"):  # whole again, it is loaded, and is no model
         client.predict(row(0), model="victim").wait(20)
-    assert sings.exists()
-    tell.append(f"F12: {len(HARMS) * ROUNDS} harmed artifacts of {len(HARMS)} kinds, 0 unpickled; {len(HARMS)} by a live worker")
+    assert marker.exists()
+    figures.append(
+        f"{len(DAMAGES) * ROUNDS} damaged artifacts of {len(DAMAGES)} kinds, 0 unpickled; {len(DAMAGES)} by a live worker"
+    )

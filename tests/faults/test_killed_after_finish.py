@@ -1,4 +1,4 @@
-"""F4 of the faults to survive: a worker is killed when Redis has run its finish, before it reads the reply."""
+"""A worker is killed after Redis has run its finish script and before it reads the reply."""
 
 import os
 import signal
@@ -18,10 +18,10 @@ RATE = 60.0
 
 @dataclass
 class Executioner:
-    """Kills the group's worker process where the reply to a finish begins; ``hits``: the jobs that had ended at that moment.
+    """Kills the group's worker process where the reply to a finish begins; ``hits`` are the jobs that had ended by then.
 
-    The same script call hands out the next work. The next kill waits until that has ended: a job that is alone with three
-    workers that die fails, whoever kills them.
+    The same script call claims the next work. The next kill waits until that has ended: a job that is alone with three dying
+    workers fails, whatever killed them.
     """
 
     pieces: Pieces
@@ -37,7 +37,7 @@ class Executioner:
             self.pieces.ledger.redis.script_load(self.pieces.ledger.script(script).script)
 
     def drops(self, reply: Reply) -> bool:
-        """Whether the reply is lost with the worker."""
+        """Decide whether the reply is lost with the worker."""
         if self.group is None or len(self.hits) >= self.kills or self._finish not in reply.request:
             return False
         if len(self._ended(self.handed_out)) < len(self.handed_out):
@@ -65,8 +65,8 @@ class Executioner:
         return [job_id.decode() for job_id in cast("list[bytes]", self.pieces.ledger.redis.zrange(key, 0, -1))]
 
 
-def test_f4_a_worker_killed_between_its_finish_and_the_reply(stopped: Pieces, chaos: bool, tell: list[str]) -> None:
-    """What has ended does not change, and is not given to another."""
+def test_worker_killed_after_its_finish_changes_no_result(stopped: Pieces, chaos: bool, figures: list[str]) -> None:
+    """Jobs that have ended do not change and are not claimed again."""
     pieces, kills, redis_port = stopped, 200 if chaos else 6, free_port()
     pieces.settings = pieces.settings.replace(predict_workers=1)
     pieces.redis(port=redis_port)
@@ -83,8 +83,8 @@ def test_f4_a_worker_killed_between_its_finish_and_the_reply(stopped: Pieces, ch
         took = settle(load, within=60)
     victims = {job_id for hit in executioner.hits for job_id in hit}
     again = done_again(pieces, load.accepted, victims)
-    tell.append(
-        f"F4: {kills} kills after a finish ({executioner.misses} more missed one), with {len(victims)} jobs in them: "
+    figures.append(
+        f"{kills} kills after a finish ({executioner.misses} more missed one), with {len(victims)} jobs in them: "
         f"{len(again)} of these done again, {len(pushes.twice)} ended twice; {len(load.accepted)} accepted, 0 lost, "
         f"settled after {took:.1f} s"
     )
@@ -94,7 +94,7 @@ def test_f4_a_worker_killed_between_its_finish_and_the_reply(stopped: Pieces, ch
 
 
 def done_again(pieces: Pieces, jobs: list[Submitted], victims: set[str]) -> list[int]:
-    """Numbers that were executed once more after their job had ended."""
+    """Return the numbers that were executed again after their job had ended."""
     runs = executed(pieces)
     records = {record.id: record for record in pieces.ledger.get_many([job.job_id for job in jobs]) if record}
     return [job.number for job in jobs if job.job_id in victims and runs[job.number] > records[job.job_id].attempts]

@@ -1,4 +1,4 @@
-"""F2 of the faults to survive: a worker is killed in the middle of a batch of 10,000 rows."""
+"""A worker is killed in the middle of a batch of 10,000 rows."""
 
 import random
 import time
@@ -30,7 +30,7 @@ def numbers_of(batch: int) -> range:
 
 
 def kill_in_the_middle(pieces: Pieces, group: Running, batch: int, whole_group: bool) -> Running:
-    """Of this batch's execution: the process that has it in hand, or its whole group."""
+    """Kill the process that executes this batch, or its whole group."""
     until(lambda: executed(pieces)[numbers_of(batch)[0]] > 0, 30, "the batch is in hand")
     time.sleep(random.uniform(0, 1))  # of about two seconds
     if whole_group:
@@ -45,8 +45,8 @@ def ended(pieces: Pieces, job_id: str) -> tuple[str, dict[str, Any]]:
     return read(pieces.url, job_id)
 
 
-def test_f2_a_worker_killed_in_the_middle_of_a_batch(assemble: Assemble, chaos: bool, tell: list[str]) -> None:
-    """No row is missing, and none is of another batch."""
+def test_worker_killed_in_a_batch_loses_and_mixes_no_row(assemble: Assemble, chaos: bool, figures: list[str]) -> None:
+    """No row is missing, and none belongs to another batch."""
     pieces, batches = assemble(predict_workers=1), 20 if chaos else 3
     group, jobs, bodies, attempts = pieces.worker(), dict[int, str](), dict[str, str](), list[int]()
     announced = Announcements(pieces.ledger)
@@ -63,8 +63,8 @@ def test_f2_a_worker_killed_in_the_middle_of_a_batch(assemble: Assemble, chaos: 
     announced.close()
     assert {counts[job_id] for job_id in jobs.values()} == {1}
     hit = sum(count > 1 for count in attempts)
-    tell.append(
-        f"F2: {batches} batches of {ROWS:,} rows, {hit} kills in the middle of one, at most {max(attempts)} attempts; "
+    figures.append(
+        f"{batches} batches of {ROWS:,} rows, {hit} kills in the middle of one, at most {max(attempts)} attempts; "
         "no row missing or of another batch"
     )
     assert hit >= batches * 2 / 3

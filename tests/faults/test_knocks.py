@@ -1,4 +1,4 @@
-"""F14 and F20 of the faults to survive: knocks that come too often or not at all, and reconcilers that are killed or are two."""
+"""Wake-ups are repeated or lost, and reconcilers are killed or run twice."""
 
 import threading
 from collections import Counter
@@ -13,16 +13,16 @@ from tests.faults.load import SLOWEST_REFUSAL, Announcements, Load, executed, se
 from tests.processes import Pieces, until
 
 Assemble = Callable[..., Pieces]
-Tell = list[str]
-RESTLESS = {"time_slice": 0.2, "worker_idle_timeout": 0.0}  # nobody listens for long: nearly all work needs a knock
+Figures = list[str]
+RESTLESS = {"time_slice": 0.2, "worker_idle_timeout": 0.0}  # workers are idle for a moment only: nearly all work needs a wake-up
 AT_ONCE = 4
 
 
 class Echo:
-    """Each knock that is on its way is delivered twice more, and every second one twice more at the same moment as these."""
+    """Delivers each wake-up twice more, and every second one twice more again at the same moment."""
 
     def __init__(self, pieces: Pieces) -> None:
-        self.knocks = 0
+        self.wakeups = 0
         self._ledger = pieces.ledger
         self._wakeup_sender = WakeupSender(make_celery(pieces.settings))
         self._over = threading.Event()
@@ -44,11 +44,11 @@ class Echo:
                 known.add(wakeup)
                 more = AT_ONCE if len(known) % 2 else 2
                 self._wakeup_sender.send([(str(Kind.PREDICT), wakeup.decode())] * more)
-                self.knocks += 1
+                self.wakeups += 1
 
 
 def done_once(pieces: Pieces, announced: Announcements, load: Load) -> None:
-    """Each accepted job was done once and became final once, and so did nothing else."""
+    """Check that each accepted job was done once and became final once, and nothing else did."""
     assert executed(pieces) == Counter(job.number for job in load.accepted)
     ended_once(announced, load)
 
@@ -58,7 +58,7 @@ def ended_once(announced: Announcements, load: Load) -> None:
     announced.close()
 
 
-def test_f14_each_knock_comes_three_times_and_four_at_once(assemble: Assemble, chaos: bool, tell: Tell) -> None:
+def test_repeated_wakeups_run_no_job_twice(assemble: Assemble, chaos: bool, figures: Figures) -> None:
     pieces = assemble(**RESTLESS)
     for name in "AB":
         pieces.worker(name=name)
@@ -68,16 +68,18 @@ def test_f14_each_knock_comes_three_times_and_four_at_once(assemble: Assemble, c
         until(lambda: len(load.accepted) >= many, 600, "the load is sent")
     took = settle(load, within=20)
     done_once(pieces, announced, load)
-    assert echo.knocks >= 5
-    tell.append(f"F14: {echo.knocks} knocks, each three or five times; {len(load.accepted)} jobs, settled after {took:.1f} s")
+    assert echo.wakeups >= 5
+    figures.append(
+        f"{echo.wakeups} wake-ups, each sent three or five times; {len(load.accepted)} jobs, settled after {took:.1f} s"
+    )
 
 
 def serving(pieces: Pieces) -> bool:
     return bool(pieces.ledger.redis.exists(pieces.ledger.prefix + "serving:predict"))
 
 
-def test_f14_every_knock_is_lost_for_a_while(assemble: Assemble, chaos: bool, tell: Tell, tmp_path: Path) -> None:
-    """Who submits, and the reconciler, knock where nobody listens: the worker sees by itself that work waits."""
+def test_lost_wakeups_lose_no_job(assemble: Assemble, chaos: bool, figures: Figures, tmp_path: Path) -> None:
+    """Wake-ups go to a broker that nobody reads: the worker finds by itself that work waits."""
     deaf = Pieces(Settings(), tmp_path / "deaf")
     deaf.redis()
     try:
@@ -97,15 +99,15 @@ def test_f14_every_knock_is_lost_for_a_while(assemble: Assemble, chaos: bool, te
         lost = sum(deaf.ledger.redis.llen(key) for key in deaf.ledger.redis.scan_iter("*:celery:predict"))
         assert lost >= len(waits)
         assert (load.slowest < SLOWEST_REFUSAL, load.refused) == (True, Counter())
-        tell.append(
-            f"F14: {lost} knocks, every one lost; {len(load.accepted)} accepted, 0 lost, done after {max(waits):.1f} s at most, "
+        figures.append(
+            f"{lost} wake-ups, all lost; {len(load.accepted)} accepted, 0 lost, done after {max(waits):.1f} s at most, "
             f"settled after {took:.1f} s"
         )
     finally:
         deaf.stop()
 
 
-def test_f20_reconcilers_killed_in_turn_and_two_at_once(assemble: Assemble, chaos: bool, tell: Tell) -> None:
+def test_killed_and_duplicate_reconcilers_lose_no_job(assemble: Assemble, chaos: bool, figures: Figures) -> None:
     pieces = assemble(lease=2.0)
     reconcilers = [next(piece for piece in pieces._running if piece.name == "reconciler"), pieces.reconciler()]
     groups = [pieces.worker(name=name) for name in "AB"]
@@ -114,7 +116,7 @@ def test_f20_reconcilers_killed_in_turn_and_two_at_once(assemble: Assemble, chao
         for turn in range(50 if chaos else 2):
             until(lambda: pieces.ledger.redis.keys(pieces.ledger.prefix + "held:*"), 20, "work is in hand")
             if turn % 2:
-                groups[turn // 2 % 2].kill()  # whose work only a reconciler gives back
+                groups[turn // 2 % 2].kill()  # only a reconciler releases its work
             reconcilers[turn % 2].kill()
             reconcilers[turn % 2] = pieces.reconciler()
             if turn % 2:
@@ -123,8 +125,8 @@ def test_f20_reconcilers_killed_in_turn_and_two_at_once(assemble: Assemble, chao
     ended_once(announced, load)
     records = pieces.ledger.get_many([job.job_id for job in load.accepted])
     attempts = Counter(record.attempts for record in records if record)
-    assert set(attempts) > {1}  # something was given back
-    tell.append(
-        f"F20: {len(load.accepted)} accepted, 0 lost, settled {took:.1f} s after the load; "
-        f"{len(load.accepted) - attempts[1]} jobs given back by one of two reconcilers, each once"
+    assert set(attempts) > {1}  # some jobs were released
+    figures.append(
+        f"killed reconcilers: {len(load.accepted)} accepted, 0 lost, settled {took:.1f} s after the load; "
+        f"{len(load.accepted) - attempts[1]} jobs released by one of two reconcilers, each once"
     )

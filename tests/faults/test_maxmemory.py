@@ -1,4 +1,4 @@
-"""F21 of the faults to survive: at Redis's memory limit what was accepted ends, and memory stays within the limit."""
+"""At Redis's memory limit every accepted job ends, and memory stays within the limit."""
 
 import hashlib
 import time
@@ -31,7 +31,7 @@ MAX_BATCHES = 5000
 
 @dataclass
 class Run:
-    """``open``: jobs that had not ended; ``peak`` and ``limit``: bytes of memory."""
+    """One run: ``open`` are the jobs that had not ended, ``peak`` and ``limit`` bytes of memory."""
 
     accepted: list[str] = field(default_factory=list)
     refusal: dict[str, Any] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class Run:
 
 
 def parts(assemble: Assemble, maxmemory: int, reconciler: str = "jobs.reconciler", **settings: Any) -> tuple[Pieces, Running]:
-    """All parts with iris trained, and the workers that predict, which are not restarted when they are frozen for long."""
+    """Start all parts with iris trained. The predict workers are not restarted when they are frozen."""
     pieces = assemble(reconciler=False, maxmemory=maxmemory, lease=15.0, wakeup_timeout=2.0, stall=600.0, **settings)
     pieces.python("reconciler", reconciler)
     trainer, predictor = pieces.worker(Kind.TRAIN), pieces.worker()
@@ -61,7 +61,7 @@ def parts(assemble: Assemble, maxmemory: int, reconciler: str = "jobs.reconciler
 
 @contextmanager
 def frozen(worker: Running) -> Iterator[None]:
-    """Its children do nothing; their parent renews their leases."""
+    """Freeze the worker processes while their parent renews their leases."""
     children = worker.family[1:]
     for child in children:
         child.suspend()
@@ -80,7 +80,7 @@ def with_suppressed(call: Callable[[], object]) -> None:
 
 
 def fill(pieces: Pieces, run: Run) -> None:
-    """Batches whose results are larger than they are, until no more is taken."""
+    """Submit batches whose results are larger than themselves until one is refused."""
     session = requests.Session()
     while len(run.accepted) < MAX_BATCHES:
         answer = session.post(f"{pieces.url}/predict?proba=true", json=FLOWERS, timeout=30)
@@ -116,11 +116,11 @@ def run_to_the_limit(pieces: Pieces, predictor: Running) -> Run:
     return run
 
 
-def test_f21_all_that_is_accepted_ends_at_the_memory_limit(assemble: Assemble, chaos: bool, tell: list[str]) -> None:
+def test_every_accepted_job_ends_at_the_memory_limit(assemble: Assemble, chaos: bool, figures: list[str]) -> None:
     for megabytes in (32, 60, 200, 1000) if chaos else (32, 60):
         pieces, predictor = parts(assemble, megabytes * 1_000_000)
         run = run_to_the_limit(pieces, predictor)
-        tell.append(f"F21 at {megabytes} MB: {run}")
+        figures.append(f"{megabytes} MB of memory: {run}")
         assert len(run.accepted) > megabytes / 3
         assert run.refusal["status"] == 503
         assert run.refusal["retry_after"]
@@ -131,16 +131,16 @@ def test_f21_all_that_is_accepted_ends_at_the_memory_limit(assemble: Assemble, c
         pieces.stop()
 
 
-def test_f21_without_reservations_memory_goes_beyond_the_limit(assemble: Assemble, tell: list[str]) -> None:
-    """The control arm."""
+def test_without_reservations_memory_exceeds_the_limit(assemble: Assemble, figures: list[str]) -> None:
+    """This is the control arm."""
     pieces, predictor = parts(assemble, 32_000_000, "tests.unbounded_reconciler")
     run = run_to_the_limit(pieces, predictor)
-    tell.append(f"F21 at 32 MB, without reservations: {run}")
+    figures.append(f"32 MB of memory, without reservations: {run}")
     assert run.open or run.peak > run.limit
 
 
 def fill_with_what_is_not_ours(pieces: Pieces) -> None:
-    """To the last byte that Redis takes."""
+    """Fill Redis with foreign data to its last byte."""
     size = 1_000_000
     while size:
         try:
@@ -149,26 +149,26 @@ def fill_with_what_is_not_ours(pieces: Pieces) -> None:
             size //= 10
 
 
-def test_a_worker_starts_claims_and_finishes_where_redis_takes_no_more(assemble: Assemble) -> None:
+def test_worker_starts_claims_and_finishes_while_redis_is_full(assemble: Assemble) -> None:
     pieces, predictor = parts(assemble, 60_000_000)
     with frozen(predictor):
         jobs = [Client(pieces.url).predict(FLOWERS[:10]) for _ in range(3)]
         fill_with_what_is_not_ours(pieces)
         assert requests.post(f"{pieces.url}/predict", json=FLOWERS[0], timeout=10).status_code == 503
     predictor.kill()
-    pieces.ledger.redis.delete(f"{pieces.settings.key_prefix}:celery:predict")  # no message is left that could wake one,
-    fill_with_what_is_not_ours(pieces)  # and none is taken
+    pieces.ledger.redis.delete(f"{pieces.settings.key_prefix}:celery:predict")  # no message is left that could wake a worker,
+    fill_with_what_is_not_ours(pieces)  # and Redis takes none
     pieces.worker(name="second")
     until(lambda: all(job.reload().done for job in jobs), 40, "a worker that started without memory ends them")
     assert {job.status for job in jobs} == {"succeeded"}
 
 
 def oldest_end(pieces: Pieces) -> float:
-    """When the job ended that is forgotten first, in seconds."""
+    """Return when the oldest finished job ended, in seconds."""
     return float(pieces.ledger.redis.zrange(f"{pieces.ledger.prefix}finished", 0, 0, withscores=True)[0][1]) / 1000
 
 
-def test_finished_results_leave_oldest_first_before_anything_is_refused(assemble: Assemble) -> None:
+def test_oldest_results_are_removed_before_any_job_is_refused(assemble: Assemble) -> None:
     pieces, _ = parts(assemble, 32_000_000)
     client, ids = Client(pieces.url, retry_for=0.0), list[str]()
     while len(ids) < 80:  # 36 MB of results
@@ -188,7 +188,7 @@ def test_finished_results_leave_oldest_first_before_anything_is_refused(assemble
     assert kept[-1]
 
 
-def test_a_job_that_could_take_too_much_is_refused_for_good(assemble: Assemble, tmp_path: Path) -> None:
+def test_job_that_could_need_too_much_memory_is_refused_for_good(assemble: Assemble, tmp_path: Path) -> None:
     pieces, _ = parts(assemble, 32_000_000)
     answer = requests.post(f"{pieces.url}/predict?proba=true", json=FLOWERS * 2, timeout=30)
     assert answer.status_code == 413, answer.text

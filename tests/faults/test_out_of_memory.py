@@ -1,4 +1,4 @@
-"""What happens when the memory of the machine, here of a control group, runs out."""
+"""The memory of the machine, here of a control group, runs out."""
 
 import threading
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def group() -> Iterator[ControlGroup]:
 
 @pytest.fixture
 def service(group: ControlGroup, tmp_path: Path) -> Iterator[Service]:
-    """`mldeploy up`, with all that it starts in the group."""
+    """Start `mldeploy up` with all its processes in the control group."""
     with group.joined():
         started = Service(tmp_path / "home", estimators="tests.glutton.Glutton")
     try:
@@ -38,14 +38,14 @@ def service(group: ControlGroup, tmp_path: Path) -> Iterator[Service]:
 
 @contextmanager
 def predictions(client: Client) -> Iterator[list[float]]:
-    """One after another while the block runs; how long each took."""
+    """Predict one row after another during the block. Returns the seconds of each."""
     latencies, over = list[float](), threading.Event()
 
-    def ask() -> None:
+    def predict_on() -> None:
         while not over.is_set():
             latencies.append(until(lambda: client.predict(FLOWER).wait(5)["prediction"] == "setosa", 5, "it is answered"))
 
-    asking = threading.Thread(target=ask)
+    asking = threading.Thread(target=predict_on)
     asking.start()
     try:
         yield latencies
@@ -55,13 +55,13 @@ def predictions(client: Client) -> Iterator[list[float]]:
 
 
 def pids(service: Service) -> set[int]:
-    """Of all of the service but those that train."""
+    """Return the process ids of all parts but those that train."""
     trainers = {child.pid for child in service.children()["train"].children()}
     return {process.pid for process in service.family()} - trainers
 
 
-def test_a_training_that_memory_cannot_hold_fails_with_that_reason_and_nothing_else_dies(
-    service: Service, group: ControlGroup, tell: list[str]
+def test_training_out_of_memory_fails_with_that_reason_and_nothing_else_dies(
+    service: Service, group: ControlGroup, figures: list[str]
 ) -> None:
     client, before, used = Client(service.url), pids(service), int(group.read("memory.usage_in_bytes"))
     group.write("memory.limit_in_bytes", used + ROOM)
@@ -71,7 +71,7 @@ def test_a_training_that_memory_cannot_hold_fails_with_that_reason_and_nothing_e
             training.wait(120)
     assert failed.value.type == "urn:problem-type:mldeploy:out-of-memory"
     assert "for want of memory" in failed.value.detail
-    if "grown" in failed.value.detail:  # not of one that grew faster than its parent looks
+    if "grown" in failed.value.detail:  # unless it grew faster than its parent samples it
         assert f"of the {(used + ROOM) / 1e9:.2f} GB there are" in failed.value.detail
     assert "fewer rows" in failed.value.detail
     assert training.answer["attempts"] == service.settings.max_deaths
@@ -79,11 +79,11 @@ def test_a_training_that_memory_cannot_hold_fails_with_that_reason_and_nothing_e
     assert pids(service) == before
     group.write("memory.limit_in_bytes", used + ENOUGH)
     assert client.train(promote="never").wait(60)["metrics"]
-    tell.append(f"{failed.value.detail} {len(latencies)} predictions meanwhile, the slowest took {max(latencies):.2f} s")
+    figures.append(f"{failed.value.detail} {len(latencies)} predictions meanwhile, the slowest took {max(latencies):.2f} s")
 
 
 def test_when_memory_runs_out_trainings_are_killed_first_and_redis_and_up_last(tmp_path: Path) -> None:
-    """By the scores that the kernel goes by."""
+    """Compare the scores by which the kernel chooses."""
     service = Service(tmp_path / "home")
     try:
         parts = service.children()

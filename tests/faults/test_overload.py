@@ -1,4 +1,4 @@
-"""L2: twice as many submissions as can be done: what is beyond is refused with Retry-After, and memory is bounded."""
+"""Twice the capacity is submitted: the excess is refused with Retry-After, and memory is bounded."""
 
 import time
 from collections import Counter
@@ -19,12 +19,12 @@ WORKERS = 2
 CAPACITY = WORKERS / JOB_SECONDS  # jobs a second; what a job costs beyond makes it less
 LANE_JOBS = 300
 KEEP = 60.0  # seconds
-PACE = 0.5  # seconds between two looks at memory
+PACE = 0.5  # seconds between two samples of memory
 MAX_GROWTH = 60_000_000  # bytes of one process, from the first quarter of the time to the last
 
 
 def memory(pieces: Pieces) -> dict[str, int]:
-    """Bytes that Redis uses for data, and that each part holds resident, its children included."""
+    """Return the bytes of Redis's data and the resident bytes of each part with its children."""
     used = {"data": int(cast("dict[str, int]", pieces.ledger.redis.info("memory"))["used_memory"])}
     for running in pieces._running:
         family = [process for process in running.family if process.is_running()]
@@ -40,7 +40,7 @@ def rss(process: psutil.Process) -> int:
 
 
 def growth(samples: list[dict[str, int]], part: str) -> int:
-    """From the most of the second quarter to the most of the last, in bytes."""
+    """Return the growth from the maximum of the second quarter to that of the last, in bytes."""
     quarter = len(samples) // 4
     return max(each[part] for each in samples[-quarter:]) - max(each[part] for each in samples[quarter : 2 * quarter])
 
@@ -53,7 +53,9 @@ def sampled(pieces: Pieces, seconds: float) -> list[dict[str, int]]:
     return samples
 
 
-def test_l2_twice_the_capacity(assemble: Assemble, chaos: bool, tell: list[str]) -> None:
+def test_submissions_beyond_capacity_are_refused_and_memory_is_bounded(
+    assemble: Assemble, chaos: bool, figures: list[str]
+) -> None:
     seconds = 600.0 if chaos else 12.0
     pieces = assemble(predict_workers=WORKERS, lane_jobs=LANE_JOBS, keep=KEEP)
     pieces.worker()
@@ -63,12 +65,13 @@ def test_l2_twice_the_capacity(assemble: Assemble, chaos: bool, tell: list[str])
             samples = sampled(pieces, seconds)
             waiting = pieces.ledger.waiting("predict.small")
         until(lambda: pushes.counts.total() >= len(clients.jobs), 30, "all have ended")
-    took = settle(Load(pieces.url, accepted=clients.jobs[-LANE_JOBS:]), within=30)  # earlier ones are forgotten by and by
+    took = settle(Load(pieces.url, accepted=clients.jobs[-LANE_JOBS:]), within=30)  # earlier ones are forgotten meanwhile
     grown = {part: growth(samples, part) for part in samples[0]}
-    tell.append(
-        f"L2: {seconds:g} s at {2 * CAPACITY:g} jobs/s with a capacity of {CAPACITY:g}: {len(clients.jobs)} accepted, answers "
-        f"{dict(clients.answers)}, ended {dict(pushes.states)}, {waiting} waited at the end, the last settled after {took:.1f} "
-        f"s; growth in the second half: {', '.join(f'{part} {grown[part] / 1e6:+.1f} MB' for part in grown)}"
+    figures.append(
+        f"overload: {seconds:g} s at {2 * CAPACITY:g} jobs/s with a capacity of {CAPACITY:g}: {len(clients.jobs)} accepted, "
+        f"answers {dict(clients.answers)}, ended {dict(pushes.states)}, {waiting} waited at the end, "
+        f"the last settled after {took:.1f} s; growth in the second half: "
+        f"{', '.join(f'{part} {grown[part] / 1e6:+.1f} MB' for part in grown)}"
     )
     refused = clients.answers["429"] + clients.answers["503"]
     assert refused > len(clients.log) / 5

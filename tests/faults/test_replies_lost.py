@@ -1,4 +1,4 @@
-"""F8 of the faults to survive: a proxy drops one reply in ten, after the request has been carried out; and the control arm."""
+"""A proxy drops one reply in ten after the request was carried out. Includes the control arm."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from tests.processes import Pieces
 from tests.proxy import Proxy, Reply
 
 Assemble = Callable[..., Pieces]
-Tell = list[str]
+Figures = list[str]
 SENDERS = 4
 
 
@@ -21,8 +21,8 @@ def one_in_ten(reply: Reply) -> bool:
     return reply.number % 10 == 0
 
 
-def test_f8_one_reply_in_ten_is_lost(assemble: Assemble, chaos: bool, tell: Tell) -> None:
-    """Each submission, however often it was sent, is one job, done once and final once."""
+def test_lost_replies_create_no_second_job(assemble: Assemble, chaos: bool, figures: Figures) -> None:
+    """Each submission is one job, done once and final once, however often it was sent."""
     pieces, many = assemble(), 20_000 if chaos else 200
     pieces.worker()
     announced, load = Announcements(pieces.ledger), Load(pieces.url)
@@ -39,24 +39,24 @@ def test_f8_one_reply_in_ten_is_lost(assemble: Assemble, chaos: bool, tell: Tell
     assert announced.drain() == Counter(ids)
     announced.close()
     assert executed(pieces) == Counter(range(1, many + 1))
-    tell.append(f"F8: {many} submissions, {len(proxy.dropped)} replies lost, {len(ids)} jobs, settled after {took:.1f} s")
+    figures.append(f"{many} submissions, {len(proxy.dropped)} replies lost, {len(ids)} jobs, settled after {took:.1f} s")
 
 
 def send(url: str, numbers: range) -> list[Submitted]:
-    """Through a client that tries again by itself."""
+    """Send through a client that repeats failed requests."""
     client = Client(url)
     return [Submitted(client.predict(row(n), model="poison", label=str(n)).id, n, "work") for n in numbers]
 
 
 def executed(pieces: Pieces) -> Counter[int]:
-    """Without row 0, on which a worker tries the model."""
+    """Return the executions without row 0, on which a worker tries the model."""
     numbers = Counter(int(number) for number in (pieces.folder / "poison-executions.log").read_text().split())
     del numbers[0]
     return numbers
 
 
-def test_f8_without_a_key_what_is_sent_again_is_done_again(assemble: Assemble, tell: Tell) -> None:
-    """The control arm."""
+def test_without_idempotency_keys_repeated_requests_run_twice(assemble: Assemble, figures: Figures) -> None:
+    """This is the control arm."""
     pieces, many = assemble(), 30
     with Proxy(pieces.settings.port, drop=one_in_ten) as proxy:
         for number in range(many):
@@ -64,7 +64,7 @@ def test_f8_without_a_key_what_is_sent_again_is_done_again(assemble: Assemble, t
                 pass
     jobs = Counter(job.label for job in Client(pieces.url).jobs())
     assert sum(jobs.values()) == many + len(proxy.dropped) > many
-    tell.append(f"control arm: {many} submissions without Idempotency-Key were {sum(jobs.values())} jobs")
+    figures.append(f"control arm: {many} submissions without Idempotency-Key were {sum(jobs.values())} jobs")
 
 
 def submitted(url: str, number: int) -> bool:

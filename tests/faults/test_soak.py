@@ -1,4 +1,4 @@
-"""L3: the whole service under load for a long time, with a fault every while: nothing lost, doubled, changed or wrong."""
+"""The whole service under load for a long time with repeated faults: no job is lost, doubled, changed or wrong."""
 
 import re
 import sys
@@ -33,17 +33,17 @@ NAMES = re.compile(rb"[0-9a-f]{40}|[^:]+-\d+-[0-9a-f]{6}:\d+")  # job ids and ow
 
 
 def server_with_a_clock(folder: Path, clock: ServerClock) -> Path:
-    """A folder for PATH: its valkey-server is the embedded one, on a clock that can be set."""
+    """Return a folder for PATH whose valkey-server is the embedded one on a clock that can be set."""
     script = folder / "valkey-server"
-    given = " ".join(f"{name}='{value}'" for name, value in clock.environment.items())
-    script.write_text(f"#!/bin/sh\n{given} exec '{server_path()}' \"$@\"\n")
+    variables = " ".join(f"{name}='{value}'" for name, value in clock.environment.items())
+    script.write_text(f"#!/bin/sh\n{variables} exec '{server_path()}' \"$@\"\n")
     script.chmod(0o755)
     return folder
 
 
 @contextmanager
 def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: float) -> Iterator[tuple[Service, FaultRotation]]:
-    """`mldeploy up` with the poison model, and a second group of workers beside it, as on another machine."""
+    """Start `mldeploy up` with the poison model and a second group of workers, as on another machine."""
     clock = ServerClock(tmp_path)
     monkeypatch.setenv("PATH", str(server_with_a_clock(tmp_path, clock)), prepend=":")
     service = Service(tmp_path / "home", keep=keep)
@@ -62,7 +62,7 @@ def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: float) -> Ite
 
 
 def keys(ledger: Ledger) -> Counter[bytes]:
-    """By form: ids and owners are left out."""
+    """Count the Redis keys by form, without ids and owners."""
     return Counter(NAMES.sub(b"*", cast("bytes", key)) for key in ledger.redis.scan_iter("*", count=1000))
 
 
@@ -71,7 +71,7 @@ def forgotten(ledger: Ledger) -> bool:
 
 
 def data_of(ledger: Ledger) -> int | None:
-    """Bytes; None while Redis is away."""
+    """Return the bytes of data; None while Redis is away."""
     try:
         return int(cast("dict[str, int]", ledger.redis.info("memory"))["used_memory"])
     except UNREACHABLE:
@@ -79,14 +79,14 @@ def data_of(ledger: Ledger) -> int | None:
 
 
 def slope(samples: list[tuple[float, int]]) -> float:
-    """Bytes a minute, by least squares."""
+    """Return the slope in bytes a minute, by least squares."""
     mean_time, mean = (sum(each[place] for each in samples) / len(samples) for place in (0, 1))
     spread = sum((moment - mean_time) ** 2 for moment, _ in samples)
     return 60 * sum((moment - mean_time) * (size - mean) for moment, size in samples) / spread
 
 
-def test_l3_soak(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chaos: bool, tell: list[str], request: pytest.FixtureRequest
+def test_soak_under_repeated_faults_loses_and_doubles_no_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chaos: bool, figures: list[str], request: pytest.FixtureRequest
 ) -> None:
     seconds = request.config.getoption("--soak") or (1200.0 if chaos else 26.0)
     rate, every, keep = (100.0, 45.0, 60.0) if chaos else (50.0, 6.0, 10.0)
@@ -115,16 +115,16 @@ def test_l3_soak(
     waits = [pushes.ended_at[each.job_id] - each.accepted_at for each in clients.log if each.job_id in pushes.ended_at]
     lost = ids - reader.ended - set(pushes.counts) | {job.job_id for job in clients.jobs if not runs[job.number]}
     again = sum(runs[job.number] > 1 for job in clients.jobs)
-    beyond = [each for each in clients.given_up if lister.ids.get(str(each.number))]
+    beyond = [each for each in clients.abandoned if lister.ids.get(str(each.number))]
     growth = slope([each for each in data if each[0] > keep]) if data[-1][0] > 2 * keep else 0.0
-    tell.append(
-        f"L3: {seconds:g} s at {rate:g} jobs/s with {len(rotation.done)} faults ({', '.join(dict.fromkeys(rotation.done))}): "
+    figures.append(
+        f"soak: {seconds:g} s at {rate:g} jobs/s with {len(rotation.done)} faults ({', '.join(dict.fromkeys(rotation.done))}): "
         f"{len(ids):,} accepted, {len(reader.ended):,} read, {reader.read_twice:,} twice, lost {len(lost)}, doubled "
         f"{len(lister.doubled) + len(pushes.twice)}, changed {len(reader.changed)}, wrong {len(reader.wrong)}"
     )
-    tell.append(
-        f"L3: {again} executed more than once; answers {dict(clients.answers)}, {len(clients.given_up)} given up, {len(beyond)} "
-        f"of which ran; {share_within(waits, 1.0):.2%} ended within 1 s, the slowest after {max(waits):.1f} s, all "
+    figures.append(
+        f"soak: {again} executed more than once; answers {dict(clients.answers)}, {len(clients.abandoned)} abandoned, "
+        f"{len(beyond)} of which ran; {share_within(waits, 1.0):.2%} ended within 1 s, the slowest after {max(waits):.1f} s, all "
         f"{ended_after:.1f} s after the load; second group revived {rotation.revived} times; memory {growth / 1e6:+.2f} MB a "
         f"minute; {before.total()} keys before, {after.total()} after"
     )
@@ -139,7 +139,7 @@ def test_l3_soak(
 
 
 def all_ended(clients: Submitters, reader: ResultReader, pushes: PushCounter) -> bool:
-    """Seen by reading, or pushed."""
+    """Return whether every end was read or pushed."""
     return {job.job_id for job in clients.jobs} <= reader.ended.union(pushes.ended_at)
 
 
@@ -150,7 +150,7 @@ def share_within(waits: list[float], seconds: float) -> float:
 def harm(
     ledger: Ledger, rotation: FaultRotation, faults: tuple[str, ...], every: float, seconds: float
 ) -> list[tuple[float, int]]:
-    """A fault every while. Returns how many bytes Redis used after how many seconds."""
+    """Inject a fault at each interval. Returns the bytes that Redis used after how many seconds."""
     since, data = time.monotonic(), list[tuple[float, int]]()
     next_fault = since + every / 2
     while (now := time.monotonic()) < since + seconds:

@@ -1,4 +1,4 @@
-"""F15 of the faults to survive: a task that outlasts its lease, and a worker that was frozen for two and then goes on."""
+"""A task outlasts its lease, and a worker is frozen for two leases and resumed."""
 
 import signal
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from tests.faults.load import Announcements, read
 from tests.processes import Pieces, Running, until
 
 Assemble = Callable[..., Pieces]
-Tell = list[str]
+Figures = list[str]
 LEASE = 1.5
 STALE = b"had been given to another"
 
@@ -32,7 +32,7 @@ def refusals(group: Running) -> int:
 
 
 def outlasts(pieces: Pieces, stale: Running, other: Running, job_id: str, refused: int) -> None:
-    """Its parent, which renews the lease, is frozen; the process itself works on, and is done while the other still works."""
+    """Freeze the parent, which renews the lease; its child works on and is done while the next worker still works."""
     stale.popen.send_signal(signal.SIGSTOP)
     until(lambda: holder([stale, other], record_of(pieces, job_id)) is other, 20, "the other works on it")
     until(lambda: refusals(stale) == refused, 20, "the stale finish is refused")
@@ -40,22 +40,22 @@ def outlasts(pieces: Pieces, stale: Running, other: Running, job_id: str, refuse
 
 
 def is_frozen(pieces: Pieces, stale: Running, other: Running, job_id: str, refused: int) -> None:
-    """All of it, until the other is done; then its process wakes with the job in its hands."""
+    """Freeze the whole group until the other worker is done, and resume it with the job in its hands."""
     stale.signal_all(signal.SIGSTOP)
     until(lambda: record_of(pieces, job_id).state.final, 20, "the other has done it")
     stale.signal_all(signal.SIGCONT)
     until(lambda: refusals(stale) == refused, 20, "the stale finish is refused")
 
 
-def test_f15_a_stale_finish_is_refused(assemble: Assemble, chaos: bool, tell: Tell) -> None:
-    """The job's body is that of the worker to which it was given."""
+def test_stale_finish_is_refused(assemble: Assemble, chaos: bool, figures: Figures) -> None:
+    """The job's result is that of the worker whose claim is current."""
     pieces = assemble(lease=LEASE, predict_workers=1)
     witness.publish(pieces)
-    announced, client, asked = Announcements(pieces.ledger), Client(pieces.url), []
+    announced, client, job_ids = Announcements(pieces.ledger), Client(pieces.url), []
     groups = [pieces.worker(name=name) for name in "AB"]
     for turn in range(20 if chaos else 2):
         job = client.predict({"seconds": 2 * LEASE}, model="witness")
-        asked.append(job.id)
+        job_ids.append(job.id)
         until(lambda: record_of(pieces, job.id).state is State.RUNNING, 20, "it is in hand")  # noqa: B023
         stale = holder(groups, record_of(pieces, job.id))
         other = groups[1 - groups.index(stale)]
@@ -70,5 +70,5 @@ def test_f15_a_stale_finish_is_refused(assemble: Assemble, chaos: bool, tell: Te
         assert read(pieces.url, job.id)[0] == digest, "a final answer has changed"
     counts = announced.drain()
     announced.close()
-    assert {counts[job_id] for job_id in asked} == {1}
-    tell.append(f"F15: {len(asked)} jobs outlasted their lease or their frozen worker; every stale finish was refused")
+    assert {counts[job_id] for job_id in job_ids} == {1}
+    figures.append(f"{len(job_ids)} jobs outlasted their lease or their frozen worker; every stale finish was refused")

@@ -1,4 +1,4 @@
-"""What dies takes nothing with it: `mldeploy up` where it can start no process, keep no log, or say nothing."""
+"""`mldeploy up` where it can start no process, keep no log, or print nothing."""
 
 import os
 import shutil
@@ -31,7 +31,7 @@ def service(tmp_path: Path) -> Iterator[Service]:
 
 
 class Said:
-    """The lines that `up` says from now on."""
+    """The lines that `up` prints from now on."""
 
     def __init__(self, service: Service) -> None:
         self.lines: list[str] = []
@@ -47,7 +47,7 @@ class Said:
 
 
 def killed(service: Service, *names: str) -> dict[str, int]:
-    """The process ids that these parts had."""
+    """Kill these parts. Returns their process ids."""
     children = {name: child for name, child in service.children().items() if name in names}
     for child in children.values():
         child.kill()
@@ -60,7 +60,7 @@ def run_anew(service: Service, before: dict[str, int]) -> bool:
 
 
 @pytest.mark.parametrize("names", [("webhook", "train"), ("redis", "reconciler", "predict", "train", "webhook", "api")])
-def test_where_no_process_can_be_started_it_says_so_once_and_goes_on(tmp_path: Path, names: tuple[str, ...]) -> None:
+def test_up_reports_once_that_it_can_start_no_process_and_goes_on(tmp_path: Path, names: tuple[str, ...]) -> None:
     with control_group("pids") as group:
         service = Service(tmp_path / "home")
         try:
@@ -84,7 +84,7 @@ def test_where_no_process_can_be_started_it_says_so_once_and_goes_on(tmp_path: P
             service.stop()
 
 
-def test_a_log_that_cannot_be_opened_stops_no_process(service: Service) -> None:
+def test_log_that_cannot_be_opened_stops_no_process(service: Service) -> None:
     said, log = Said(service), service.home / "logs" / "webhook.log"
     log.unlink()
     log.mkdir()
@@ -97,7 +97,7 @@ def test_a_log_that_cannot_be_opened_stops_no_process(service: Service) -> None:
     assert log.is_file()
 
 
-def test_where_the_folder_of_the_logs_is_gone_it_is_made_again(service: Service) -> None:
+def test_missing_log_folder_is_made_again(service: Service) -> None:
     logs = service.home / "logs"
     shutil.rmtree(logs)
     before = killed(service, "webhook")
@@ -106,7 +106,7 @@ def test_where_the_folder_of_the_logs_is_gone_it_is_made_again(service: Service)
     assert logs.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_full_disk_of_logs_is_said_once_and_ends_nothing(tmp_path: Path) -> None:
+def test_full_log_disk_is_reported_once_and_ends_nothing(tmp_path: Path) -> None:
     logs = tmp_path / "home" / "logs"
     with small_disk(logs):
         service = Service(tmp_path / "home", log_bytes=LOG_BYTES, log_files=2)
@@ -135,7 +135,7 @@ def append(log: Path, size: int) -> None:
 
 @contextmanager
 def small_disk(place: Path) -> Iterator[None]:
-    """A file system of 256 kB; skips without the right to mount one. What uses it is to be stopped in the block."""
+    """Mount a file system of 256 kB; skips without the right to mount. Its users stop in the block."""
     place.mkdir(parents=True)
     mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)]
     if os.geteuid() or subprocess.run(mount, check=False, capture_output=True).returncode:
@@ -146,11 +146,11 @@ def small_disk(place: Path) -> Iterator[None]:
         subprocess.run(["umount", str(place)], check=True)
 
 
-def test_when_nobody_reads_what_it_says_any_more_it_goes_on_and_ends_quietly(tmp_path: Path) -> None:
+def test_up_goes_on_when_nobody_reads_its_output(tmp_path: Path) -> None:
     service = Service(tmp_path / "home")
     try:
         assert service.popen.stdout is not None
-        service.popen.stdout.close()  # also of standard error: a complaint would be lost
+        service.popen.stdout.close()  # also that of standard error
         before = killed(service, "webhook", "redis")
         until(lambda: run_anew(service, before), 20, "they run again")
         assert Client(service.url).predict(FLOWER).wait(60)["prediction"] == "setosa"
@@ -158,8 +158,8 @@ def test_when_nobody_reads_what_it_says_any_more_it_goes_on_and_ends_quietly(tmp
         assert service.stop() == 0
 
 
-def test_it_outlives_its_terminal_and_says_on_standard_error_what_standard_output_does_not_take(tmp_path: Path) -> None:
-    """As `nohup mldeploy up` on a full disk."""
+def test_up_survives_its_terminal_and_falls_back_to_standard_error(tmp_path: Path) -> None:
+    """The same as `nohup mldeploy up` on a full disk."""
     command = ["nohup", sys.executable, "-m", "mldeploy", "up", "--home", str(tmp_path / "home"), "--port", str(free_port())]
     with Path("/dev/full").open("w") as full:
         up = subprocess.Popen(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
@@ -176,7 +176,7 @@ def test_it_outlives_its_terminal_and_says_on_standard_error_what_standard_outpu
     assert said == "stopping: work in hand is finished, or given back after a few seconds\n"
 
 
-def test_a_pipe_that_nobody_reads_holds_nobody_up() -> None:
+def test_full_output_pipe_blocks_nothing() -> None:
     code = f"""
 import sys
 from mldeploy.local.announcer import Announcer

@@ -1,4 +1,4 @@
-"""F23 of the faults to survive: the workers go from one minor of scikit-learn to the next, under load."""
+"""The workers are upgraded from one minor of scikit-learn to the next, under load."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from tests.processes import ROOT, Pieces, Running, until
 from tests.versions import store_of
 
 Assemble = Callable[..., Pieces]
-Tell = list[str]
+Figures = list[str]
 
 
 HERE = Path(__file__).parent
@@ -40,7 +40,7 @@ print(json.dumps(estimator.predict([list(row.values()) for row in rows]).tolist(
 
 @pytest.fixture(scope="module")
 def before_us(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment in which scikit-learn is the minor before ours. Skips at home, where the network may be away."""
+    """Return the environment of the previous minor of scikit-learn. Skips outside CI, where the network may be away."""
     place = tmp_path_factory.mktemp("scikit-learn")
     pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps", "--require-hashes"]
     wanted = ["--target", str(place), "-r", str(HERE / "scikit-learn-1.8.txt")]
@@ -90,22 +90,22 @@ class Stream:
 
 
 def said_by(pieces: Pieces, version: int, rows: list[dict[str, float]], environment: Mapping[str, str]) -> list[str]:
-    """What a version says of the rows, by its own scikit-learn and without us."""
+    """Predict the rows with a version in its own scikit-learn, without mldeploy."""
     file = store_of(pieces) / Client(pieces.url).version("iris", version)["card"]["artifact"]["folder"] / MODEL
-    asked = [sys.executable, "-c", ASK, str(file)]
+    command = [sys.executable, "-c", ASK, str(file)]
     done = subprocess.run(
-        asked, env={**os.environ, **environment}, input=json.dumps(rows), check=True, stdout=subprocess.PIPE, text=True
+        command, env={**os.environ, **environment}, input=json.dumps(rows), check=True, stdout=subprocess.PIPE, text=True
     )
     labels: list[str] = json.loads(done.stdout)
     return labels
 
 
 def made_with(pieces: Pieces, version: int) -> str:
-    """What the card says, and what is in the pickle."""
+    """Return the scikit-learn of the card, after a check that the pickle has the same."""
     card = Client(pieces.url).version("iris", version)["card"]
-    told: str = card["libraries"]["scikit-learn"]
-    assert told.encode() in (store_of(pieces) / card["artifact"]["folder"] / MODEL).read_bytes()
-    return told
+    minor: str = card["libraries"]["scikit-learn"]
+    assert minor.encode() in (store_of(pieces) / card["artifact"]["folder"] / MODEL).read_bytes()
+    return minor
 
 
 def refit(pieces: Pieces) -> None:
@@ -120,10 +120,11 @@ def done_by(worker: Running, job: Job) -> bool:
     return f"-{worker.popen.pid}-" in job.answer["worker"]
 
 
-def test_f23_upgrade_from_one_minor_of_scikit_learn_to_the_next(
-    assemble: Assemble, before_us: dict[str, str], tell: Tell
+def test_upgrade_between_scikit_learn_minors_loses_no_job(
+    assemble: Assemble, before_us: dict[str, str], figures: Figures
 ) -> None:
-    """Under load: the new beside the old, `models refit` with the new, the old stopped; jobs go to those who can."""
+    """New workers start beside the old, `models refit` runs with the new, and the old stop; jobs go to workers that can load
+    their version."""
     pieces = assemble(predict_workers=1)
     old, client = pieces.worker(name="old", environment=before_us), Client(pieces.url)
     old_trainer = pieces.worker(Kind.TRAIN, "old-trainer", before_us)
@@ -155,4 +156,4 @@ def test_f23_upgrade_from_one_minor_of_scikit_learn_to_the_next(
     assert versions == sorted(versions)
     assert min(versions.count(1), versions.count(2)) >= 2 * STEP
     done = " and ".join(f"{versions.count(version)} jobs by scikit-learn {made_with(pieces, version)}" for version in (1, 2))
-    tell.append(f"F23: {done}, 0 lost, each at its first attempt")
+    figures.append(f"{done}, 0 lost, each at its first attempt")

@@ -1,4 +1,4 @@
-"""F16 of the faults to survive: the clocks of the workers and of the API are an hour off, either way."""
+"""The clocks of the workers and of the API are an hour off, in either direction."""
 
 from datetime import UTC, datetime
 
@@ -37,15 +37,14 @@ def state_of(pieces: Pieces, job_id: str) -> State:
 
 
 def seconds_off(pieces: Pieces, job_id: str) -> float:
-    """Of a job that has just been done: how far its times are from the true ones, at most."""
+    """Do a job. Returns how far its times are from the true ones at most."""
     body = requests.get(f"{pieces.url}/result/{job_id}", timeout=10).json()
     times = [datetime.fromisoformat(body[key]) for key in ("created_at", "started_at", "finished_at")]
     return max(abs((each - datetime.now(UTC)).total_seconds()) for each in times)
 
 
-def test_f16_clocks_an_hour_off(stopped: Pieces, chaos: bool, tell: list[str]) -> None:
-    """Nothing expires early or late, leases are as long as ever, and all times are Redis's. Halfway the clocks are set two hours
-    to the other side."""
+def test_clocks_an_hour_off_expire_nothing_early_or_late(stopped: Pieces, chaos: bool, figures: list[str]) -> None:
+    """Leases keep their length, and all times are Redis's. Halfway the clocks are set two hours to the other side."""
     pieces, rounds = stopped, 20 if chaos else 2
     clock, other = ServerClock(pieces.folder), ServerClock(pieces.folder, "other")
     clock.set(HOUR)
@@ -79,8 +78,8 @@ def test_f16_clocks_an_hour_off(stopped: Pieces, chaos: bool, tell: list[str]) -
     short = dated(pieces, 1, expires_in=SHORT)
     expired = until(lambda: state_of(pieces, short) is State.EXPIRED, 10, "it expires")
     states = [state_of(pieces, job_id) for job_id in dated_jobs]
-    tell.append(
-        f"F16: clocks of the API and of two worker groups {HOUR} s off either way: {len(clients.jobs)} accepted, 0 lost; "
+    figures.append(
+        f"clocks of the API and of two worker groups {HOUR} s off either way: {len(clients.jobs)} accepted, 0 lost; "
         f"{states.count(State.SUCCEEDED)} of {len(states)} jobs with a deadline done, one that nobody did expired after "
         f"{expired:.1f} of {SHORT:g} s; leases of the dead ended after {min(leases):.1f} to {max(leases):.1f} of "
         f"{pieces.settings.lease:g} s; settled after {took:.1f} s"

@@ -1,4 +1,4 @@
-"""A model that takes its time and then tells which process has asked it."""
+"""A model that takes its time and then returns the process that predicts."""
 
 import os
 import time

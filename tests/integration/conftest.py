@@ -1,4 +1,4 @@
-"""What several files about the contract share."""
+"""Fixtures shared by several files."""
 
 from collections.abc import Iterator
 
@@ -11,15 +11,15 @@ from tests.service import Service
 
 @pytest.fixture(scope="session")
 def anybody(service: Service) -> Caller:
-    """Who calls a service without keys that has the model which does what its rows say."""
+    """Return a caller of a service without keys that has the poison model."""
     with_poison(service)
     return Caller(service.url)
 
 
 @pytest.fixture(scope="session")
 def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service with two API processes whose webhooks may go to this machine. It has a data set from before its keys; nobody
-    comes in without one now."""
+    """Start a service with keys and two API processes, whose webhooks may go to this machine. One data set is older than its
+    first key."""
     running = Service(
         tmp_path_factory.mktemp("closed"),
         api_workers=2,

@@ -1,4 +1,4 @@
-"""Requests in the dialects of other servers, and the same by POST /predict."""
+"""Requests in the protocols of other servers, and the same by POST /predict."""
 
 import json
 import random
@@ -49,14 +49,14 @@ def answer(service: Service | Pieces, path: str, body: Any, content_type: str = 
 def problem(found: requests.Response, status: int, code: str) -> dict[str, Any]:
     assert found.status_code == status, found.text
     assert found.headers["Content-Type"] == "application/problem+json"
-    told: dict[str, Any] = found.json()
-    assert told["type"] == f"urn:problem-type:mldeploy:{code}"
-    return told
+    error: dict[str, Any] = found.json()
+    assert error["type"] == f"urn:problem-type:mldeploy:{code}"
+    return error
 
 
-def predicted(client: Client, rows: list[dict[str, Any]], model: str = "iris", **asked: Any) -> list[dict[str, Any]]:
-    """By POST /predict."""
-    found: list[dict[str, Any]] = client.predict(rows, model=model, **asked).wait(60)["predictions"]
+def predicted(client: Client, rows: list[dict[str, Any]], model: str = "iris", **options: Any) -> list[dict[str, Any]]:
+    """Predict by POST /predict."""
+    found: list[dict[str, Any]] = client.predict(rows, model=model, **options).wait(60)["predictions"]
     return found
 
 
@@ -83,7 +83,7 @@ def pet_tensors(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def train_models(client: Client) -> None:
-    """Iris; one of words, booleans, dates and gaps whose classes are booleans; one of integer classes; a regression."""
+    """Train iris, a model of text, booleans, dates and gaps with boolean classes, one of integer classes, and a regression."""
     known = {model["name"] for model in client.models()}
     numbers = pd.DataFrame({"a": range(200), "b": [n % 7 for n in range(200)]})
     sent = {

@@ -1,4 +1,4 @@
-"""Jobs and workers' hands for the ledger's tests."""
+"""Jobs and workers for the ledger's tests."""
 
 from typing import Any
 
@@ -22,18 +22,18 @@ def add(ledger: Ledger, *jobs: Job) -> None:
     assert all(isinstance(outcome, Accepted) for outcome in outcomes), outcomes
 
 
-def added(ledger: Ledger, count: int, **given: int | str) -> list[Job]:
-    jobs = [job(ledger, **given) for _ in range(count)]  # type: ignore[arg-type]
+def added(ledger: Ledger, count: int, **options: int | str) -> list[Job]:
+    jobs = [job(ledger, **options) for _ in range(count)]  # type: ignore[arg-type]
     add(ledger, *jobs)
     return jobs
 
 
 def on_terms(ledger: Ledger, kind: Kind = Kind.PREDICT, after: str = "", rows: int = 1, **terms: Any) -> Job:
-    return replace(job(ledger, kind=kind, after=after, rows=rows), terms=SubmitOptions(**terms))
+    return replace(job(ledger, kind=kind, after=after, rows=rows), submit_options=SubmitOptions(**terms))
 
 
-def accepted(ledger: Ledger, **given: Any) -> Job:
-    one = on_terms(ledger, **given)
+def accepted(ledger: Ledger, **options: Any) -> Job:
+    one = on_terms(ledger, **options)
     add(ledger, one)
     return one
 
@@ -70,16 +70,16 @@ def record_of(ledger: Ledger, job_id: str) -> Record:
 
 
 def reconcile(ledger: Ledger, outage: float = 5.0) -> tuple[int, int, list[tuple[str, str]]]:
-    """Owners found dead, jobs that expired or were forgotten, knocks to make."""
+    """Run one round: dead owners, expired and forgotten jobs, wake-ups."""
     done = ledger.reconcile(outage)
     return done.dead, done.ended, done.wakeups
 
 
 def accept_nothing(ledger: Ledger, why: str) -> None:
-    """As the reconciler does where the disk is full, for five seconds."""
+    """Stop accepting jobs for five seconds, as the reconciler does where the disk is full."""
     ledger.reconcile(5.0, look=MemoryLook(plan_memory(ledger.settings, 0), 0, why))
 
 
 def expire_lease(ledger: Ledger, owner: str, kind: str = "predict") -> None:
-    """As if the owner had been silent for a whole lease."""
+    """Let the lease run out."""
     assert ledger.redis.zadd(f"{ledger.prefix}owners:{kind}", {owner: 1}, xx=True, ch=True) == 1

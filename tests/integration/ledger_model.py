@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from jobs.errors import AfterFailed, KeyReused, LaneFull, LedgerError, PreconditionFailed
-from jobs.job import LANES, NO_MORE, NO_TERMS, ClaimRequest, Job, Kind, State, SubmitOptions
+from jobs.job import DEFAULT_OPTIONS, LANES, NO_METADATA, ClaimRequest, Job, Kind, State, SubmitOptions
 from jobs.ledger import DIED, LAPSED, TIMED_OUT
 from settings import Settings
 
@@ -23,7 +23,7 @@ INNOCENT = ("released", "left")
 OPEN_OVERHEAD = 1100  # bytes of an open job beside its payload, options and what else is known of it
 DELIVERY_OVERHEAD = 900
 RECORD_OVERHEAD = 600  # of a final one beside its body
-NEWEST = 10**9  # in place of a place that is not known yet
+NEWEST = 10**9  # stands for an unknown place
 ENDED = ("succeeded", "failed", "canceled", "expired")
 
 
@@ -38,7 +38,7 @@ class Known:
     group: str
     rows: int
     size: int
-    terms: SubmitOptions = NO_TERMS
+    submit_options: SubmitOptions = DEFAULT_OPTIONS
     after: str = ""
     options: int = 0
     result_bytes: int = 0
@@ -63,31 +63,31 @@ class Known:
 
     @property
     def cost(self) -> int:
-        """Bytes of an open job, or a delivery."""
+        """Return the bytes of an open job or delivery."""
         if self.kind == Kind.WEBHOOK:
             return DELIVERY_OVERHEAD + (self.size if self.delayed_once else 0)
         return OPEN_OVERHEAD + self.size + self.options + self._more
 
     @property
     def promised(self) -> int:
-        """Bytes that its end may take beyond that."""
+        """Return the bytes reserved for its result beyond that."""
         if self.kind == Kind.WEBHOOK:
             return 0
         beyond = self.result_bytes + self._more + RECORD_OVERHEAD - self.cost
-        return max(0, beyond) + (DELIVERY_OVERHEAD if self.terms.host else 0)
+        return max(0, beyond) + (DELIVERY_OVERHEAD if self.submit_options.host else 0)
 
     @property
     def kept(self) -> int:
-        """Bytes of a final record."""
+        """Return the bytes of a final record."""
         return RECORD_OVERHEAD + len(self.body) + self._more + len(",".join(map(str, self.deliveries)))
 
     @property
     def _more(self) -> int:
-        return len(msgspec.json.encode(self.terms.more)) if self.terms.more is not NO_MORE else 0
+        return len(msgspec.json.encode(self.submit_options.metadata)) if self.submit_options.metadata is not NO_METADATA else 0
 
 
 def kind_of(name: str) -> str:
-    """Of an owner, or a lane."""
+    """Return the kind of an owner or a lane."""
     return re.split("[-.]", name)[0]
 
 
@@ -102,7 +102,7 @@ class Model:
         self.silent: set[str] = set()
         self.stopped: set[str] = set()
         self.effects: dict[str, str] = {}
-        self.ends: list[tuple[str, str, bytes]] = []  # each is told once: id, state, body
+        self.ends: list[tuple[str, str, bytes]] = []  # each is pushed once: id, state, body
         self._order = itertools.count()
 
     def of(self, *states: str) -> list[Known]:
@@ -112,16 +112,16 @@ class Model:
         return [known for known in self.of("queued") if known.lane == lane]
 
     def held_back(self, known: Known) -> bool:
-        """It waits for a job that has not ended."""
+        """Return whether it waits for a job that has not ended."""
         return known.after in self.jobs and not self.jobs[known.after].final
 
-    # Those who submit and ask
+    # Clients
 
     def add(self, job: Job) -> tuple[type[LedgerError] | State, str]:
-        """What becomes of it, and the id for which it stands."""
+        """Add a job. Returns its state and the id of the job it stands for."""
         if job.id in self.jobs:
             return State(self.jobs[job.id].state), job.id
-        terms, before = job.terms, self.keys.get((job.terms.caller, job.terms.key))
+        terms, before = job.submit_options, self.keys.get((job.submit_options.caller, job.submit_options.key))
         if before:
             return (State(self.jobs[before[0]].state), before[0]) if before[1] == terms.fingerprint else (KeyReused, job.id)
         refusal = self._refusal(job)
@@ -137,14 +137,14 @@ class Model:
 
     @property
     def memory(self) -> dict[str, int]:
-        """Bytes of what is open, of what its ends may take beyond that, and of what is final."""
+        """Return the bytes of open jobs, of their reservations, and of final jobs."""
         still_open, final = self.of("queued", "running", "delayed"), self.of(*ENDED)
         promised = sum(known.promised for known in still_open)
         return {"open": sum(each.cost for each in still_open), "promised": promised, "finished": sum(each.kept for each in final)}
 
     @property
     def deliveries(self) -> int:
-        """Ends of jobs that are still to be told, or told again."""
+        """Return the deliveries that are still to be made."""
         return len(self.waiting("webhook")) + len(self.of("delayed"))
 
     def _refusal(self, job: Job) -> type[LedgerError] | None:
@@ -154,11 +154,11 @@ class Model:
             return PreconditionFailed
         if job.after and (after is None or after.state in ("failed", "canceled", "expired")):
             return AfterFailed
-        if job.terms.host and self.deliveries >= limits.lane_jobs:
+        if job.submit_options.host and self.deliveries >= limits.lane_jobs:
             return LaneFull
         loads = (1, limits.lane_jobs), (job.rows, limits.lane_rows), (len(job.payload), limits.lane_bytes or 1 << 40)
         there = len(waiting), sum(known.rows for known in waiting), sum(known.size for known in waiting)
-        return LaneFull if any(now + more > most for now, (more, most) in zip(there, loads, strict=True)) else None
+        return LaneFull if any(now + more > limit for now, (more, limit) in zip(there, loads, strict=True)) else None
 
     def cancel(self, job_id: str) -> str:
         known = self.jobs.get(job_id)
@@ -183,17 +183,17 @@ class Model:
             known.id
             for known in sorted(self.jobs.values(), key=lambda known: -known.order)
             if known.kind != Kind.WEBHOOK
-            and known.terms.caller == caller
+            and known.submit_options.caller == caller
             and state in ("", known.state)
             and kind in ("", known.kind)
             and model in ("", known.group.partition("/")[0])
-            and label in ("", known.terms.more.label)
+            and label in ("", known.submit_options.metadata.label)
         ]
 
-    # Those who work
+    # Workers
 
     def claimable(self, request: ClaimRequest) -> list[list[str]]:
-        """What the claim may be, one of these: the next jobs of each group of the first lane that has any."""
+        """Return the possible claims: the next jobs of each group of the first lane that has any."""
         self.expire()
         lanes = LANES[request.kind]
         for at in range(len(lanes)):
@@ -205,9 +205,9 @@ class Model:
 
     def _next_of(self, group: Sequence[Known]) -> list[str]:
         limits = self.settings
-        most = 1 if group[0].lane in LANES[Kind.TRAIN] else limits.claim_jobs
+        max_jobs = 1 if group[0].lane in LANES[Kind.TRAIN] else limits.claim_jobs
         taken, rows, size = list[str](), 0, 0
-        for known in sorted(group, key=lambda known: known.place or NEWEST)[:most]:
+        for known in sorted(group, key=lambda known: known.place or NEWEST)[:max_jobs]:
             rows, size = rows + known.rows, size + known.size
             if taken and (known.alone or rows > limits.claim_rows or size > limits.claim_bytes):
                 break
@@ -230,7 +230,7 @@ class Model:
         return known is not None and (known.state, known.owner, known.fence) == ("running", owner, fence)
 
     def finish(self, owner: str, job_id: str, state: str, body: bytes) -> bool:
-        """Of one that is current. Whether it ended as was said."""
+        """Finish a current claim. Returns whether it ended as stated."""
         known = self.jobs[job_id]
         self.hands[owner].remove(job_id)
         stopped = known.canceling
@@ -254,9 +254,9 @@ class Model:
                 self._wait_again(known, why in INNOCENT)
 
     def _fails(self, known: Known, why: str) -> bool:
-        most = {"died": self.settings.max_deaths, "lapsed": self.settings.max_lapses, "timed_out": 1}
+        max_counts = {"died": self.settings.max_deaths, "lapsed": self.settings.max_lapses, "timed_out": 1}
         known.deaths[why] += 1
-        return why in most and known.deaths[why] >= most[why]
+        return why in max_counts and known.deaths[why] >= max_counts[why]
 
     def _wait_again(self, known: Known, innocent: bool) -> None:
         known.state = "queued"
@@ -274,18 +274,18 @@ class Model:
         return [owner for owner in owners if owner in self.stopped]
 
     def deliver(self, delivery: str, attempt: int, again: bool, size: int) -> None:
-        """Of one that is current."""
-        known, told = self.jobs[delivery], self.jobs.get(delivery.removeprefix("wh-"))
+        """Finish a current delivery."""
+        known, job = self.jobs[delivery], self.jobs.get(delivery.removeprefix("wh-"))
         self.hands[known.owner].remove(delivery)
-        if told:
-            told.deliveries.append(attempt)
+        if job:
+            job.deliveries.append(attempt)
         if again:
             known.state, known.size, known.alone, known.delayed_once = "delayed", size, False, True
             known.deaths.clear()
         else:
             del self.jobs[delivery]
 
-    # Those who look after it
+    # The reconciler
 
     def expire(self) -> int:
         due = [known for known in self.of("queued") if known.due and known.attempts == 0]
@@ -294,7 +294,7 @@ class Model:
         return len(due)
 
     def reconcile(self) -> tuple[int, int]:
-        """Owners found dead, and jobs that expired or were forgotten."""
+        """Handle dead owners, and expired and forgotten jobs."""
         dead = sorted(self.silent)
         for owner in dead:
             self.take_back(owner, "lapsed")
@@ -308,7 +308,7 @@ class Model:
         old = [known for known in self.jobs.values() if known.old]
         for known in old:
             del self.jobs[known.id]
-            self.keys.pop((known.terms.caller, known.terms.key), None)
+            self.keys.pop((known.submit_options.caller, known.submit_options.key), None)
             self.forgotten.append(known.id)
         return len(old)
 
@@ -319,7 +319,7 @@ class Model:
             return
         known.state, known.body, known.canceling = state, body, False
         self.ends.append((known.id, state, body))
-        host = known.terms.host
+        host = known.submit_options.host
         if host:
             delivery = f"wh-{known.id}"
             self.jobs[delivery] = Known(delivery, Kind.WEBHOOK, Kind.WEBHOOK, f"{host}/0", 1, len(known.id))

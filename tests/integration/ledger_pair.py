@@ -1,4 +1,4 @@
-"""The ledger and its model, of which everything is asked together: they must give the same answer."""
+"""The ledger and its model: every call is made on both, and they must agree."""
 
 from collections.abc import Callable, Sequence
 
@@ -25,7 +25,7 @@ TAKEN_BACK: dict[str, Callable[[Ledger, str, str], object]] = {
 
 
 class Pushes:
-    """What is pushed to those who wait."""
+    """The messages that are pushed to waiters."""
 
     def __init__(self, client: Watched) -> None:
         self._redis = client
@@ -34,20 +34,20 @@ class Pushes:
 
     def until_now(self, channel: str) -> list[tuple[str, Record | None]]:
         self._redis.publish(OVER, "")
-        told: list[tuple[str, Record | None]] = []
+        messages: list[tuple[str, Record | None]] = []
         while True:
             message = self._channel.get_message(timeout=10)
             if message and message["channel"].decode() == OVER:
-                return told
+                return messages
             if message and message["channel"].decode() == channel:
-                told += codec.pushed(message["data"])
+                messages += codec.pushed(message["data"])
 
     def close(self) -> None:
         self._channel.close()
 
 
 class Pair:
-    """Time does not decide: what a deadline, a lease or an age brings comes when it is asked for."""
+    """Makes every call on both. Deadlines, leases and ages pass when a test says so, not by the clock."""
 
     def __init__(self, ledger: Ledger, client: Watched) -> None:
         self.ledger = ledger
@@ -59,7 +59,7 @@ class Pair:
         self._changes = 0
 
     def agree(self) -> None:
-        """If anything was asked since."""
+        """Compare both if anything was called since."""
         if self._redis.seen:
             agree(self._view(), self.model)
             self._redis.seen = b""
@@ -67,10 +67,10 @@ class Pair:
     def _view(self) -> View:
         return View(self._redis.seen, self.ledger.prefix)
 
-    # Those who submit and ask
+    # Clients
 
     def add(self, jobs: Sequence[Job]) -> list[Job]:
-        """Those that are new."""
+        """Add the jobs that are new."""
         outcomes, _ = self.ledger.add(jobs)
         new = []
         for job, outcome in zip(jobs, outcomes, strict=True):
@@ -80,8 +80,8 @@ class Pair:
                 assert type(outcome) is expected
                 continue
             assert isinstance(outcome, Accepted)
-            told = outcome.state, outcome.repeats or job.id, outcome.existed
-            assert told == (expected, stands_for, there or stands_for != job.id)
+            actual = outcome.state, outcome.repeats or job.id, outcome.existed
+            assert actual == (expected, stands_for, there or stands_for != job.id)
             new += [] if outcome.existed else [job]
         return new
 
@@ -98,19 +98,23 @@ class Pair:
     def _same(self, record: Record, known: Known) -> None:
         result = known.body if known.state == "succeeded" else None
         error = known.body if known.final and result is None else None
-        told = record.state, record.result, record.error, record.attempts, record.canceling, record.position
-        assert told == (known.state, result, error, known.attempts, known.canceling, self.model.position(known))
-        assert (record.caller, record.more, record.kind) == (known.terms.caller, known.terms.more, known.kind)
-        assert (record.expires_at is not None) == (known.terms.expires_in > 0)
+        actual = record.state, record.result, record.error, record.attempts, record.canceling, record.position
+        assert actual == (known.state, result, error, known.attempts, known.canceling, self.model.position(known))
+        assert (record.caller, record.metadata, record.kind) == (
+            known.submit_options.caller,
+            known.submit_options.metadata,
+            known.kind,
+        )
+        assert (record.expires_at is not None) == (known.submit_options.expires_in > 0)
         assert record.deliveries == str(known.deliveries).replace(" ", "").encode()
         assert 1 <= record.retry_after <= 60
 
-    def show(self, caller: str, most: int, look_at: int, filters: Sequence[str]) -> None:
-        """A list, page by page."""
+    def show(self, caller: str, limit: int, look_at: int, filters: Sequence[str]) -> None:
+        """Compare a list, page by page."""
         shown, below = list[str](), None
         while True:
-            page, end = self.ledger.listed(caller, below, most, look_at, filters)
-            assert len(page) <= most
+            page, end = self.ledger.list_jobs(caller, below, limit, look_at, filters)
+            assert len(page) <= limit
             shown += [job_id for _, job_id in page]
             if end is None:
                 break
@@ -118,7 +122,7 @@ class Pair:
             below = end
         assert shown == self.model.listed(caller, *filters)
 
-    # Those who work
+    # Workers
 
     def claim(self, owner: str, token: str, request: ClaimRequest) -> Claim | None:
         if owner in self.model.stopped:
@@ -144,7 +148,7 @@ class Pair:
         return claim
 
     def finish(self, owner: str, jobs: Sequence[ClaimedJob], state: State, size: int = 0, fits: bool | None = None) -> None:
-        """``fits``: whether what is changed with it is still what it was; None if nothing is."""
+        """``fits``: whether the precondition of its effects still holds; None without effects."""
         self._changes += 1
         body = f'"{self._changes:0{size}}"'.encode()
         now = self.model.effects.get("alias", "")
@@ -177,10 +181,10 @@ class Pair:
         self.model.take_back(owner, why)
 
     def stop(self, owners: Sequence[str]) -> None:
-        """Of trainings, which are claimed one at a time."""
+        """Stop trainings, which are claimed one at a time."""
         assert self.ledger.stop_canceled(Kind.TRAIN, owners)[0] == self.model.stop(owners)
 
-    # Time, and those who look after it
+    # Time, and the reconciler
 
     def deadline_comes(self, known: Known) -> None:
         known.due = True
@@ -218,7 +222,7 @@ class Pair:
     # The end
 
     def end(self, pushes: Pushes) -> None:
-        """Whatever has been, all of it can be ended, each end is told once, and what is forgotten leaves nothing."""
+        """End all jobs: each end is pushed once, and forgotten jobs leave nothing."""
         for owner in [owner for owner, held in self.model.hands.items() if held]:
             self.take_back(owner, "released")
         self.delays_are_over()
@@ -229,15 +233,15 @@ class Pair:
             self._redis.look()
         self.agree()
         assert not self.model.of("queued", "running", "delayed")
-        told = pushes.until_now(self.ledger.finals_channel)
-        assert sorted(map(_pushed, told)) == sorted(map(_to_push, self.model.ends))
+        messages = pushes.until_now(self.ledger.finals_channel)
+        assert sorted(map(_pushed, messages)) == sorted(map(_to_push, self.model.ends))
         self.grow_old(self.model.of(*ENDED))
         self.leases_run_out(list(self.model.owners))
         self.reconcile()
         nothing_is_left(self._view())
 
     def _do_all(self, kind: Kind) -> None:
-        """Looked at only afterwards, for it takes a while."""
+        """Do all work, and compare only afterwards, because comparing is slow."""
         owner, turn, self._redis.watches = f"{kind}-9", 0, False
         while claim := self.claim(owner, f"last{turn}", ClaimRequest(kind)):
             turn += 1
@@ -249,11 +253,11 @@ class Pair:
         self._redis.watches = True
 
 
-def _pushed(told: tuple[str, Record | None]) -> tuple[str, str, bytes]:
-    job_id, record = told
+def _pushed(message: tuple[str, Record | None]) -> tuple[str, str, bytes]:
+    job_id, record = message
     return (job_id, record.state, record.result or record.error or b"") if record else (job_id, "", b"")
 
 
 def _to_push(end: tuple[str, str, bytes]) -> tuple[str, str, bytes]:
-    """Of a large one the id alone: it is read."""
+    """Return what is pushed: of a large record the id alone."""
     return end if len(end[2]) <= MAX_PUSHED else (end[0], "", b"")

@@ -1,4 +1,4 @@
-"""All that a ledger has in Redis, read at one moment, and whether it is what the model says."""
+"""Everything that a ledger has in Redis, read at one moment, and compared with the model."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ _decoder = msgspec.msgpack.Decoder(list[tuple[str, Any]])
 
 
 class Watched(redis.Redis):
-    """Sees all there is right after each script that changes anything, in the same round trip."""
+    """Reads everything right after each script that changes anything, in the same round trip."""
 
     watches = True
     seen = b""
@@ -72,11 +72,11 @@ class View:
         return iter(self._all)
 
     def names(self, start: str) -> list[str]:
-        """What follows such a start, of which the first word is whole."""
+        """Return what follows this prefix, of which the first word is whole."""
         return [name.removeprefix(start) for name in self._by_word[start.partition(":")[0]] if name.startswith(start)]
 
     def pairs(self, name: str) -> dict[str, str]:
-        """A hash, or a sorted set's members and scores in their order."""
+        """Return a hash, or a sorted set's members and scores in order."""
         flat = self._all.get(name, [])
         return dict(zip(flat[::2], flat[1::2], strict=True))
 
@@ -85,7 +85,7 @@ class View:
 
 
 def agree(view: View, model: Model) -> None:
-    """Raises AssertionError where the ledger is not what the model says."""
+    """Raises AssertionError where the ledger differs from the model."""
     _jobs_agree(view, model)
     _lanes_agree(view, model)
     _owners_agree(view, model)
@@ -98,7 +98,7 @@ def agree(view: View, model: Model) -> None:
     assert counted == model.memory
     assert set(view.pairs("delayed")) == {known.id for known in model.of("delayed")}
     assert int(view.text("delayed:bytes") or 0) == sum(known.size for known in model.of("delayed"))
-    dated = {known.id for known in model.of("queued") if known.terms.expires_in and known.attempts == 0}
+    dated = {known.id for known in model.of("queued") if known.submit_options.expires_in and known.attempts == 0}
     assert set(view.pairs("deadlines")) == dated
 
 
@@ -113,13 +113,13 @@ def _jobs_agree(view: View, model: Model) -> None:
             known.place = int(record["place"])
             assert known.place > newest
         if known.kind != Kind.WEBHOOK:
-            listed[known.terms.caller].append(known.id)
+            listed[known.submit_options.caller].append(known.id)
     assert {caller: list(view.pairs(f"jobs:{caller}")) for caller in view.names("jobs:")} == listed
 
 
 def _record_agrees(record: dict[str, str], known: Known) -> None:
-    told = record["state"], record.get("kind"), record.get("group"), int(record.get("attempts", 0)), record.get("caller", "")
-    assert told == (known.state, known.kind, known.group, known.attempts, known.terms.caller)
+    actual = record["state"], record.get("kind"), record.get("group"), int(record.get("attempts", 0)), record.get("caller", "")
+    assert actual == (known.state, known.kind, known.group, known.attempts, known.submit_options.caller)
     assert bool(record.get("canceling")) == known.canceling
     if known.final:
         field = "result" if known.state == "succeeded" else "error"
@@ -160,7 +160,7 @@ def _owners_agree(view: View, model: Model) -> None:
 
 
 def nothing_is_left(view: View) -> None:
-    """Of what was to be done, and of what was to be forgotten."""
+    """Check that nothing is left of work to be done or to be forgotten."""
     assert view.text("delayed:bytes") in (None, "0")
     assert {view.pairs("memory").get(field, "0") for field in ("open", "promised", "finished")} == {"0"}
     for name in set(view) - LEFT:

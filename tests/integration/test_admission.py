@@ -1,4 +1,4 @@
-"""Who may come in: keys and their scopes, revoked at once, and what Redis being away changes."""
+"""Who may call: keys and their scopes, immediate revocation, and outages of Redis."""
 
 import base64
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from tests.processes import Pieces, Running, until
 from tests.service import Service
 
 CHALLENGE = 'Bearer realm="mldeploy", Basic realm="mldeploy", charset="UTF-8"'
-SCOPED = [  # each harmless to a service: what is asked for is refused when the caller has been let in
+SCOPED = [  # each changes nothing: a caller with access gets an error
     ("POST", "/predict?model=none", "predict"),
     ("POST", "/train?search=-1", "train"),
     ("POST", "/datasets/UPPER", "train"),
@@ -58,7 +58,7 @@ def by_scope(closed: Service, alice: Caller) -> dict[str, Caller]:
 
 @pytest.fixture(scope="module")
 def nobody(alice: Caller) -> Caller:
-    """Of a service that has keys."""
+    """Return a caller without a key of a service that has keys."""
     return Caller(alice.url)
 
 
@@ -71,12 +71,12 @@ def check_refused(answer: requests.Response) -> None:
 
 
 @pytest.mark.parametrize(("method", "path", "scope"), SCOPED)
-def test_a_scope_is_needed_and_admin_may_all(
+def test_scope_is_required_and_admin_has_all(
     nobody: Caller, by_scope: dict[str, Caller], method: str, path: str, scope: str
 ) -> None:
-    check_refused(nobody.ask(method, path))
+    check_refused(nobody.request(method, path))
     for having, caller in by_scope.items():
-        answer = caller.ask(method, path)
+        answer = caller.request(method, path)
         if having in (scope, "admin"):
             assert answer.status_code in (400, 404, 415, 422), answer.text
         else:
@@ -85,15 +85,13 @@ def test_a_scope_is_needed_and_admin_may_all(
 
 
 @pytest.mark.parametrize(("method", "path"), ANY)
-def test_any_key_will_do_for_the_rest_and_none_for_nothing(
-    nobody: Caller, by_scope: dict[str, Caller], method: str, path: str
-) -> None:
-    check_refused(nobody.ask(method, path))
-    assert {caller.ask(method, path).status_code for caller in by_scope.values()} <= {200, 204, 404, 405}
+def test_other_routes_need_any_key(nobody: Caller, by_scope: dict[str, Caller], method: str, path: str) -> None:
+    check_refused(nobody.request(method, path))
+    assert {caller.request(method, path).status_code for caller in by_scope.values()} <= {200, 204, 404, 405}
 
 
 def test_no_route_was_forgotten() -> None:
-    """Those above are all that ask for a key, and health alone asks for none."""
+    """The routes above are all that need a key, and only the health checks need none."""
     app = create_app()
     access = {
         (method, rule.rule): operation_of(app.view_functions[rule.endpoint]).access
@@ -110,10 +108,10 @@ def test_no_route_was_forgotten() -> None:
         rule: scope for rule, scope in scoped.items() if scope != "predict"
     }
     named = {rule_of(method, path) for method, path in ANY if method in ("GET", "POST", "DELETE") and path != "/nowhere"}
-    assert {rule for rule, asked in access.items() if asked == "any"} == named
+    assert {rule for rule, needed in access.items() if needed == "any"} == named
 
 
-def test_health_asks_nobody(nobody: Caller) -> None:
+def test_health_needs_no_key(nobody: Caller) -> None:
     assert [nobody.get(f"/health/{which}").status_code for which in ("live", "ready")] == [200, 200]
 
 
@@ -133,11 +131,11 @@ def test_a_key_comes_as_bearer_as_x_api_key_or_as_a_browsers_password(nobody: Ca
         assert nobody.get("/models", headers=headers).status_code == 200, headers
 
 
-def test_what_is_no_key_is_refused(nobody: Caller, alice: Caller, bob: Caller) -> None:
+def test_invalid_keys_are_refused(nobody: Caller, alice: Caller, bob: Caller) -> None:
     token, id_ = alice.token, alice.id
-    for given in (token[:-1], token + "x", token.replace("mld_", "MLD_"), f"mld_{id_}_{bob.token[-43:]}", id_, "mld__", ""):
-        check_refused(nobody.get("/models", headers={"Authorization": f"Bearer {given}"}))
-        check_refused(nobody.get("/models", headers={"X-API-Key": given}))
+    for candidate in (token[:-1], token + "x", token.replace("mld_", "MLD_"), f"mld_{id_}_{bob.token[-43:]}", id_, "mld__", ""):
+        check_refused(nobody.get("/models", headers={"Authorization": f"Bearer {candidate}"}))
+        check_refused(nobody.get("/models", headers={"X-API-Key": candidate}))
     for scheme in ("Bearer", "Basic", "Basic !!!", "Basic é", "Basic /w==", "Digest x", basic(token, "")):
         check_refused(nobody.get("/models", headers={"Authorization": scheme.encode()}))
     check_refused(nobody.get(f"/models?key={token}&api_key={token}"))
@@ -152,10 +150,10 @@ def test_a_browser_sends_its_password_for_no_other_site(nobody: Caller, alice: C
     assert alice.get("/models", headers={"Origin": "https://evil.example"}).status_code == 200
 
 
-def test_a_key_is_known_before_its_making_was_told(closed: Service, alice: Caller) -> None:
-    """A request may overtake what comes over the channel."""
+def test_new_key_works_before_it_was_announced(closed: Service, alice: Caller) -> None:
+    """A request may overtake the message of the channel."""
     ledger = closed.ledger
-    assert alice.get("/models").status_code == 200  # all keys are remembered now
+    assert alice.get("/models").status_code == 200  # the keys are cached now
     key, token = Keys(ledger.redis, ledger.prefix + "elsewhere:", ledger.guard).create("untold", ["predict"])
     ledger.redis.hset(ledger.prefix + "keys", key.id, msgspec.json.encode(key).decode())
     assert Caller(closed.url, token).get("/models").status_code == 200
@@ -163,7 +161,7 @@ def test_a_key_is_known_before_its_making_was_told(closed: Service, alice: Calle
 
 
 def sessions(service: Service, token: str, many: int = 16) -> list[requests.Session]:
-    """Connections that stay, to both API processes."""
+    """Return kept connections to both API processes."""
     opened = [requests.Session() for _ in range(many)]
     for each in opened:
         each.headers["Authorization"] = f"Bearer {token}"
@@ -174,7 +172,7 @@ def sessions(service: Service, token: str, many: int = 16) -> list[requests.Sess
     return opened
 
 
-def test_a_key_counts_at_once_in_each_process_and_is_worthless_at_once(closed: Service, alice: Caller) -> None:
+def test_new_key_works_and_revoked_key_is_refused_at_once(closed: Service, alice: Caller) -> None:
     keys = keys_of(closed.ledger)
     key, token = keys.create("brief", ["predict"])
     clients = sessions(closed, token)
@@ -197,7 +195,7 @@ def test_a_key_counts_at_once_in_each_process_and_is_worthless_at_once(closed: S
 
 @pytest.fixture
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pieces, Running]]:
-    """Redis, which is the other part, and the API: nobody works."""
+    """Start Redis and the API without workers."""
     pieces = Pieces(Settings(), tmp_path_factory.mktemp("bare"))
     try:
         redis = pieces.redis()
@@ -207,7 +205,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pieces, Run
         pieces.stop()
 
 
-def test_keys_close_it_for_good_and_what_was_before_is_the_admins(bare: tuple[Pieces, Running]) -> None:
+def test_first_key_closes_the_service_for_good(bare: tuple[Pieces, Running]) -> None:
     pieces, _ = bare
     anybody, ledger = Caller(pieces.url), pieces.ledger
     before = anybody.post("/train", json={}).json()
@@ -224,7 +222,7 @@ def test_keys_close_it_for_good_and_what_was_before_is_the_admins(bare: tuple[Pi
     assert [caller.get("/models").status_code for caller in (anybody, user, admin)] == [401] * 3
 
 
-def test_while_redis_is_away_nobody_is_let_in_or_told_to_stay_out(bare: tuple[Pieces, Running]) -> None:
+def test_while_redis_is_away_keys_are_neither_accepted_nor_refused(bare: tuple[Pieces, Running]) -> None:
     pieces, redis = bare
     nobody, user = Caller(pieces.url), caller_with(pieces.url, pieces.ledger, "user", ["admin"])
     until(lambda: user.get("/models").status_code == 200, 2, "the key is known")
@@ -234,7 +232,7 @@ def test_while_redis_is_away_nobody_is_let_in_or_told_to_stay_out(bare: tuple[Pi
     def answers(path: str) -> list[requests.Response]:
         return [caller.get(path) for caller in callers]
 
-    until(lambda: {answer.status_code for answer in answers("/models")} == {503}, 3, "nobody is told anything")
+    until(lambda: {answer.status_code for answer in answers("/models")} == {503}, 3, "nobody gets anything")
     for answer in answers("/result/x"):
         assert (answer.status_code, code(answer), answer.headers["Retry-After"]) == (503, "unavailable", "1")
     assert nobody.get("/health/live").status_code == 200
@@ -245,16 +243,16 @@ def test_while_redis_is_away_nobody_is_let_in_or_told_to_stay_out(bare: tuple[Pi
 # Rates
 
 
-def asked(caller: Caller, many: int, path: str = "/models") -> list[requests.Response]:
+def get_many(caller: Caller, many: int, path: str = "/models") -> list[requests.Response]:
     with ThreadPoolExecutor(8) as clients:
         return list(clients.map(lambda _: caller.get(path), range(many)))
 
 
-def test_a_rate_is_told_and_kept_over_both_processes(closed: Service, alice: Caller) -> None:
+def test_rate_is_shown_and_kept_over_both_processes(closed: Service, alice: Caller) -> None:
     caller = caller_with(closed.url, closed.ledger, "five", ["predict"], "5/h")
     first = caller.get("/models")
     assert (first.headers["RateLimit-Policy"], first.headers["RateLimit"]) == ('"default";q=5;w=3600', '"default";r=4;t=720')
-    answers = asked(caller, 24)
+    answers = get_many(caller, 24)
     assert sorted(answer.status_code for answer in answers) == [200] * 4 + [429] * 20
     for answer in answers:
         assert answer.headers["RateLimit-Policy"] == '"default";q=5;w=3600'

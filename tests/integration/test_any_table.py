@@ -1,5 +1,5 @@
-"""Must show 1: what a model trained by upload is judged at, and what it predicts, is what scikit-learn gives by hand on the same
-split. By hand means the words, booleans and gaps of the very CSV that was sent, and nothing of what makes a matrix of them."""
+"""Metrics and predictions of an uploaded table equal those of scikit-learn by hand on the same split. By hand means on the
+text, booleans and gaps of the same CSV, without our preprocessing."""
 
 import io
 import json
@@ -42,14 +42,14 @@ WORDS = ["sex", "cabin", "embarked"]
 
 
 def named(bunch: Any) -> pd.DataFrame:
-    """With the classes' names for their numbers."""
+    """Return the classes' names for their numbers."""
     frame: pd.DataFrame = bunch.frame.copy()
     return frame.assign(target=np.asarray(bunch.target_names)[frame["target"]])
 
 
 def passengers() -> pd.DataFrame:
-    """All 1309 of the Titanic, as scikit-learn brings them for its own tests: words, booleans (one with gaps), a date, names and
-    tickets, and values that nobody knows."""
+    """Return all 1309 passengers of the Titanic, as scikit-learn ships them for its own tests: text, booleans (one with
+    gaps), a date, names and tickets, and gaps."""
     with resources.as_file(resources.files("sklearn.datasets.tests.data") / PASSENGERS) as path:
         frame = pd.read_csv(path, skiprows=ARFF_HEADER, names=list(PASSENGER_COLUMNS), na_values="?")
     child = (frame["age"] < 16).astype(object).where(frame["age"].notna(), None)
@@ -90,12 +90,12 @@ def mixed_scaled(bare: Any) -> Any:
 
 
 class Case(NamedTuple):
-    """What the documentation says is trained: ``prepared`` puts before the class what it needs, ``given`` are its parameters."""
+    """One case: ``prepared`` adds the preprocessing before the class, ``parameters`` are those of the class."""
 
     data: str
     cls: Any
     prepared: Callable[[Any], Any] = lambda bare: bare
-    given: tuple[tuple[str, Any], ...] = ()
+    parameters: tuple[tuple[str, Any], ...] = ()
 
     @property
     def model(self) -> str:
@@ -107,10 +107,10 @@ class Case(NamedTuple):
 
     @property
     def takes_categories(self) -> bool:
-        return ("categorical_features", "from_dtype") in self.given
+        return ("categorical_features", "from_dtype") in self.parameters
 
     def by_hand(self, seed: int) -> Any:
-        return self.prepared(self.cls(random_state=seed, **dict(self.given)))
+        return self.prepared(self.cls(random_state=seed, **dict(self.parameters)))
 
 
 LOGISTIC = Case("passengers", LogisticRegression, mixed_scaled, (("max_iter", 1000),))
@@ -126,7 +126,7 @@ CASES = [
     LOGISTIC,
     Case("passengers", ensemble.RandomForestClassifier, mixed),
     Case("passengers", ensemble.GradientBoostingClassifier, mixed_imputed),
-    Case("passengers", ensemble.HistGradientBoostingClassifier, given=(("categorical_features", "from_dtype"),)),
+    Case("passengers", ensemble.HistGradientBoostingClassifier, parameters=(("categorical_features", "from_dtype"),)),
 ]
 OPTIONS: dict[str, Any] = {"target": "survived", "estimator": "LogisticRegression"}
 
@@ -135,12 +135,12 @@ OPTIONS: dict[str, Any] = {"target": "survived", "estimator": "LogisticRegressio
 
 
 def raw(case: Case) -> pd.DataFrame:
-    """The CSV as pandas reads it."""
+    """Read the CSV with pandas."""
     return pd.read_csv(io.BytesIO(csv(case.data)))
 
 
 def features_of(case: Case, frame: pd.DataFrame) -> pd.DataFrame:
-    """Booleans are 0 and 1, dates seconds since 1970; words stay words."""
+    """Make booleans 0 and 1 and dates seconds since 1970; text stays text."""
     frame = frame.drop(columns=[case.target, *IDS], errors="ignore")
     for name in set(frame.columns) & {"alone", "child"}:
         frame[name] = frame[name].astype(object).map(float, na_action="ignore").astype(float)
@@ -150,7 +150,7 @@ def features_of(case: Case, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def in_test(case: Case) -> NDArray[np.bool_]:
-    """The same split."""
+    """Return the same split."""
     return split.below(split.row_hashes(table.read(csv(case.data), "csv"), {case.target}), 0.2)
 
 
@@ -161,7 +161,7 @@ def fitted(case: Case, seed: int = 0) -> Any:
 
 
 def judged(model: Any, features: Any, truth: "pd.Series[Any]") -> dict[str, Any]:
-    """scikit-learn's own metrics, one after the other."""
+    """Compute scikit-learn's own metrics."""
     said, wanted = model.predict(features), truth.to_numpy()
     if not hasattr(model, "predict_proba"):
         rmse = sk.root_mean_squared_error(wanted, said)
@@ -178,13 +178,13 @@ def judged(model: Any, features: Any, truth: "pd.Series[Any]") -> dict[str, Any]
     }
 
 
-def same(told: dict[str, Any], by_hand: dict[str, Any], rows: int) -> None:
-    """Each metric that there is, and no other."""
-    assert told["rows"] == rows
-    assert set(told) - {"rows", "interval"} == set(by_hand)
-    assert told.get("confusion_matrix") == by_hand.get("confusion_matrix")
+def same(metrics: dict[str, Any], by_hand: dict[str, Any], rows: int) -> None:
+    """Check that each metric is there and no other."""
+    assert metrics["rows"] == rows
+    assert set(metrics) - {"rows", "interval"} == set(by_hand)
+    assert metrics.get("confusion_matrix") == by_hand.get("confusion_matrix")
     numbers = {name: value for name, value in by_hand.items() if name != "confusion_matrix"}
-    assert {name: told[name] for name in numbers} == pytest.approx(numbers, abs=EXACTLY, rel=0)
+    assert {name: metrics[name] for name in numbers} == pytest.approx(numbers, abs=EXACTLY, rel=0)
 
 
 # As it is served
@@ -204,12 +204,12 @@ def trained(service: Service, request: pytest.FixtureRequest) -> Trained:
 
 @pytest.fixture(scope="module")
 def aboard(service: Service) -> Any:
-    """A model of the mixed table, in service: its training's result."""
+    """Train and serve a model of the mixed table. Returns the result of the training."""
     return Client(service.url).train(csv("passengers"), model="aboard", **OPTIONS).wait(PATIENCE)
 
 
 def rows_of(case: Case) -> list[dict[str, Any]]:
-    """As the CSV has them, null where it has a gap."""
+    """Return the rows of the CSV, with null where it has a gap."""
     return [
         {str(name): None if pd.isna(value) else value for name, value in row.items()}
         for row in raw(case).drop(columns=case.target).to_dict("records")
@@ -244,14 +244,14 @@ def test_each_row_is_predicted_as_by_hand(trained: Trained, client: Client) -> N
     assert np.abs(shares - fitted(case).predict_proba(features)).max() <= EXACTLY
 
 
-def test_another_seed_would_have_been_told_apart() -> None:
+def test_another_seed_would_be_noticed() -> None:
     frame, tests = raw(FOREST), in_test(FOREST)
     ours, other = (judged(fitted(FOREST, seed), features_of(FOREST, frame)[tests], frame["target"][tests]) for seed in (0, 1))
     assert all(abs(ours[name] - other[name]) > 1000 * EXACTLY for name in ours)
 
 
 def test_weights_count_in_the_fit_and_not_in_the_metrics(client: Client) -> None:
-    """The column of weights is no feature, and says nothing of the split."""
+    """The column of weights is no feature, and does not change the split."""
     frame, learns = raw(RIDGE), ~in_test(RIDGE)
     weights = pd.Series(np.arange(len(frame)) % 7 + 0.5)
     job = client.train(frame.assign(heavy=weights), model="weighted", target="target", estimator="Ridge", weight="heavy")
@@ -266,14 +266,14 @@ def test_weights_count_in_the_fit_and_not_in_the_metrics(client: Client) -> None
 # A table of words, booleans, dates and gaps
 
 
-def test_one_mixed_row_comes_back_as_the_model_was_given_it(aboard: Any, client: Client) -> None:
+def test_mixed_row_is_echoed_as_the_model_received_it(aboard: Any, client: Client) -> None:
     row = next(row for row in rows_of(LOGISTIC) if row["age"] is None and row["cabin"])
-    given = client.predict(row, model="aboard").wait(PATIENCE)["input"]
-    assert given == {name: value for name, value in row.items() if name not in IDS}
-    assert (given["age"], given["child"]) == (None, None)
-    assert isinstance(given["alone"], bool)
+    echoed = client.predict(row, model="aboard").wait(PATIENCE)["input"]
+    assert echoed == {name: value for name, value in row.items() if name not in IDS}
+    assert (echoed["age"], echoed["child"]) == (None, None)
+    assert isinstance(echoed["alone"], bool)
     left_out = {name: value for name, value in row.items() if value is not None}
-    assert client.predict(left_out, model="aboard").wait(PATIENCE)["input"] == given
+    assert client.predict(left_out, model="aboard").wait(PATIENCE)["input"] == echoed
 
 
 def test_a_category_that_is_not_known_is_refused_with_its_place(aboard: Any, client: Client) -> None:
@@ -284,7 +284,7 @@ def test_a_category_that_is_not_known_is_refused_with_its_place(aboard: Any, cli
     assert refused.value.errors == [{"pointer": "/1/embarked", "detail": "expected one of C, Q, S, got Belfast"}]
 
 
-def test_a_category_that_is_not_known_is_as_none_where_that_was_asked_for(client: Client) -> None:
+def test_unknown_category_is_missing_where_that_was_requested(client: Client) -> None:
     client.train(csv("passengers"), model="aboard-any", unknown="ignore", **OPTIONS).wait(PATIENCE)
     row = {**rows_of(LOGISTIC)[0], "embarked": "Belfast"}
     said = client.predict(row, model="aboard-any", proba=True).wait(PATIENCE)
@@ -301,7 +301,7 @@ def test_a_field_too_many_is_refused_and_on_request_dropped(aboard: Any, client:
     assert dropped == client.predict(rows_of(LOGISTIC)[0], model="aboard").wait(PATIENCE)
 
 
-def test_the_schema_takes_what_the_table_had(aboard: Any, client: Client) -> None:
+def test_schema_has_the_types_of_the_table(aboard: Any, client: Client) -> None:
     schema = client.schema("aboard")
     kinds = {name: about.get("type") for name, about in schema["properties"].items()}
     assert (kinds["sex"], kinds["alone"], kinds["pclass"]) == ("string", "boolean", "number")
@@ -311,7 +311,7 @@ def test_the_schema_takes_what_the_table_had(aboard: Any, client: Client) -> Non
     assert all(schema["properties"][name] == {} for name in IDS)
 
 
-def test_the_schema_is_json_schema_that_takes_each_row_and_no_other(aboard: Any, client: Client) -> None:
+def test_json_schema_accepts_each_row_and_no_other(aboard: Any, client: Client) -> None:
     jsonschema: Any = pytest.importorskip("jsonschema")
     schema = client.schema("aboard")
     jsonschema.Draft202012Validator.check_schema(schema)
@@ -327,7 +327,7 @@ def test_the_schema_is_json_schema_that_takes_each_row_and_no_other(aboard: Any,
 
 
 def as_parquet(folder: Path) -> Path:
-    """With types of its own for dates and categories."""
+    """Write Parquet with its own types for dates and categories."""
     frame = raw(LOGISTIC)
     frame = frame.assign(boarded=pd.to_datetime(frame["boarded"]), sex=frame["sex"].astype("category"))
     frame.to_parquet(folder / "table.parquet")

@@ -1,4 +1,4 @@
-"""The contract's first part, over real HTTP, against `mldeploy up`."""
+"""The main routes over real HTTP, against `mldeploy up`."""
 
 import json
 import re
@@ -27,8 +27,8 @@ FLOWERS = [dict(zip(TABLE.schema.names, row, strict=True)) for row in TABLE.feat
 JSON = {"Content-Type": "application/json"}
 
 
-def post(service: Service, path: str, **given: Any) -> requests.Response:
-    return requests.post(service.url + path, timeout=30, **given)
+def post(service: Service, path: str, **options: Any) -> requests.Response:
+    return requests.post(service.url + path, timeout=30, **options)
 
 
 def get(service: Service, path: str) -> requests.Response:
@@ -108,14 +108,14 @@ def test_a_version_by_number_or_alias(service: Service, client: Client) -> None:
     assert body["type"].endswith("unknown-version")
 
 
-def test_an_unknown_model_names_those_there_are(service: Service, client: Client) -> None:
+def test_unknown_model_error_lists_the_known_ones(service: Service, client: Client) -> None:
     client.predict(FLOWER).wait(30)
     answer = post(service, "/predict?model=wine", json=FLOWER)
     assert answer.status_code == 404
     assert "iris" in problem(answer)["detail"]
 
 
-# Must show 5: what is refused, quickly, with nothing queued
+# Bad input is refused within a second, and nothing is queued
 
 MEASUREMENT = '{"sepal_length":%s,"sepal_width":3.2,"petal_length":1.5,"petal_width":0.3}'
 REFUSED = {
@@ -142,7 +142,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_refused_within_a_second_and_nothing_queued(service: Service, what: str) -> None:
+def test_bad_input_is_refused_within_a_second_and_queues_nothing(service: Service, what: str) -> None:
     body, status = REFUSED[what]
     before = records(service)
     since = time.monotonic()
@@ -183,7 +183,7 @@ def test_other_content_types_are_refused_with_the_right_one(service: Service) ->
 # Results
 
 
-def test_an_id_that_never_was_is_404_and_one_that_expired_410(service: Service) -> None:
+def test_unknown_id_is_404_and_forgotten_id_is_410(service: Service) -> None:
     assert get(service, "/result/" + "0" * 40).status_code == 404
     assert get(service, "/result/nonsense").status_code == 404
     gone = service.ledger.new_id()
@@ -241,7 +241,7 @@ def test_a_queued_job_can_be_canceled_and_a_final_one_cannot(service: Service, c
     ("query", "says"),
     [("probs=1", "model, version, proba, extra"), ("proba=maybe", "true or false"), ("version=-1", "a number or an alias")],
 )
-def test_a_query_that_is_not_taken_says_what_is(service: Service, query: str, says: str) -> None:
+def test_unknown_query_parameter_error_lists_the_known_ones(service: Service, query: str, says: str) -> None:
     assert says in problem(post(service, f"/predict?{query}", json=FLOWER))["errors"][0]["detail"]
 
 
@@ -275,23 +275,23 @@ def test_every_error_is_a_problem(service: Service, method: str, path: str, stat
     assert status != 405 or "Allow" in answer.headers
 
 
-def test_128_clients_at_once_are_all_answered_and_none_refused(service: Service, client: Client) -> None:
-    """A request never waits for a connection to Redis."""
+def test_128_concurrent_clients_are_all_answered(service: Service, client: Client) -> None:
+    """No request waits for a connection to Redis."""
     client.predict(FLOWER).wait(60)
 
-    def ask(number: int) -> tuple[int, dict[str, float]]:
+    def send(number: int) -> tuple[int, dict[str, float]]:
         flower = {**FLOWER, "sepal_length": float(number)}
         answer = post(service, "/predict", json=flower, headers={"Prefer": "wait=25"})
         return answer.status_code, answer.json()["result"]["input"]
 
     with ThreadPoolExecutor(128) as clients:
-        answers = list(clients.map(ask, range(512)))
+        answers = list(clients.map(send, range(512)))
     assert answers == [(200, {**FLOWER, "sepal_length": float(number)}) for number in range(512)]
 
 
 @pytest.mark.slow
-def test_an_api_process_stays_small_with_128_clients_waiting(tmp_path: Path, tell: list[str]) -> None:
-    """Must show 4: at most 80 MB resident. Of a service that nobody has called before."""
+def test_an_api_process_stays_small_with_128_clients_waiting(tmp_path: Path, figures: list[str]) -> None:
+    """An API process of a fresh service has at most 80 MB resident."""
     service = Service(tmp_path)
     try:
         with nobody_trains(service), ThreadPoolExecutor(128) as clients:
@@ -304,5 +304,5 @@ def test_an_api_process_stays_small_with_128_clients_waiting(tmp_path: Path, tel
             assert {answer.result().status_code for answer in answers} == {202}
     finally:
         service.stop()
-    tell.append(f"API processes with 128 clients waiting: {', '.join(f'{size:.0f} MB' for size in resident)} resident")
+    figures.append(f"API processes with 128 clients waiting: {', '.join(f'{size:.0f} MB' for size in resident)} resident")
     assert max(resident) <= 80

@@ -1,4 +1,4 @@
-"""The API's processes: they share the port, a dead one is replaced, and each ends in order."""
+"""The API's processes share the port, are replaced when they die, and shut down in order."""
 
 import signal
 import time
@@ -26,7 +26,7 @@ def api_of(pieces: Pieces) -> Running:
 
 
 def accepting(pieces: Pieces) -> list[psutil.Process]:
-    """Those of the API's processes that hold the port, and have no children."""
+    """Return the API processes that hold the port and have no children."""
     return [process for process in pieces.api_processes() if listens(process, pieces.settings.port)]
 
 
@@ -83,7 +83,7 @@ def test_api_answers_what_is_in_hand_and_ends(assemble: Assemble, api_workers: i
 
 
 def test_api_does_not_wait_for_ever(assemble: Assemble) -> None:
-    """Nobody works: what waits is cut, and its client asks again."""
+    """There are no workers: waiting clients are disconnected and retry."""
     pieces = assemble()
     job = Caller(pieces.url).post(POISON, json=row(1)).json()
     api = api_of(pieces)

@@ -1,4 +1,4 @@
-"""Must show 7: a bad table is refused at the door or fails its job, says what is wrong with it, and the worker lives."""
+"""A bad table is refused at the door or fails its job, the error says what is wrong, and the worker survives."""
 
 import re
 from collections.abc import Callable
@@ -18,12 +18,12 @@ from tests.processes import until
 from tests.service import Service
 
 PATIENCE = 120.0
-FAILED = 200  # the status of the answer that tells of a job that failed
+FAILED = 200  # the status of the response for a failed job
 GOOD = b"a,b,y\n" + b"".join(b"%d,%d,%s\n" % (n, n % 7, b"high" if n % 7 > 3 else b"low") for n in range(100))
 
 
 class Bad(NamedTuple):
-    """``says``: what its detail matches."""
+    """A bad table; ``says`` matches the detail of its error."""
 
     body: bytes
     says: str
@@ -56,7 +56,7 @@ def plain_parquet() -> bytes:
 
 
 def bomb_of_rows() -> bytes:
-    """30 million, in a few kilobytes."""
+    """Return 30 million rows in a few kilobytes."""
     buffer, million = BytesIO(), np.zeros(1_000_000, dtype=np.int8)
     part = pa.table({"a": million, "y": million})
     with pq.ParquetWriter(buffer, part.schema, compression="zstd") as writer:
@@ -66,7 +66,7 @@ def bomb_of_rows() -> bytes:
 
 
 def bomb_of_text() -> bytes:
-    """Two texts of 9,000 characters 200,000 times each, in a few kilobytes: 3.6 GB when they are unpacked."""
+    """Return two texts of 9,000 characters repeated 200,000 times in a few kilobytes: 3.6 GB unpacked."""
     buffer, places = BytesIO(), pa.array(np.arange(400_000, dtype=np.int32) % 2)
     long, short = (pa.DictionaryArray.from_arrays(places, pa.array(["x" * size, "y" * size])) for size in (9000, 1))
     pq.write_table(pa.table({"a": long, "y": short}), buffer, store_schema=False)
@@ -164,7 +164,7 @@ BAD = {**CSVS, **OPTIONS, **OTHERS}
 
 
 def trainers(service: Service) -> set[int]:
-    """The train worker's processes: the parent, and the one that trains."""
+    """Return the train worker's processes: the parent and its child."""
     parent = psutil.Process(service.children()["train"].pid)
     return {parent.pid, *(child.pid for child in parent.children())}
 
@@ -178,9 +178,9 @@ def before(service: Service) -> set[int]:
 def check(client: Client, bad: Bad, folder: Path) -> None:
     path = folder / f"table.{bad.format}"
     path.write_bytes(bad.body)
-    with pytest.raises(Problem) as told:
+    with pytest.raises(Problem) as raised:
         client.train(path, model="bad-table", **bad.options).wait(PATIENCE)
-    problem = told.value
+    problem = raised.value
     assert (problem.status, problem.type.split(":")[-1]) == (bad.status, bad.code), problem.detail
     assert re.search(bad.says, problem.detail), problem.detail
     assert "Traceback" not in problem.detail
@@ -201,7 +201,7 @@ def test_a_bomb_is_never_unpacked(service: Service, client: Client, tmp_path: Pa
 
 
 def most_resident(pid: int) -> int:
-    """The most bytes that the process ever had in memory."""
+    """Return the peak resident memory of the process in bytes."""
     status = Path(f"/proc/{pid}/status").read_text()
     return 1024 * int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0])
 
@@ -211,18 +211,18 @@ def test_bad_rows_for_a_data_set_say_what_is_wrong_too(client: Client, tmp_path:
     bad = BAD[what]
     path = tmp_path / f"rows.{bad.format}"
     path.write_bytes(bad.body)
-    with pytest.raises(Problem, match=bad.says) as told:
+    with pytest.raises(Problem, match=bad.says) as raised:
         client.add_rows("bad-rows", path).wait(PATIENCE)
-    assert told.value.type.split(":")[-1] == "bad-training-data"
+    assert raised.value.type.split(":")[-1] == "bad-training-data"
     assert "bad-rows" not in {each["name"] for each in client.datasets()}
 
 
 def test_nothing_bad_becomes_a_version_or_a_data_set(client: Client) -> None:
     assert all(each["versions"] == [] for each in client.models() if each["name"] == "bad-table")
     assert "bad-table" not in {each["name"] for each in client.datasets()}
-    with pytest.raises(Problem, match=r"no version yet|no model bad-table") as told:
+    with pytest.raises(Problem, match=r"no version yet|no model bad-table") as raised:
         client.predict({"a": 1}, model="bad-table")
-    assert told.value.status == 404
+    assert raised.value.status == 404
 
 
 def test_a_column_of_mixed_types_is_one_of_words(client: Client, tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_a_column_of_mixed_types_is_one_of_words(client: Client, tmp_path: Path)
     assert {"True", "x", "1", "1.5"} <= set(categories)
 
 
-def test_after_all_of_them_the_same_process_trains_a_good_table(service: Service, client: Client, before: set[int]) -> None:
+def test_worker_survives_all_bad_tables(service: Service, client: Client, before: set[int]) -> None:
     result = client.train(GOOD, model="good", estimator="DecisionTreeClassifier").wait(PATIENCE)
     assert result["metrics"]["accuracy"] == 1
     assert client.predict({"a": 1, "b": 6}, model="good").wait(PATIENCE)["prediction"] == "high"
@@ -241,7 +241,7 @@ def test_after_all_of_them_the_same_process_trains_a_good_table(service: Service
 
 
 @pytest.mark.parametrize("path", ["/train", "/datasets/twice"])
-def test_nothing_of_a_form_is_left_out_in_silence(service: Service, path: str) -> None:
+def test_no_form_field_is_ignored_silently(service: Service, path: str) -> None:
     file = ("file", ("rows.csv", GOOD, "text/csv"))
     two = requests.post(service.url + path, files=[file, file], timeout=20)
     assert (two.status_code, two.json()["detail"]) == (422, "the form has 2 files; it takes one")
@@ -255,7 +255,7 @@ def test_a_form_for_a_data_set_has_no_options(service: Service) -> None:
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/label")
 
 
-def test_a_form_that_went_wrong_says_how_it_goes(service: Service) -> None:
+def test_bad_form_error_explains_the_format(service: Service) -> None:
     forgotten = requests.post(service.url + "/train", files={"file": (None, "rows.csv")}, timeout=20)
     assert "file=@" in forgotten.json()["detail"]
     file = ("file", ("rows.csv", GOOD, "text/csv"))

@@ -1,4 +1,4 @@
-"""Bytes of bodies that are being received: those that arrived count, not those that were declared, and no caller takes all."""
+"""Limits of request bodies in memory: bytes that arrived count, not the declared ones, and no caller takes all."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -18,7 +18,7 @@ POISON = "/predict?model=poison"
 
 @pytest.fixture(scope="module")
 def queue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pieces]:
-    """Nobody works here."""
+    """Start a service without workers."""
     with without_workers(Settings(max_body=MAX_BODY), tmp_path_factory.mktemp("room")) as pieces:
         yield pieces
 
@@ -35,7 +35,7 @@ def head(length: int, *headers: bytes) -> bytes:
 
 
 def sending(stack: ExitStack, queue: Pieces, many: int, sent: int, address: str = "127.0.0.1") -> list[Wire]:
-    """So many bodies that are declared whole, and of which so many bytes were sent."""
+    """Declare whole bodies and send only this many bytes of each."""
     wires = [stack.enter_context(Wire(queue.settings.port, address)) for _ in range(many)]
     for wire in wires:
         wire.send(head(MAX_BODY), b" " * sent)
@@ -46,14 +46,14 @@ def refusals(wires: list[Wire]) -> list[Response]:
     return [wire.read() for wire in wires if wire.has_something()]
 
 
-def test_declared_bytes_take_no_room(queue: Pieces, stack: ExitStack) -> None:
-    """Ten times as many bodies as could be received whole."""
+def test_declared_bytes_do_not_count(queue: Pieces, stack: ExitStack) -> None:
+    """Ten times as many bodies as fit are declared."""
     wires = sending(stack, queue, 250, 1)
     assert Caller(queue.url).post(POISON, json=row(1)).status_code == 202
     assert not refusals(wires)
 
 
-def test_caller_with_its_share_is_refused_and_others_are_not(queue: Pieces, stack: ExitStack) -> None:
+def test_caller_over_its_share_is_refused_and_others_are_not(queue: Pieces, stack: ExitStack) -> None:
     wires = sending(stack, queue, 24, MAX_BODY - 1)
     until(lambda: any(wire.has_something() for wire in wires), 10, "one has more than its share")
     refused = refusals(wires)
@@ -64,8 +64,8 @@ def test_caller_with_its_share_is_refused_and_others_are_not(queue: Pieces, stac
         assert other.send(head(MAX_BODY), b" " * MAX_BODY).read().status == 400  # no JSON
 
 
-def test_room_is_given_back(queue: Pieces, stack: ExitStack) -> None:
-    """Whether the body came to its end, was refused, or its client went away."""
+def test_room_is_released(queue: Pieces, stack: ExitStack) -> None:
+    """Room is released when the body ends, is refused, or its client disconnects."""
     ends: list[Callable[[Wire], object]] = [lambda wire: wire.send(b" "), lambda wire: wire.socket.close()]
     for end in ends:
         wires = sending(stack, queue, 24, MAX_BODY - 1)

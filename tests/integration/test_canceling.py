@@ -1,4 +1,4 @@
-"""DELETE /result/<id>: a queued job at once, a running one when it has stopped; what was canceled never becomes anything else."""
+"""DELETE /result/<id>: a queued job is canceled at once, a running one when it has stopped, and canceled is final."""
 
 import os
 import signal
@@ -28,20 +28,20 @@ def until_it_runs(caller: Caller, job: dict[str, Any]) -> None:
 
 
 def check_canceled(caller: Caller, job: dict[str, Any]) -> dict[str, Any]:
-    """It is, is told so again and again, and has no result."""
-    told = caller.end_of(job)
-    assert (told["status"], told["error"]["type"]) == ("canceled", "urn:problem-type:mldeploy:canceled")
-    assert not {"result", "progress", "canceling"} & set(told)
+    """Check that the job stays canceled and has no result. Returns its body."""
+    body = caller.end_of(job)
+    assert (body["status"], body["error"]["type"]) == ("canceled", "urn:problem-type:mldeploy:canceled")
+    assert not {"result", "progress", "canceling"} & set(body)
     again = caller.delete(job["result_url"])
-    assert (again.status_code, again.json()) == (200, told)
-    return told
+    assert (again.status_code, again.json()) == (200, body)
+    return body
 
 
 def check_replaced(service: Service, caller: Caller, job: dict[str, Any]) -> None:
-    """The process that was ended for it is gone, and another is there."""
+    """Check that the process was ended for it and replaced."""
     worker, ledger = caller.get(job["result_url"]).json().get("worker"), service.ledger
     if not ledger.redis.exists(f"{ledger.prefix}stopped:{worker}"):
-        return  # it waited, or had come to its end by itself
+        return  # it was queued, or had ended by itself
     ended, train = int(worker.rpartition(":")[2]), service.children()["train"]
     until(lambda: ended not in (pids := {child.pid for child in train.children()}) and pids, 20, "another process trains")
 
@@ -53,7 +53,7 @@ def name() -> str:
 
 @pytest.fixture
 def trainer(service: Service) -> int:
-    """The parent of the processes that train, of which the service has one."""
+    """Return the parent of the training processes, of which the service has one."""
     train = service.children()["train"]
     until(lambda: len(train.children()) == 1, 20, "a process trains")
     return train.pid
@@ -123,7 +123,7 @@ def test_a_training_is_ended_with_its_process_and_another_trains_the_next(
 def test_a_training_canceled_at_any_moment_publishes_nothing_and_moves_no_alias(
     anybody: Caller, service: Service, name: str
 ) -> None:
-    """Either it was canceled, or it had ended before; the search leaves time to cancel at the first stages."""
+    """The training is canceled, or it had ended before; its search leaves time to cancel."""
     canceled = 0
     for stage in ("read", "fit", "judge", "save", "load"):
         job = anybody.post(f"/train?model={name}&search=1&promote=always", data=ROWS, headers=CSV).json()
@@ -162,7 +162,7 @@ def test_rows_that_are_being_added_are_not_when_that_is_canceled(anybody: Caller
     assert anybody.get(f"/datasets/{name}").status_code == 404
 
 
-def test_what_has_ended_otherwise_stays_so(anybody: Caller) -> None:
+def test_ended_job_cannot_be_canceled(anybody: Caller) -> None:
     done = anybody.post(POISON, json=row(1), headers={"Prefer": "wait=20"}).json()
     failed = anybody.post(POISON, json=row(1, "raise"), headers={"Prefer": "wait=20"}).json()
     for job in (done, failed):
@@ -172,7 +172,7 @@ def test_what_has_ended_otherwise_stays_so(anybody: Caller) -> None:
         assert anybody.get(job["result_url"]).json() == job
 
 
-def test_what_is_not_there_cannot_be_canceled(anybody: Caller, service: Service) -> None:
+def test_unknown_job_cannot_be_canceled(anybody: Caller, service: Service) -> None:
     assert code(anybody.delete("/result/" + "0" * 40)) == "unknown-job"
     gone = anybody.delete(f"/result/{service.ledger.new_id()}")
     assert (gone.status_code, code(gone)) == (410, "forgotten-job")

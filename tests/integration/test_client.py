@@ -23,7 +23,7 @@ TABLE = "a,b,level\n" + "".join(f"{n % 7},{n % 5},{'high' if n % 7 > 3 else 'low
 
 @pytest.fixture
 def queue(assemble: Assemble) -> Pieces:
-    """Nobody works: what is submitted waits."""
+    """Start a service without workers."""
     return assemble()
 
 
@@ -54,7 +54,7 @@ def test_a_submission_whose_reply_is_lost_is_one_job(shared: Pieces, how: str) -
     assert [found.id for found in Client(shared.url).jobs(label=f"lost-{how}")] == [job.id]
 
 
-def test_each_submission_has_a_key_of_its_own_and_ones_own_key_is_kept(shared: Pieces) -> None:
+def test_each_submission_gets_a_new_key_unless_one_is_passed(shared: Pieces) -> None:
     with Proxy(shared.settings.port) as proxy:
         service = Client(proxy.url)
         first, second = (service.predict(row(1), model="poison") for _ in range(2))
@@ -69,7 +69,7 @@ def test_each_submission_has_a_key_of_its_own_and_ones_own_key_is_kept(shared: P
     assert (reused.value.status, reused.value.type.rpartition(":")[2]) == (422, "idempotency-key-reused")
 
 
-def test_what_is_said_of_a_submission_arrives(queue: Pieces) -> None:
+def test_options_of_a_submission_arrive(queue: Pieces) -> None:
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     with Proxy(queue.settings.port) as proxy:
         for submit in submissions(Client(proxy.url)).values():
@@ -93,7 +93,7 @@ def test_with_retries_off_the_first_error_is_the_last(shared: Pieces) -> None:
         assert len(proxy.dropped) > 2
 
 
-def test_reading_and_canceling_are_tried_again_too(queue: Pieces) -> None:
+def test_reading_and_canceling_are_retried_too(queue: Pieces) -> None:
     job = Client(queue.url).predict(row(1), model="poison")
     with Proxy(queue.settings.port, drop=first_of("GET")) as proxy:
         assert Client(proxy.url).result(job.id).status == "queued"
@@ -106,7 +106,7 @@ def test_reading_and_canceling_are_tried_again_too(queue: Pieces) -> None:
 
 
 @pytest.mark.parametrize("move", ["promote", "rollback", "rotate_webhook_secret"])
-def test_a_move_whose_reply_is_lost_is_not_made_twice(shared: Pieces, move: str) -> None:
+def test_alias_move_with_a_lost_reply_is_not_made_twice(shared: Pieces, move: str) -> None:
     with Proxy(shared.settings.port, drop=lambda _: True) as proxy:
         service = Client(proxy.url)
         moves: dict[str, Callable[[], Any]] = {
@@ -137,7 +137,7 @@ def test_a_refused_connection_is_tried_again(
     assert answer.get("prediction", expected(4)) == expected(4)
 
 
-def test_a_full_lane_is_waited_for_as_long_as_it_asks(assemble: Assemble, run_in_thread: ThreadPoolExecutor) -> None:
+def test_full_lane_is_retried_after_its_retry_after(assemble: Assemble, run_in_thread: ThreadPoolExecutor) -> None:
     pieces = assemble(lane_jobs=1)
     first = Client(pieces.url).predict(row(1), model="poison")
     with Proxy(pieces.settings.port) as proxy:
@@ -145,7 +145,7 @@ def test_a_full_lane_is_waited_for_as_long_as_it_asks(assemble: Assemble, run_in
             Client(proxy.url, retry_for=0.5).predict(row(2), model="poison")
         assert full.value.status == 429
         assert full.value.retry_after >= 1
-        assert len(proxy.replies) == 1  # to come back within half a second was not what was asked for
+        assert len(proxy.replies) == 1  # earlier than Retry-After
         second = run_in_thread.submit(Client(proxy.url).predict, row(2), model="poison")
         until(lambda: len(proxy.replies) >= 2, 20, "it was turned away")
         first.cancel()
@@ -192,7 +192,7 @@ def test_a_running_job_is_stopped(queue: Pieces) -> None:
 
 
 def test_jobs_are_listed_newest_first_over_all_pages(queue: Pieces, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "PAGE", 2)
+    monkeypatch.setattr(client, "PAGE_SIZE", 2)
     service = Client(queue.url)
     ids = [service.predict(row(n), model="poison", label=f"batch-{n % 2}").id for n in range(7)]
     training = service.train(TABLE, model="levels", target="level")
@@ -234,7 +234,7 @@ def test_the_key_is_sent_also_where_a_netrc_has_another(shared: Pieces, tmp_path
         assert {reply.header("Authorization") for reply in proxy.replies} == {"Bearer mld_a"}
 
 
-def test_a_service_that_holds_nobody_is_not_asked_again_and_again(assemble: Assemble) -> None:
+def test_service_without_long_polls_is_polled_slowly(assemble: Assemble) -> None:
     pieces = assemble(api_waiters=0)
     with Proxy(pieces.settings.port) as proxy:
         job = Client(proxy.url).predict(row(1), model="poison")
@@ -243,7 +243,7 @@ def test_a_service_that_holds_nobody_is_not_asked_again_and_again(assemble: Asse
         assert len(proxy.replies) <= 6
 
 
-def test_an_answer_that_is_not_the_services_is_told_as_that(queue: Pieces) -> None:
+def test_foreign_response_is_reported_as_such(queue: Pieces) -> None:
     with Receiver(200, text=b"<html>") as foreign:
         with pytest.raises(Problem, match=r"HTTP 200 from .* and not from mldeploy: <html>"):
             Client(f"http://127.0.0.1:{foreign.port}").models()
@@ -253,7 +253,7 @@ def test_an_answer_that_is_not_the_services_is_told_as_that(queue: Pieces) -> No
         Client(queue.url).result("../jobs")
 
 
-def test_no_proxy_is_asked_for_this_machine(queue: Pieces, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxies_are_bypassed_for_this_machine(queue: Pieces, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
     for name in ("no_proxy", "NO_PROXY"):

@@ -1,4 +1,4 @@
-"""A job followed by its events, also where the stream is cut."""
+"""The client follows a job's events, also across cut streams."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,11 +18,11 @@ TABLE = "a,b,level\n" + "".join(f"{n % 7},{n % 5},{'high' if n % 7 > 3 else 'low
 
 @pytest.fixture
 def queue(assemble: Assemble) -> Pieces:
-    """Nobody works: what is submitted waits."""
+    """Start a service without workers."""
     return assemble()
 
 
-def test_events_tell_a_job_from_the_line_to_its_end(queue: Pieces) -> None:
+def test_events_follow_a_job_from_the_queue_to_its_end(queue: Pieces) -> None:
     service = Client(queue.url)
     first, second = (service.predict(row(n), model="poison") for n in range(2))
     events = second.events()
@@ -39,7 +39,7 @@ def test_events_tell_a_job_from_the_line_to_its_end(queue: Pieces) -> None:
     assert [event.name for event in second.events()] == ["succeeded"]
 
 
-def test_events_of_a_training_tell_how_far_it_is(queue: Pieces) -> None:
+def test_events_of_a_training_show_its_progress(queue: Pieces) -> None:
     queue.worker(Kind.TRAIN)
     queue.worker()
     job = Client(queue.url).train(TABLE, model="levels", target="level", search=2)
@@ -49,7 +49,7 @@ def test_events_of_a_training_tell_how_far_it_is(queue: Pieces) -> None:
     assert job.wait(0)["promoted"]
 
 
-def test_a_stream_that_is_cut_goes_on_where_it_was(queue: Pieces) -> None:
+def test_cut_stream_resumes_where_it_was(queue: Pieces) -> None:
     with Proxy(queue.settings.port) as proxy:
         job = Client(proxy.url).predict(row(5), model="poison")
         events = job.events()
@@ -57,13 +57,13 @@ def test_a_stream_that_is_cut_goes_on_where_it_was(queue: Pieces) -> None:
         proxy.cut()
         queue.worker()
         seen += events
-        asked = [reply.header("Last-Event-ID") for reply in proxy.replies if reply.line.startswith("GET")]
-    assert asked == ["", seen[0].id]
+        sent = [reply.header("Last-Event-ID") for reply in proxy.replies if reply.line.startswith("GET")]
+    assert sent == ["", seen[0].id]
     check_stream(seen)
 
 
-def test_a_stream_that_falls_silent_is_opened_again(queue: Pieces, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "SILENCE", 0.5)  # shorter than a heart beats
+def test_silent_stream_is_reopened(queue: Pieces, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "STREAM_TIMEOUT", 0.5)  # shorter than the heartbeat interval
     with ThreadPoolExecutor(1) as run_in_thread, Proxy(queue.settings.port) as proxy:
         job = Client(proxy.url).predict(row(5), model="poison")
         seen = run_in_thread.submit(list, job.events())
@@ -73,13 +73,13 @@ def test_a_stream_that_falls_silent_is_opened_again(queue: Pieces, monkeypatch: 
 
 
 def check_stream(events: list[Event]) -> None:
-    """Nothing came twice, and one end came last."""
+    """Check that no event came twice and one end came last."""
     assert len({event.id for event in events}) == len(events)
     assert [event.name for event in events if event.name in FINAL] == [events[-1].name] == ["succeeded"]
 
 
-def test_an_answer_that_is_no_stream_is_told(shared: Pieces) -> None:
+def test_response_that_is_no_stream_is_an_error(shared: Pieces) -> None:
     job = Client(shared.url).predict(row(1), model="poison")
-    job.answer["result_url"] = "/models"  # as when something between takes the header away
+    job.answer["result_url"] = "/models"  # as when a proxy removes the header
     with pytest.raises(Problem, match="where events were asked for"):
         next(job.events())

@@ -1,4 +1,4 @@
-"""Redis's clock is set, 600 s back or forward: what each of the ledger's scripts does then."""
+"""Redis's clock is set 600 s back or forward: what each of the ledger's scripts does then."""
 
 import asyncio
 import itertools
@@ -27,7 +27,7 @@ STEPS = (-600, 600)
 
 
 class Clocked:
-    """A ledger whose Redis's clock can be set, and its reconciler, which runs when it is told to."""
+    """A ledger whose Redis's clock can be set, and its reconciler, which runs on demand."""
 
     def __init__(self, settings: Settings, clock: ServerClock) -> None:
         self._clock = clock
@@ -36,7 +36,7 @@ class Clocked:
         self.round()
 
     def set(self, seconds: int) -> None:
-        """And wait until the server, which looks at its clock now and then, has seen it."""
+        """Set the clock and wait until the server, which reads it now and then, has seen it."""
         before = self._off()
         self._clock.set(seconds)
         until(lambda: abs(self._off() - before) > 300, 2, "the server's clock is set")
@@ -49,10 +49,10 @@ class Clocked:
         return True
 
     def rounds(self, seconds: float) -> None:
-        """As often as the reconciler's own."""
+        """Run rounds at the reconciler's own interval."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            time.sleep(0.2)  # it is time that passes here
+            time.sleep(0.2)  # the time that is measured
             self.round()
 
 
@@ -79,32 +79,32 @@ def clocked(server: tuple[Settings, ServerClock]) -> Iterator[Clocked]:
     clock.set(0)
 
 
-def asked_again(call: Any) -> Any:
-    """As workers ask: a call that came too late by a clock that was set is made anew."""
+def retry_if_late(call: Any) -> Any:
+    """Call, and call again as workers do if the clock step made the first call too late."""
     with suppress(LedgerUnavailable):
         return call()
     return call()
 
 
-def test_the_ledgers_time_goes_on_and_comes_back_to_the_clock_by_and_by(clocked: Clocked, step: int) -> None:
+def test_ledger_time_goes_on_and_returns_to_the_clock(clocked: Clocked, step: int) -> None:
     one, began = accepted(clocked.ledger), time.monotonic()
     created = record_of(clocked.ledger, one.id).created_at
     clocked.set(step)
     clocked.rounds(1.0)
     ahead = int(clocked.ledger.redis.hget(clocked.ledger.prefix + "clock", "ahead") or 0)
     assert 590_000 < abs(ahead) < 600_000
-    two = asked_again(lambda: accepted(clocked.ledger))
+    two = retry_if_late(lambda: accepted(clocked.ledger))
     passed = record_of(clocked.ledger, two.id).created_at - created
     assert abs(passed - 1000 * (time.monotonic() - began)) < 500
 
 
-def test_after_the_clock_was_set_back_time_goes_on_though_no_reconciler_looks(clocked: Clocked) -> None:
+def test_time_goes_on_after_a_step_back_without_a_reconciler(clocked: Clocked) -> None:
     clocked.set(-600)
-    accepted(clocked.ledger)  # the first script that writes sees to it
+    accepted(clocked.ledger)  # the first script that writes adjusts the offset
     clocked.ledger.renew("predict", ["w:1"])
-    first = record_of(clocked.ledger, asked_again(lambda: accepted(clocked.ledger)).id).created_at
-    time.sleep(0.5)  # it is this time that is measured
-    second = record_of(clocked.ledger, asked_again(lambda: accepted(clocked.ledger)).id).created_at
+    first = record_of(clocked.ledger, retry_if_late(lambda: accepted(clocked.ledger)).id).created_at
+    time.sleep(0.5)  # the time that is measured
+    second = record_of(clocked.ledger, retry_if_late(lambda: accepted(clocked.ledger)).id).created_at
     assert 450 < second - first < 1500
 
 
@@ -112,15 +112,15 @@ def test_add_accepts_at_once(clocked: Clocked, step: int) -> None:
     add(clocked.ledger, job(clocked.ledger))
     clocked.set(step)
     later = job(clocked.ledger)
-    asked_again(lambda: add(clocked.ledger, later))
+    retry_if_late(lambda: add(clocked.ledger, later))
     assert state(clocked.ledger, later.id) is State.QUEUED
 
 
-def test_claim_expires_nothing_early_nor_late(clocked: Clocked, step: int) -> None:
+def test_claim_expires_nothing_early_or_late(clocked: Clocked, step: int) -> None:
     before = accepted(clocked.ledger, expires_in=60.0)
     clocked.set(step)
     meanwhile = on_terms(clocked.ledger, expires_in=1.5)
-    asked_again(lambda: add(clocked.ledger, meanwhile))
+    retry_if_late(lambda: add(clocked.ledger, meanwhile))
     began = time.monotonic()
     clocked.round()
     assert state(clocked.ledger, before.id) is State.QUEUED
@@ -129,13 +129,13 @@ def test_claim_expires_nothing_early_nor_late(clocked: Clocked, step: int) -> No
     assert state(clocked.ledger, meanwhile.id) is State.QUEUED
     until(lambda: clocked.round() and state(clocked.ledger, meanwhile.id) is State.EXPIRED, 3, "its deadline comes")
     assert time.monotonic() - began < 3
-    assert ids(asked_again(lambda: claim(clocked.ledger))) == [before.id]
+    assert ids(retry_if_late(lambda: claim(clocked.ledger))) == [before.id]
 
 
-def test_claim_takes_what_may_be_taken_before_anybody_has_seen_the_step(clocked: Clocked, step: int) -> None:
+def test_claim_works_before_the_step_is_noticed(clocked: Clocked, step: int) -> None:
     one = accepted(clocked.ledger, expires_in=60.0)
     clocked.set(step)
-    assert ids(asked_again(lambda: claim(clocked.ledger))) == [one.id]
+    assert ids(retry_if_late(lambda: claim(clocked.ledger))) == [one.id]
 
 
 def test_a_backlog_beside_another_version_goes_on(clocked: Clocked, step: int) -> None:
@@ -143,12 +143,12 @@ def test_a_backlog_beside_another_version_goes_on(clocked: Clocked, step: int) -
     add(ledger, *(job(ledger, version=1) for _ in range(40)), *(job(ledger, version=2) for _ in range(3)))
     claimed = claim(ledger, "w:1", "a")
     ledger.finish("w:1", succeeded(claimed))
-    ledger.claim("w:1", "b", ClaimRequest("predict", linger=1.0))
+    ledger.claim("w:1", "b", ClaimRequest("predict", idle_seconds=1.0))
     clocked.set(step)
     taken, tokens = set[str](), itertools.count()
 
     def take() -> int:
-        found = asked_again(lambda: ledger.claim("w:1", f"t{next(tokens)}", ClaimRequest("predict", linger=1.0)))
+        found = retry_if_late(lambda: ledger.claim("w:1", f"t{next(tokens)}", ClaimRequest("predict", idle_seconds=1.0)))
         taken.update(ids(found))
         if ids(found):
             ledger.finish("w:1", succeeded(found))
@@ -169,7 +169,7 @@ def test_a_dead_owners_lease_lasts_no_longer_than_a_lease(clocked: Clocked, step
 def test_a_claim_made_while_the_clock_is_wrong_is_leased_for_a_lease(clocked: Clocked, step: int) -> None:
     one = accepted(clocked.ledger)
     clocked.set(step)
-    asked_again(lambda: claim(clocked.ledger))
+    retry_if_late(lambda: claim(clocked.ledger))
     took = until(lambda: clocked.round() and state(clocked.ledger, one.id) is State.QUEUED, 3 * LEASE, "it is given back")
     assert took < LEASE + 1
 
@@ -184,11 +184,11 @@ def test_a_live_owner_keeps_its_work(clocked: Clocked, step: int) -> None:
         clocked.round()
         assert (held, starved) == (1, 0.0)
         assert state(clocked.ledger, one.id) is State.RUNNING
-        time.sleep(0.2)  # it is time that passes here
+        time.sleep(0.2)  # the time that is measured
     assert record_of(clocked.ledger, one.id).attempts == 1
 
 
-def test_how_long_work_has_waited_is_not_reckoned_across_a_step(clocked: Clocked, step: int) -> None:
+def test_waiting_time_is_not_measured_across_a_step(clocked: Clocked, step: int) -> None:
     accepted(clocked.ledger)
     clocked.ledger.renew("predict", ["w:1"])
     clocked.set(step)
@@ -207,7 +207,7 @@ def test_finish_ends_a_job(clocked: Clocked, step: int) -> None:
     assert record.state is State.SUCCEEDED
 
 
-def test_results_are_kept_as_long_as_they_are_to_be(server: tuple[Settings, ServerClock], step: int) -> None:
+def test_results_keep_their_retention(server: tuple[Settings, ServerClock], step: int) -> None:
     settings, clock = server
     clocked = Clocked(settings.replace(key_prefix=f"clock{next(NAMES)}", keep=2.0), clock)
     try:
@@ -223,9 +223,7 @@ def test_results_are_kept_as_long_as_they_are_to_be(server: tuple[Settings, Serv
         clock.set(0)
 
 
-def test_what_ends_before_anybody_has_seen_the_step_is_kept_as_long_as_others(
-    server: tuple[Settings, ServerClock], step: int
-) -> None:
+def test_results_from_before_the_correction_keep_their_retention(server: tuple[Settings, ServerClock], step: int) -> None:
     settings, clock = server
     clocked = Clocked(settings.replace(key_prefix=f"clock{next(NAMES)}", keep=2.0), clock)
     one = accepted(clocked.ledger)
@@ -241,11 +239,11 @@ def test_what_ends_before_anybody_has_seen_the_step_is_kept_as_long_as_others(
         clock.set(0)
 
 
-def test_work_is_given_back(clocked: Clocked, step: int) -> None:
+def test_work_is_released(clocked: Clocked, step: int) -> None:
     one = accepted(clocked.ledger)
     claim(clocked.ledger)
     clocked.set(step)
-    asked_again(lambda: clocked.ledger.release("predict", "w:1"))
+    retry_if_late(lambda: clocked.ledger.release("predict", "w:1"))
     assert state(clocked.ledger, one.id) is State.QUEUED
 
 
@@ -271,7 +269,7 @@ def test_a_delivery_is_tried_again_when_it_is_due(clocked: Clocked, step: int) -
 
     def due() -> bool:
         clocked.round()
-        claimed.extend(ids(asked_again(lambda: clocked.ledger.claim("h:1", f"t{time.monotonic()}", ClaimRequest("webhook")))))
+        claimed.extend(ids(retry_if_late(lambda: clocked.ledger.claim("h:1", f"t{time.monotonic()}", ClaimRequest("webhook")))))
         return bool(claimed)
 
     until(due, 4, "it is tried again")
@@ -285,7 +283,7 @@ def test_reading_listing_reporting_retiring_and_signing_off_go_on(clocked: Clock
     clocked.set(step)
     assert record_of(ledger, one.id).state is State.RUNNING
     assert ledger.report("w:1", claimed.jobs[0], b'{"done":1,"total":2,"stage":"fit"}')
-    assert [job_id for _, job_id in ledger.listed("", None, 10, 10, ("", "", "", ""))[0]] == [one.id]
+    assert [job_id for _, job_id in ledger.list_jobs("", None, 10, 10, ("", "", "", ""))[0]] == [one.id]
     assert ledger.retire("model:iris", 1, "iris/1") == "open"
     ledger.sign_off("predict", "w:2")
     clocked.round()
@@ -300,12 +298,12 @@ def test_a_wakeup_that_was_lost_is_sent_again(server: tuple[Settings, ServerCloc
         clocked.ledger.renew("predict", ["w:1"])
         assert len(clocked.ledger.add([job(clocked.ledger)])[1]) == 1
         clocked.set(step)
-        until(lambda: clocked.ledger.reconcile(5.0).wakeups, 4, "the lane is rung for again")
+        until(lambda: clocked.ledger.reconcile(5.0).wakeups, 4, "a wake-up is sent again")
     finally:
         clock.set(0)
 
 
-def test_a_key_is_not_shut_out(clocked: Clocked, step: int) -> None:
+def test_rate_limited_key_is_not_locked_out(clocked: Clocked, step: int) -> None:
     async def take_twice() -> list[bool]:
         rates = Rates(clocked.ledger.settings.redis_url, clocked.ledger.prefix, 1.2)
         first = await rates.take("k", "3/60")
@@ -317,10 +315,8 @@ def test_a_key_is_not_shut_out(clocked: Clocked, step: int) -> None:
     assert asyncio.run(take_twice()) == [True, True]
 
 
-def test_after_redis_starts_on_a_machine_with_another_clock_leases_are_leases(
-    server: tuple[Settings, ServerClock], step: int
-) -> None:
-    """No reconciler was there to see the step."""
+def test_leases_hold_after_redis_starts_on_a_machine_with_another_clock(server: tuple[Settings, ServerClock], step: int) -> None:
+    """No reconciler saw the step."""
     settings, clock = server
     settings = settings.replace(key_prefix=f"clock{next(NAMES)}")
     clocked = Clocked(settings, clock)

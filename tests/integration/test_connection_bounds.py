@@ -1,4 +1,4 @@
-"""Bounds of connections, per address and in all: when they are reached, one that does nothing makes room for a new one."""
+"""Limits of connections, per address and in all: at the limit an idle connection makes room for a new one."""
 
 import resource
 import time
@@ -7,7 +7,7 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from api.server.connections import MOMENT
+from api.server.connections import FIRST_BYTE_GRACE
 from settings import Settings
 from tests.callers import Caller
 from tests.poison import row, without_workers
@@ -20,7 +20,7 @@ OTHER = "127.0.0.2"
 
 @pytest.fixture(scope="module")
 def queue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pieces]:
-    """Nobody works here."""
+    """Start a service without workers."""
     settings = Settings(api_connections_per_address=PER_ADDRESS, api_connections=IN_ALL)
     with without_workers(settings, tmp_path_factory.mktemp("bounds")) as pieces:
         yield pieces
@@ -44,7 +44,7 @@ def still_open(wires: list[Wire]) -> int:
     return sum(wire.is_open() for wire in wires)
 
 
-def test_address_at_its_bound_is_answered_at_the_cost_of_its_own_idle_ones(queue: Pieces, stack: ExitStack) -> None:
+def test_address_at_its_limit_loses_its_own_idle_connections(queue: Pieces, stack: ExitStack) -> None:
     (other,) = opened(stack, queue, 1, address=OTHER)
     mine = opened(stack, queue, PER_ADDRESS)
     assert is_answered(queue.settings.port)
@@ -62,10 +62,10 @@ def test_half_open_ones_go_before_idle_ones_and_oldest_first(queue: Pieces, stac
     assert still_open(silent[1:]) >= len(silent) - 2
 
 
-def test_who_has_just_come_does_not_go_before_those_who_have_been_idle(queue: Pieces, stack: ExitStack) -> None:
+def test_new_connection_is_not_evicted_before_idle_ones(queue: Pieces, stack: ExitStack) -> None:
     idle = opened(stack, queue, PER_ADDRESS, LIVE)
     assert {wire.read().status for wire in idle} == {200}
-    time.sleep(2 * MOMENT)  # it is time that passes here
+    time.sleep(2 * FIRST_BYTE_GRACE)  # the time that is measured
     newcomers = opened(stack, queue, PER_ADDRESS // 2)
     until(lambda: still_open(idle) == PER_ADDRESS // 2, 5, "idle ones made room")
     assert {wire.send(LIVE).read().status for wire in newcomers} == {200}
@@ -91,7 +91,7 @@ def turned_away(queue: Pieces, address: str) -> bool:
 
 
 @pytest.mark.parametrize("first", [b"", b"GET / HT", b"POST /predict HTTP/1.1\r\n" + HOST + b"Content-Length: 9\r\n\r\n{", LIVE])
-def test_everybody_is_answered_when_all_places_are_taken(queue: Pieces, stack: ExitStack, first: bytes) -> None:
+def test_new_clients_are_answered_when_all_places_are_taken(queue: Pieces, stack: ExitStack, first: bytes) -> None:
     for number in range(2 * IN_ALL // PER_ADDRESS + 1):
         opened(stack, queue, PER_ADDRESS, first, f"127.0.1.{number + 1}")
         assert is_answered(queue.settings.port)
@@ -111,7 +111,7 @@ def test_requests_in_hand_survive_a_crowd(queue: Pieces, stack: ExitStack) -> No
 
 
 def test_process_without_descriptors_goes_on(queue: Pieces, stack: ExitStack) -> None:
-    """EMFILE: who comes is turned away at once, and those who come later are answered."""
+    """On EMFILE new clients are disconnected at once, and later ones are answered."""
     (process,) = queue.api_processes()
     soft, hard = process.rlimit(resource.RLIMIT_NOFILE)
     process.rlimit(resource.RLIMIT_NOFILE, (process.num_fds() + 10, hard))
@@ -125,7 +125,7 @@ def test_process_without_descriptors_goes_on(queue: Pieces, stack: ExitStack) ->
 
 
 def test_bound_in_all_comes_from_the_limit_of_descriptors(tmp_path_factory: pytest.TempPathFactory, stack: ExitStack) -> None:
-    """Without a setting."""
+    """No setting is made."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     folder = tmp_path_factory.mktemp("few")
     pieces = stack.enter_context(without_workers(Settings(), folder))

@@ -1,4 +1,4 @@
-"""The end of a job, told to a receiver: signed, again if need be, and listed with the job."""
+"""Webhook deliveries: signed, repeated if necessary, and listed with the job."""
 
 import json
 import threading
@@ -16,7 +16,7 @@ from tests.integration.jobs import add, claim, reconcile
 from tests.integration.test_webhook_sending import HERE, receiver_that, say_nothing
 from tests.processes import until
 from tests.receiver import Receiver
-from webhooks.host_backoff import FIRST, LONGEST, HostBackoff
+from webhooks.host_backoff import FIRST_PAUSE, MAX_PAUSE, HostBackoff
 from webhooks.networks import Networks
 from webhooks.retry_schedule import DELAYS
 from webhooks.signing_secrets import Secrets
@@ -28,7 +28,7 @@ TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 @pytest.fixture
-def bell(settings: Settings) -> WakeupSender:
+def wakeups(settings: Settings) -> WakeupSender:
     return WakeupSender(make_celery(settings))
 
 
@@ -38,14 +38,14 @@ def secrets(ledger: Ledger) -> Secrets:
 
 
 @pytest.fixture
-def delivering(ledger: Ledger, bell: WakeupSender, secrets: Secrets) -> WebhookHandler:
-    return WebhookHandler("w:1", ledger, bell, secrets, HERE)
+def delivering(ledger: Ledger, wakeups: WakeupSender, secrets: Secrets) -> WebhookHandler:
+    return WebhookHandler("w:1", ledger, wakeups, secrets, HERE)
 
 
 def ended(ledger: Ledger, url: str, body: bytes = b'{"prediction":"setosa"}', state: State = State.SUCCEEDED) -> str:
-    """The id of a job that asks for its end to be told."""
-    terms = SubmitOptions(CALLER, host="127.0.0.1", more=Metadata("mine", url, TRACE))
-    job = Job(ledger.new_id(CALLER), Kind.PREDICT, "iris", 1, 1, b"payload", terms=terms)
+    """Return the id of an ended job that has a webhook."""
+    terms = SubmitOptions(CALLER, host="127.0.0.1", metadata=Metadata("mine", url, TRACE))
+    job = Job(ledger.new_id(CALLER), Kind.PREDICT, "iris", 1, 1, b"payload", submit_options=terms)
     add(ledger, job)
     claimed = claim(ledger)
     ledger.finish("w:1", [Outcome(each, state, body) for each in claimed.jobs])
@@ -57,19 +57,19 @@ def deliver(ledger: Ledger, delivering: WebhookHandler) -> None:
 
 
 def no_more(outcomes: Sequence[Outcome], effects: Sequence[Effect]) -> None:
-    """Deliveries are ended one by one."""
+    """End the deliveries one by one."""
     assert (outcomes, effects) == ((), ())
 
 
 def attempts(ledger: Ledger, job_id: str) -> list[Any]:
-    """Status and error of each, as the job's record has them."""
+    """Return status and error of each attempt in the job's record."""
     record = ledger.get(job_id)
     assert record is not None
     return [(each.get("status"), each.get("error", "")) for each in json.loads(record.deliveries)]
 
 
 def due_in(ledger: Ledger, job_id: str) -> float | None:
-    """Seconds until the next attempt."""
+    """Return the seconds until the next attempt."""
     due = ledger.redis.zscore(f"{ledger.prefix}delayed", f"wh-{job_id}")
     return None if due is None else due / 1000 - ledger.redis.time()[0]
 
@@ -83,34 +83,34 @@ def left(ledger: Ledger) -> list[bytes | str]:
     return ledger.redis.keys(f"{ledger.prefix}job:wh-*")
 
 
-def test_the_end_of_a_job_is_told_signed_and_listed(ledger: Ledger, delivering: WebhookHandler, secrets: Secrets) -> None:
+def test_end_of_a_job_is_sent_signed_and_listed(ledger: Ledger, delivering: WebhookHandler, secrets: Secrets) -> None:
     with Receiver(204) as receiver:
         job_id = ended(ledger, receiver.url)
         deliver(ledger, delivering)
         (came,) = receiver.received
-    told = Webhook(secrets.current(CALLER)).verify(came.body, came.headers)
+    message = Webhook(secrets.current(CALLER)).verify(came.body, came.headers)
     assert (came.headers["webhook-id"], came.headers["traceparent"]) == (job_id, TRACE)
-    assert told["type"] == "job.succeeded"
-    assert told["timestamp"] == told["data"]["finished_at"]
-    assert told["data"]["id"] == job_id
-    assert told["data"]["label"] == "mine"
-    assert told["data"]["result"] == {"prediction": "setosa"}
+    assert message["type"] == "job.succeeded"
+    assert message["timestamp"] == message["data"]["finished_at"]
+    assert message["data"]["id"] == job_id
+    assert message["data"]["label"] == "mine"
+    assert message["data"]["result"] == {"prediction": "setosa"}
     assert attempts(ledger, job_id) == [(204, "")]
     assert left(ledger) == []
 
 
-def test_a_failed_job_is_told_as_such(ledger: Ledger, delivering: WebhookHandler) -> None:
+def test_failed_job_is_sent_as_such(ledger: Ledger, delivering: WebhookHandler) -> None:
     with Receiver() as receiver:
         ended(ledger, receiver.url, b'{"type":"prediction-failed","detail":"no"}', State.FAILED)
         deliver(ledger, delivering)
-        told = json.loads(receiver.received[0].body)
-    assert told["type"] == "job.failed"
-    assert told["data"]["error"]["detail"] == "no"
+        message = json.loads(receiver.received[0].body)
+    assert message["type"] == "job.failed"
+    assert message["data"]["error"]["detail"] == "no"
 
 
 @pytest.mark.parametrize("status", [301, 400, 500])
-def test_a_delivery_that_failed_is_repeated_to_the_letter(ledger: Ledger, delivering: WebhookHandler, status: int) -> None:
-    """Also when the job's record is gone meanwhile."""
+def test_failed_delivery_is_repeated_identically(ledger: Ledger, delivering: WebhookHandler, status: int) -> None:
+    """This holds also when the job's record is gone meanwhile."""
     with Receiver(status, status, 200) as receiver:
         job_id = ended(ledger, receiver.url)
         deliver(ledger, delivering)
@@ -139,7 +139,7 @@ def test_the_last_attempt_is_the_tenth(ledger: Ledger, delivering: WebhookHandle
     assert left(ledger) == []
 
 
-def test_a_receiver_that_is_gone_is_told_no_more(ledger: Ledger, delivering: WebhookHandler) -> None:
+def test_410_stops_the_deliveries(ledger: Ledger, delivering: WebhookHandler) -> None:
     with Receiver(410) as receiver:
         job_id = ended(ledger, receiver.url)
         deliver(ledger, delivering)
@@ -155,19 +155,19 @@ def test_a_receiver_that_is_gone_is_told_no_more(ledger: Ledger, delivering: Web
         ("https://nowhere.invalid/", HERE, "nowhere.invalid has no public address"),
     ],
 )
-def test_no_answer_is_an_attempt_too(
-    ledger: Ledger, bell: WakeupSender, secrets: Secrets, url: str, networks: Networks, error: str
+def test_missing_response_counts_as_an_attempt(
+    ledger: Ledger, wakeups: WakeupSender, secrets: Secrets, url: str, networks: Networks, error: str
 ) -> None:
     job_id = ended(ledger, url)
-    deliver(ledger, WebhookHandler("w:1", ledger, bell, secrets, networks))
-    ((status, told),) = attempts(ledger, job_id)
+    deliver(ledger, WebhookHandler("w:1", ledger, wakeups, secrets, networks))
+    ((status, detail),) = attempts(ledger, job_id)
     assert status is None
-    assert told.startswith(error)
+    assert detail.startswith(error)
     assert due_in(ledger, job_id) is not None
 
 
 def test_a_large_result_is_left_out(ledger: Ledger, delivering: WebhookHandler) -> None:
-    """It can be read where ``result_url`` says."""
+    """It can be read at ``result_url``."""
     with Receiver() as receiver:
         job_id = ended(ledger, receiver.url, b'"%s"' % (b"x" * MAX_BYTES))
         deliver(ledger, delivering)
@@ -177,7 +177,7 @@ def test_a_large_result_is_left_out(ledger: Ledger, delivering: WebhookHandler) 
     assert "result" not in json.loads(body)["data"]
 
 
-def test_a_job_that_was_forgotten_before_it_could_be_told_is_let_go(ledger: Ledger, delivering: WebhookHandler) -> None:
+def test_delivery_of_a_forgotten_job_is_dropped(ledger: Ledger, delivering: WebhookHandler) -> None:
     with Receiver() as receiver:
         ledger.redis.delete(f"{ledger.prefix}job:{ended(ledger, receiver.url)}")
         deliver(ledger, delivering)
@@ -185,8 +185,8 @@ def test_a_job_that_was_forgotten_before_it_could_be_told_is_let_go(ledger: Ledg
     assert left(ledger) == []
 
 
-def test_a_receiver_that_says_nothing_holds_up_none_of_the_others(ledger: Ledger, bell: WakeupSender, secrets: Secrets) -> None:
-    delivering = WebhookHandler("w:1", ledger, bell, secrets, HERE, timeout=2.0)
+def test_silent_receiver_delays_no_other(ledger: Ledger, wakeups: WakeupSender, secrets: Secrets) -> None:
+    delivering = WebhookHandler("w:1", ledger, wakeups, secrets, HERE, timeout=2.0)
     with Receiver() as receiver, receiver_that(say_nothing) as port:
         slow = ended(ledger, f"http://127.0.0.1:{port}/")
         quick = ended(ledger, receiver.url)
@@ -200,37 +200,37 @@ def test_a_receiver_that_says_nothing_holds_up_none_of_the_others(ledger: Ledger
     assert attempts(ledger, slow) == [(None, "no answer within 2 s")]
 
 
-def test_a_host_that_says_nothing_is_left_alone_for_a_while(ledger: Ledger, bell: WakeupSender, secrets: Secrets) -> None:
+def test_silent_host_is_paused(ledger: Ledger, wakeups: WakeupSender, secrets: Secrets) -> None:
     with receiver_that(say_nothing) as port:
-        delivering = WebhookHandler("w:1", ledger, bell, secrets, HERE, timeout=0.3)
+        delivering = WebhookHandler("w:1", ledger, wakeups, secrets, HERE, timeout=0.3)
         first = ended(ledger, f"http://127.0.0.1:{port}/")
         deliver(ledger, delivering)
         assert attempts(ledger, first) == [(None, "no answer within 0.3 s")]
         second = ended(ledger, f"http://127.0.0.1:{port}/")
         deliver(ledger, delivering)
     assert attempts(ledger, second) == []
-    assert due_in(ledger, second) == pytest.approx(FIRST, abs=3)
+    assert due_in(ledger, second) == pytest.approx(FIRST_PAUSE, abs=3)
 
 
-def test_silence_grows_and_ends_with_a_word() -> None:
+def test_pause_of_a_host_grows_and_ends_with_a_response() -> None:
     now = 1000.0
     silence = HostBackoff(lambda: now)
-    for lasts in (FIRST, 2 * FIRST, 4 * FIRST, 8 * FIRST, LONGEST, LONGEST):
-        silence.not_heard("told.example")
-        assert silence.left("told.example") == lasts
-        silence.not_heard("told.example")  # the next of the same claim
-        assert silence.left("told.example") == lasts
+    for lasts in (FIRST_PAUSE, 2 * FIRST_PAUSE, 4 * FIRST_PAUSE, 8 * FIRST_PAUSE, MAX_PAUSE, MAX_PAUSE):
+        silence.record_silence("host.example")
+        assert silence.remaining("host.example") == lasts
+        silence.record_silence("host.example")  # the next delivery of the same claim
+        assert silence.remaining("host.example") == lasts
         now += lasts
-        assert silence.left("told.example") == 0
-    assert silence.left("another.example") == 0
-    silence.heard("told.example")
-    silence.not_heard("told.example")
-    assert silence.left("told.example") == FIRST
+        assert silence.remaining("host.example") == 0
+    assert silence.remaining("another.example") == 0
+    silence.record_response("host.example")
+    silence.record_silence("host.example")
+    assert silence.remaining("host.example") == FIRST_PAUSE
 
 
-def test_a_message_that_is_made_anew_is_the_same_to_the_letter(ledger: Ledger, bell: WakeupSender, secrets: Secrets) -> None:
-    ledger = Ledger(ledger.settings.replace(lane_bytes=50))  # too few for it to be kept
-    delivering = WebhookHandler("w:1", ledger, bell, secrets, HERE)
+def test_rebuilt_message_is_identical(ledger: Ledger, wakeups: WakeupSender, secrets: Secrets) -> None:
+    ledger = Ledger(ledger.settings.replace(lane_bytes=50))  # too few bytes to keep the message
+    delivering = WebhookHandler("w:1", ledger, wakeups, secrets, HERE)
     with Receiver(500, 500, 204) as receiver:
         job_id = ended(ledger, receiver.url)
         for delay in DELAYS[1:3]:

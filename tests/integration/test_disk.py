@@ -1,4 +1,4 @@
-"""A disk of Redis that is short, and a Redis that does not rewrite its file for it."""
+"""Redis's disk is nearly full and Redis refuses to rewrite its file."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from jobs.disk import DiskWatch
 from jobs.ledger import Ledger
 
 
-def test_a_rewrite_that_redis_refuses_is_no_reason_not_to_say_that_the_disk_is_short(ledger: Ledger, tmp_path: Path) -> None:
+def test_refused_rewrite_still_reports_the_short_disk(ledger: Ledger, tmp_path: Path) -> None:
     client = ledger.redis
     client.set(f"{ledger.prefix}anything", 1)  # so that there is a file to rewrite
     settings = ledger.settings.replace(redis_data=str(tmp_path), disk_reserve=10**12)

@@ -1,4 +1,4 @@
-"""A job as Server-Sent Events, as they go over the wire."""
+"""Server-Sent Events of a job, as they go over the wire."""
 
 import contextlib
 import json
@@ -30,8 +30,8 @@ PLACES = 3
 
 
 @dataclass
-class Told:
-    """One event, or a comment, with the names of its lines in the order they came."""
+class Block:
+    """One event or comment, with the names of its lines in order."""
 
     id: str = ""
     event: str = ""
@@ -39,35 +39,35 @@ class Told:
     lines: list[str] = field(default_factory=list)
 
 
-def follow(url: str, **headers: str) -> Generator[Told, None, None]:
-    """All blocks of one stream until it ends."""
+def follow(url: str, **headers: str) -> Generator[Block, None, None]:
+    """Yield all blocks of one stream until it ends."""
     with closing(requests.get(url, headers={**STREAM, **headers}, stream=True, timeout=40)) as answer:
         assert answer.status_code == 200, answer.text
         yield from blocks(answer)
 
 
-def blocks(answer: requests.Response) -> Iterator[Told]:
-    told = Told()
+def blocks(answer: requests.Response) -> Iterator[Block]:
+    block = Block()
     for line in answer.iter_lines(chunk_size=1):
         name, _, value = line.decode().partition(": ")
         if not line:
-            yield told
-            told = Told()
+            yield block
+            block = Block()
             continue
-        told.lines.append(name)
+        block.lines.append(name)
         if name == "data":
-            told.data = json.loads(value)
+            block.data = json.loads(value)
         elif name in ("id", "event"):
-            setattr(told, name, value)
+            setattr(block, name, value)
 
 
-def events(stream: Iterator[Told]) -> Iterator[Told]:
-    return (told for told in stream if told.event)
+def events(stream: Iterator[Block]) -> Iterator[Block]:
+    return (block for block in stream if block.event)
 
 
 @pytest.fixture(scope="module")
 def queue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pieces]:
-    """Nobody works here, and few clients may wait."""
+    """Start a service without workers and with few places for waiting clients."""
     with without_workers(Settings(api_waiters=PLACES), tmp_path_factory.mktemp("queue")) as pieces:
         yield pieces
 
@@ -79,30 +79,30 @@ def waiting(queue: Pieces) -> Caller:
 
 @pytest.fixture(scope="module", autouse=True)
 def quiet(waiting: Caller) -> Iterator[requests.Response]:
-    """A stream on which nothing happens, opened before all others of this file: hearts beat every ten seconds."""
+    """Open a stream without events before all other tests of this file: heartbeats come every ten seconds."""
     job = waiting.post("/predict?model=poison&label=quiet", json=row(0)).json()
     with closing(waiting.get(job["result_url"], headers=STREAM, stream=True)) as answer:
         yield answer
 
 
 def submit(caller: Caller, number: int = 1, seconds: float = 0.0, query: str = "") -> tuple[dict[str, Any], str]:
-    """The job, and its URL."""
+    """Submit a job. Returns it and its URL."""
     job = caller.post(POISON + query, json=row(number, seconds=seconds)).json()
     return job, caller.url + job["result_url"]
 
 
 def test_from_the_first_event_to_the_final_one_in_order(anybody: Caller) -> None:
     job, url = submit(anybody, 7, 1.0)
-    told = list(follow(url))
-    assert told[0].lines == ["retry"]
-    assert all(each.lines == ["id", "event", "data"] for each in told[1:])
-    assert [each.event for each in told[1:]] in (["queued", "running", "succeeded"], ["running", "succeeded"])
-    assert all(each.data["status"] == each.event for each in told[1:])
-    assert told[-1].data == anybody.get(job["result_url"]).json()
-    assert told[-1].data["result"]["prediction"] == expected(7)
+    received = list(follow(url))
+    assert received[0].lines == ["retry"]
+    assert all(each.lines == ["id", "event", "data"] for each in received[1:])
+    assert [each.event for each in received[1:]] in (["queued", "running", "succeeded"], ["running", "succeeded"])
+    assert all(each.data["status"] == each.event for each in received[1:])
+    assert received[-1].data == anybody.get(job["result_url"]).json()
+    assert received[-1].data["result"]["prediction"] == expected(7)
 
 
-def test_the_headers_let_it_through_caches_and_proxies(waiting: Caller) -> None:
+def test_headers_prevent_caching_and_buffering(waiting: Caller) -> None:
     job, url = submit(waiting)
     with closing(requests.get(url, headers=STREAM, stream=True, timeout=10)) as answer:
         assert answer.headers["Content-Type"] == "text/event-stream"
@@ -113,15 +113,15 @@ def test_the_headers_let_it_through_caches_and_proxies(waiting: Caller) -> None:
     waiting.delete(job["result_url"])
 
 
-def test_through_a_proxy_the_place_in_the_line_is_told_each_time_that_it_changes(queue: Pieces, waiting: Caller) -> None:
+def test_queue_position_is_streamed_through_a_proxy(queue: Pieces, waiting: Caller) -> None:
     jobs = [submit(waiting, n)[0] for n in range(3)]
     first = waiting.get(jobs[0]["result_url"]).json()["position"]
     with HttpProxy(queue.settings.port) as proxy:
         stream = events(follow(proxy.url + jobs[2]["result_url"]))
-        assert (told := next(stream)).data["position"] == first + 2, "before anything else has happened"
+        assert (event := next(stream)).data["position"] == first + 2, "before anything else has happened"
         waiting.delete(jobs[0]["result_url"])
         assert ((again := next(stream)).event, again.data["position"]) == ("queued", first + 1)
-        assert told.id != again.id
+        assert event.id != again.id
         waiting.delete(jobs[2]["result_url"])
         (end,) = stream
         assert (end.event, end.data["status"], end.data["error"]["type"].rpartition(":")[2]) == ("canceled",) * 3
@@ -130,25 +130,25 @@ def test_through_a_proxy_the_place_in_the_line_is_told_each_time_that_it_changes
 
 def test_a_deadline_ends_the_stream_too(waiting: Caller) -> None:
     _, url = submit(waiting, query="&expires_in=0.7")
-    assert [told.event for told in events(follow(url))] == ["queued", "expired"]
+    assert [event.event for event in events(follow(url))] == ["queued", "expired"]
 
 
-def test_a_training_tells_how_far_it_is_and_that_it_was_canceled(anybody: Caller) -> None:
+def test_training_streams_its_progress_and_its_cancelation(anybody: Caller) -> None:
     job = anybody.post("/train", json={"estimator": "RandomForestClassifier", "search": 60, "promote": "never"}).json()
-    seen: list[Told] = []
-    for told in events(follow(anybody.url + job["result_url"])):
-        seen.append(told)
-        if told.event == "progress" and told.data["progress"]["stage"] == "search":
+    seen: list[Block] = []
+    for event in events(follow(anybody.url + job["result_url"])):
+        seen.append(event)
+        if event.event == "progress" and event.data["progress"]["stage"] == "search":
             assert anybody.delete(job["result_url"]).status_code in (200, 202)
-    names = [told.event for told in seen]
+    names = [event.event for event in seen]
     assert names[0] in ("queued", "running")
     assert names[-1] == "canceled"
     assert set(names[:-1]) <= {"queued", "running", "progress"}
     assert names.index("running") < names.index("progress") if "running" in names else True
-    assert len({told.id for told in seen}) == len(seen)
+    assert len({event.id for event in seen}) == len(seen)
 
 
-def test_what_was_seen_is_not_sent_again(waiting: Caller) -> None:
+def test_seen_events_are_not_sent_again(waiting: Caller) -> None:
     job, url = submit(waiting)
     with closing(follow(url)) as cut:
         seen = next(events(cut))
@@ -159,8 +159,8 @@ def test_what_was_seen_is_not_sent_again(waiting: Caller) -> None:
     assert end.event == "canceled"
     over = requests.get(url, headers={**STREAM, "Last-Event-ID": end.id}, timeout=10)
     assert (over.status_code, over.content) == (204, b"")
-    assert [told.id for told in events(follow(url, **{"Last-Event-ID": seen.id}))] == [end.id]
-    assert [told.id for told in events(follow(url, **{"Last-Event-ID": "of another stream"}))] == [end.id]
+    assert [event.id for event in events(follow(url, **{"Last-Event-ID": seen.id}))] == [end.id]
+    assert [event.id for event in events(follow(url, **{"Last-Event-ID": "of another stream"}))] == [end.id]
 
 
 def test_a_job_that_is_not_there_is_a_problem_and_no_stream(queue: Pieces, waiting: Caller) -> None:
@@ -169,12 +169,12 @@ def test_a_job_that_is_not_there_is_a_problem_and_no_stream(queue: Pieces, waiti
     assert code(waiting.get(f"/result/{gone}", headers=STREAM)) == "forgotten-job"
 
 
-def test_a_client_that_goes_away_leaves_its_place_at_once(waiting: Caller) -> None:
-    """One is taken by the quiet stream."""
+def test_client_that_disconnects_frees_its_place_at_once(waiting: Caller) -> None:
+    """The quiet stream takes one place."""
     job, url = submit(waiting)
     streams = [requests.get(url, headers=STREAM, stream=True, timeout=10) for _ in range(PLACES - 1)]
-    told = [events(blocks(stream)) for stream in streams]
-    assert {next(each).event for each in told} == {"queued"}
+    open_streams = [events(blocks(stream)) for stream in streams]
+    assert {next(each).event for each in open_streams} == {"queued"}
     full = requests.get(url, headers=STREAM, timeout=10)
     assert (full.status_code, code(full), "Retry-After" in full.headers) == (503, "too-many-waiting", True)
     assert requests.get(url, timeout=10).status_code == 202
@@ -190,8 +190,8 @@ def test_a_client_that_goes_away_leaves_its_place_at_once(waiting: Caller) -> No
     waiting.delete(job["result_url"])
 
 
-def test_clients_that_hang_up_make_room_for_others(queue: Pieces, waiting: Caller) -> None:
-    """One place is taken by the quiet stream."""
+def test_clients_that_disconnect_make_room_for_others(queue: Pieces, waiting: Caller) -> None:
+    """The quiet stream takes one place."""
     job, url = submit(waiting)
     with contextlib.ExitStack() as stack:
         for _ in range(PLACES - 1):
@@ -207,19 +207,19 @@ def stream_status(url: str) -> int:
         return answer.status_code
 
 
-def test_a_key_that_is_revoked_hears_no_more(closed: Service, alice: Caller) -> None:
-    """``alice`` has given the service the model."""
+def test_stream_ends_when_its_key_is_revoked(closed: Service, alice: Caller) -> None:
+    """``alice`` has registered the model."""
     keys, caller = keys_of(closed.ledger), caller_with(closed.url, closed.ledger, "revoked-stream", ["predict"])
     job = caller.post(POISON, json=row(1, seconds=1.5)).json()
     with closing(caller.get(job["result_url"], headers=STREAM, stream=True)) as answer:
-        told = events(blocks(answer))
-        assert next(told).event in ("queued", "running")
+        followed = events(blocks(answer))
+        assert next(followed).event in ("queued", "running")
         keys.revoke(caller.id)
-        assert {each.event for each in told} <= {"running"}
+        assert {each.event for each in followed} <= {"running"}
     until(lambda: closed.ledger.get(job["id"]).state.final, 20, "it ends all the same")  # type: ignore[union-attr]
 
 
-def test_a_long_wait_tells_a_revoked_key_nothing(closed: Service, alice: Caller) -> None:
+def test_long_poll_ends_with_401_when_its_key_is_revoked(closed: Service, alice: Caller) -> None:
     keys, caller = keys_of(closed.ledger), caller_with(closed.url, closed.ledger, "revoked-wait", ["predict"])
     job = caller.post(POISON, json=row(1, seconds=1.5)).json()
     with ThreadPoolExecutor(1) as run_in_thread:
@@ -230,7 +230,7 @@ def test_a_long_wait_tells_a_revoked_key_nothing(closed: Service, alice: Caller)
 
 
 def test_a_stream_outlives_an_outage_of_the_queue(tmp_path: Path) -> None:
-    """A browser that had to ask anew would get an error, and give up for good."""
+    """A browser that had to reconnect would get an error and give up."""
     pieces = Pieces(Settings(redis_timeout=0.3), tmp_path)
     try:
         redis = pieces.redis()
@@ -238,40 +238,40 @@ def test_a_stream_outlives_an_outage_of_the_queue(tmp_path: Path) -> None:
         pieces.reconciler()
         pieces.api()
         job, url = submit(Caller(pieces.url))
-        told = follow(url)
-        assert [next(told).lines[:1] for _ in range(2)] == [["retry"], ["id"]]
+        stream = follow(url)
+        assert [next(stream).lines[:1] for _ in range(2)] == [["retry"], ["id"]]
         redis.signal_all(signal.SIGSTOP)
-        assert next(told).lines == [""]  # a comment: it is away
+        assert next(stream).lines == [""]  # a comment: it is away
         redis.signal_all(signal.SIGCONT)
         until(lambda: Caller(pieces.url).delete(job["result_url"]).status_code == 200, 20, "it is canceled")
-        assert [each.event for each in told if each.event] == ["canceled"]
+        assert [each.event for each in stream if each.event] == ["canceled"]
     finally:
         pieces.stop()
 
 
-def test_another_callers_rate_is_not_told(closed: Service) -> None:
+def test_another_callers_rate_is_not_shown(closed: Service) -> None:
     """The headers of one stream are its own."""
     keys: Keys = keys_of(closed.ledger)
     rated = caller_with(closed.url, closed.ledger, "rated-stream", ["predict"], "1000/m")
     free = caller_with(closed.url, closed.ledger, "free-stream", ["predict"])
-    for caller, told in ((rated, True), (free, False)) * 3:
+    for caller, limited in ((rated, True), (free, False)) * 3:
         job = caller.post(
             "/predict", json=dict.fromkeys(("sepal_length", "sepal_width", "petal_length", "petal_width"), 1)
         ).json()
         with closing(caller.get(job["result_url"], headers=STREAM, stream=True)) as answer:
-            given = [name for name, _ in answer.raw.headers.items() if name.lower() == "ratelimit"]
-            assert len(given) == int(told)
+            names = [name for name, _ in answer.raw.headers.items() if name.lower() == "ratelimit"]
+            assert len(names) == int(limited)
     for caller in (rated, free):
         keys.revoke(caller.id)
 
 
-def test_a_heart_beats_while_nothing_happens(quiet: requests.Response) -> None:
-    """The last of this file: the stream was opened with the first."""
+def test_heartbeats_are_sent_while_nothing_happens(quiet: requests.Response) -> None:
+    """This is the last test of the file: the stream was opened with the first."""
     since = time.monotonic()
     beats = 0
-    for told in blocks(quiet):
-        assert told.lines in (["retry"], ["id", "event", "data"], [""])
-        beats += told.lines == [""]
+    for block in blocks(quiet):
+        assert block.lines in (["retry"], ["id", "event", "data"], [""])
+        beats += block.lines == [""]
         if beats:
             break
     assert time.monotonic() - since < 15

@@ -1,4 +1,4 @@
-"""One line in the log for each job that fails, whichever part ends it, and never two."""
+"""Each job that fails is logged in one line, whichever part ends it, and never twice."""
 
 import re
 import signal
@@ -22,7 +22,7 @@ LINE = re.compile(
 
 
 def logged(pieces: Pieces) -> list[str]:
-    """Of every log of every part."""
+    """Return the lines of every log of every part."""
     return [
         line for log in sorted(pieces.folder.glob("*.log")) for line in log.read_text().split("\n") if " failed: kind=" in line
     ]
@@ -41,7 +41,9 @@ def fail(pieces: Pieces, deed: str, trace: str = "") -> str:
 
 def failed_jobs(ledger: Ledger, count: int, detail: str = "no", trace: str = "") -> list[str]:
     ids = [ledger.new_id() for _ in range(count)]
-    jobs = [Job(job_id, Kind.PREDICT, "m", 1, 1, b"x", terms=SubmitOptions(more=Metadata(trace=trace))) for job_id in ids]
+    jobs = [
+        Job(job_id, Kind.PREDICT, "m", 1, 1, b"x", submit_options=SubmitOptions(metadata=Metadata(trace=trace))) for job_id in ids
+    ]
     ledger.add(jobs)
     claim = ledger.claim("w:1", "t", ClaimRequest("predict"))
     assert isinstance(claim, Claim)
@@ -75,7 +77,7 @@ def test_each_way_to_fail_is_logged_once_with_what_is_known_of_the_job(assemble:
     assert "this row is bad" in lines_of(pieces, raised)[0]
 
 
-def test_one_that_the_reconciler_ends_is_logged(assemble: Assemble) -> None:
+def test_job_ended_by_the_reconciler_is_logged(assemble: Assemble) -> None:
     pieces = assemble(predict_workers=1, max_lapses=1, lease=1.0)
     worker = pieces.worker()
     job = Client(pieces.url).predict(row(1, seconds=60.0), model="poison")
@@ -88,7 +90,7 @@ def test_one_that_the_reconciler_ends_is_logged(assemble: Assemble) -> None:
 
 
 @pytest.mark.slow
-def test_those_that_fail_while_the_reconciler_is_away_are_logged_when_it_is_back_and_by_one_of_two(assemble: Assemble) -> None:
+def test_failures_without_a_reconciler_are_logged_once_when_it_is_back(assemble: Assemble) -> None:
     pieces = assemble(reconciler=False, predict_workers=1)
     pieces.worker()
     failed = [fail(pieces, "raise") for _ in range(20)]
@@ -100,7 +102,7 @@ def test_those_that_fail_while_the_reconciler_is_away_are_logged_when_it_is_back
     assert sorted(len(lines_of(pieces, job_id)) for job_id in failed) == [1] * 20
 
 
-def test_what_was_read_comes_again_until_it_was_logged_and_to_no_other_reader(ledger: Ledger) -> None:
+def test_failures_are_read_again_until_they_were_logged(ledger: Ledger) -> None:
     ids = failed_jobs(ledger, 3)
     assert [job.id for job in ledger.failed("one", 2)[1]] == ids[:2]
     assert [job.id for job in ledger.failed("one", 2)[1]] == ids[:2]
@@ -110,7 +112,7 @@ def test_what_was_read_comes_again_until_it_was_logged_and_to_no_other_reader(le
         assert ledger.failed(reader, 2) == (0, [])
 
 
-def test_a_reader_that_does_not_hear_that_its_lines_were_noted_writes_none_twice(
+def test_lost_acknowledgement_logs_no_line_twice(
     ledger: Ledger, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failed_jobs(ledger, 3)
@@ -130,9 +132,7 @@ def test_a_reader_that_does_not_hear_that_its_lines_were_noted_writes_none_twice
     assert len(caplog.messages) == len(set(caplog.messages)) == 4
 
 
-def test_while_nobody_logs_them_so_many_are_kept_and_the_rest_is_counted(
-    ledger: Ledger, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_unlogged_failures_are_kept_up_to_a_limit_and_counted(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(81):
         failed_jobs(ledger, 125)
     FailureLog(ledger).round()

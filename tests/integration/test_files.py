@@ -1,4 +1,4 @@
-"""POST /predict of CSV, NDJSON and Parquet: what the same measurements are as JSON."""
+"""POST /predict of CSV, NDJSON and Parquet gives what the same measurements give as JSON."""
 
 import asyncio
 import io
@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from api.parquet_process import MAX_WAITING, TooManyFiles, Unpacking
+from api.parquet_process import MAX_WAITING, ParquetProcess, TooManyFiles
 from mldeploy.client import Client
 from modeler import table
 from tests.integration.dialects import FLOWERS, SOME, SOME_PETS, post, predicted, problem, records, train_models
@@ -91,15 +91,15 @@ def test_a_file_with_words_booleans_dates_and_gaps(service: Service, client: Cli
 
 
 def test_whole_numbers_stay_what_they_are(service: Service, client: Client) -> None:
-    """As categories, which a rounded number would change into one another."""
+    """They are categories, which rounding would exchange."""
     ids = [12345678901234567 + n for n in range(4)]
     words = [str(each) for each in ids] + ["other"]
     trained = pd.DataFrame({"id": words * 20, "b": range(100), "y": [f"class {n}" for n in range(5)] * 20})
     client.train(trained, model="ids", target="y", promote="always").wait(60)
-    asked = pd.DataFrame({"id": ids, "b": [0] * 4})
+    table = pd.DataFrame({"id": ids, "b": [0] * 4})
     said = predicted(client, [{"id": str(each), "b": 0} for each in ids], "ids")
-    assert of_file(service, "/predict?model=ids", parquet(asked), PARQUET) == said
-    assert of_file(service, "/predict?model=ids", asked.to_csv(index=False), CSV) == said
+    assert of_file(service, "/predict?model=ids", parquet(table), PARQUET) == said
+    assert of_file(service, "/predict?model=ids", table.to_csv(index=False), CSV) == said
     assert len({each["prediction"] for each in said}) == 4
 
 
@@ -112,8 +112,8 @@ def test_parquet_as_other_writers_encode_texts_and_on_a_machine_of_many_cores(
     monkeypatch.setenv("OMP_NUM_THREADS", "64")  # what Arrow takes for the number of cores
     wide = pd.DataFrame(np.random.default_rng(5).random((1000, 30)), columns=[str(n) for n in range(30)])
     command = [sys.executable, "-P", "-m", "modeler.parquet_reader", "10000"]
-    told = subprocess.run(command, input=parquet(wide), capture_output=True, timeout=60, check=True).stdout
-    assert {name: json.loads(told)["columns"][name] for name in ("0", "29")} == {
+    output = subprocess.run(command, input=parquet(wide), capture_output=True, timeout=60, check=True).stdout
+    assert {name: json.loads(output)["columns"][name] for name in ("0", "29")} == {
         "0": wide["0"].to_list(),
         "29": wide["29"].to_list(),
     }
@@ -139,8 +139,8 @@ def test_columns_too_many_are_refused_or_dropped(service: Service, client: Clien
         (more.to_json(orient="records", lines=True, date_format="iso"), NDJSON),
         (parquet(more), PARQUET),
     ):
-        told = problem(post(service.url + "/predict", body, content_type), 422, "invalid-input")
-        assert told["errors"][0]["pointer"] == "/0/colour"
+        error = problem(post(service.url + "/predict", body, content_type), 422, "invalid-input")
+        assert error["errors"][0]["pointer"] == "/0/colour"
         assert of_file(service, "/predict?extra=drop", body, content_type) == predicted(client, records(SOME))
 
 
@@ -152,8 +152,8 @@ def test_the_place_of_what_is_wrong_is_row_and_column(service: Service) -> None:
         (ndjson(records(wrong)).replace("Infinity", '"inf"'), NDJSON),
         (parquet(wrong.astype({"petal_width": str, "sepal_width": float})), PARQUET),
     ):
-        told = problem(post(service.url + "/predict", body, content_type), 422, "invalid-input")
-        pointers = {each["pointer"]: each["detail"] for each in told["errors"]}
+        error = problem(post(service.url + "/predict", body, content_type), 422, "invalid-input")
+        pointers = {each["pointer"]: each["detail"] for each in error["errors"]}
         assert pointers["/2/petal_width"] == pointers["/4/sepal_width"] == "expected a number, got text"
 
 
@@ -220,21 +220,21 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_what_is_no_file_of_measurements_is_refused_at_the_door(service: Service, what: str) -> None:
+def test_invalid_files_are_refused_at_the_door(service: Service, what: str) -> None:
     content_type, body, status, code, hint = REFUSED[what]
-    told = problem(post(service.url + "/predict", body, content_type), status, code)
-    assert hint in json.dumps(told, ensure_ascii=False)
+    error = problem(post(service.url + "/predict", body, content_type), status, code)
+    assert hint in json.dumps(error, ensure_ascii=False)
 
 
-def test_only_so_many_parquet_files_are_read_at_once_and_others_are_served(service: Service, client: Client) -> None:
-    """The first of each process is at work, a few wait, the rest are told to come again."""
+def test_number_of_parquet_files_read_at_once_is_limited(service: Service, client: Client) -> None:
+    """Each process reads one, a few wait, and the others get a 503 with Retry-After."""
     many, one = parquet(pd.concat([FLOWERS] * 60)), parquet(SOME)
     with ThreadPoolExecutor(40) as pool:
         files = [pool.submit(post, service.url + "/predict", many, PARQUET) for _ in range(40)]
         assert client.predict(records(SOME.head(1))[0]).wait(60)
         answers = [file.result() for file in files]
-    told = {found.status_code for found in answers}
-    assert told == {202, 503}
+    statuses = {found.status_code for found in answers}
+    assert statuses == {202, 503}
     assert sum(found.status_code == 202 for found in answers) >= MAX_WAITING
     refused = next(found for found in answers if found.status_code == 503)
     assert problem(refused, 503, "too-many-uploads")["detail"].startswith("Too many Parquet files")
@@ -242,18 +242,18 @@ def test_only_so_many_parquet_files_are_read_at_once_and_others_are_served(servi
     assert of_file(service, "/predict", one, PARQUET) == predicted(client, records(SOME))
 
 
-def test_one_key_keeps_the_others_from_nothing() -> None:
+def test_one_key_does_not_block_the_others() -> None:
     body = parquet(SOME)
 
     async def crowd() -> list[Any]:
-        unpacking = Unpacking(pool)
-        asked = [unpacking.columns(body, 100, caller) for caller in ("alice", "alice", "alice", "bob", "bob", "carol")]
-        first = await asyncio.gather(*asked, return_exceptions=True)
+        unpacking = ParquetProcess(pool)
+        reads = [unpacking.columns(body, 100, caller) for caller in ("alice", "alice", "alice", "bob", "bob", "carol")]
+        first = await asyncio.gather(*reads, return_exceptions=True)
         return [*first, await unpacking.columns(body, 100, "alice")]
 
     with ThreadPoolExecutor(2) as pool:
-        told = asyncio.run(crowd())
-    assert [type(each) for each in told] == [dict, dict, TooManyFiles, dict, dict, TooManyFiles, dict]
+        outcomes = asyncio.run(crowd())
+    assert [type(each) for each in outcomes] == [dict, dict, TooManyFiles, dict, dict, TooManyFiles, dict]
 
 
 def test_the_client_sends_files(service: Service, client: Client, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The application under Flask's own test client, with no server of ours: a real Redis and real workers behind it."""
+"""The application under Flask's own test client, with a real Redis and real workers."""
 
 import threading
 from collections.abc import Iterator
@@ -52,7 +52,7 @@ def test_a_stream_of_events_ends_with_the_job(client: FlaskClient) -> None:
     assert "event: succeeded" in stream.get_data(as_text=True)
 
 
-def test_without_keys_nobody_from_elsewhere_is_let_in_whatever_host_they_name(client: FlaskClient) -> None:
+def test_without_keys_other_machines_are_refused_whatever_their_host_header(client: FlaskClient) -> None:
     elsewhere = {"REMOTE_ADDR": "192.0.2.1", "HTTP_HOST": "localhost"}
     assert client.get("/models", environ_overrides=elsewhere).status_code == 401
     assert client.get("/models").status_code == 200
@@ -66,17 +66,17 @@ def test_hooks_that_come_after_the_first_request_are_refused_as_in_any_flask_app
         app.before_request(lambda: None)
 
 
-def test_it_connects_to_nothing_before_the_first_request() -> None:
+def test_application_connects_only_at_the_first_request() -> None:
     create_app(Settings(redis_url="redis://127.0.0.1:1")).close()
 
 
-def test_an_application_that_cannot_be_had_is_told() -> None:
-    for setting, told in (
+def test_application_that_cannot_be_loaded_is_reported() -> None:
+    for setting, message in (
         ("nowhere.at_all:make", "No module named 'nowhere'"),
         ("tests.operators:nothing", "has no attribute 'nothing'"),
         ("tests.operators:forgetful", "has to return the application"),
     ):
-        with pytest.raises(BadSettings, match=f"MLDEPLOY_APP={setting}.*{told}"):
+        with pytest.raises(BadSettings, match=f"MLDEPLOY_APP={setting}.*{message}"):
             create_app(Settings(redis_url="redis://127.0.0.1:1", app=setting))
 
 

@@ -1,4 +1,4 @@
-"""Grouped submissions and shared waits: one bad row among many, and API processes that serve each other's waiters."""
+"""Batched submissions and shared waits: one bad row among many, and API processes that serve each other's waiters."""
 
 import asyncio
 import socket
@@ -35,9 +35,9 @@ def post(url: str, number: int, deed: str = "work", seconds: float = 0.0, wait: 
 
 
 def test_one_raising_row_among_64_concurrent_jobs_fails_that_job_alone(shared: Pieces) -> None:
-    """Must show 2: the other 63 are right, and they were predicted together."""
+    """The other 63 results are right, and they were predicted together."""
     with ThreadPoolExecutor(65) as clients:
-        first = clients.submit(post, shared.url, 1000, "work", 0.5)  # meanwhile the others gather
+        first = clients.submit(post, shared.url, 1000, "work", 0.5)  # meanwhile the others queue up
         deeds = ["raise" if number == 20 else "work" for number in range(64)]
         answers = list(clients.map(lambda number: post(shared.url, number, deeds[number]).json(), range(64)))
         assert first.result().json()["result"]["prediction"] == expected(1000)
@@ -50,7 +50,7 @@ def test_one_raising_row_among_64_concurrent_jobs_fails_that_job_alone(shared: P
 
 @pytest.fixture
 def two_apis(assemble: Assemble) -> tuple[Pieces, Running, str]:
-    """The pieces, the second API's process, and its URL."""
+    """Start the pieces and a second API process. Returns its URL too."""
     pieces = assemble()
     port, first = free_port(), pieces.settings
     pieces.settings = first.replace(port=port)
@@ -60,21 +60,21 @@ def two_apis(assemble: Assemble) -> tuple[Pieces, Running, str]:
 
 
 def test_two_api_processes_serve_each_others_waiters(two_apis: tuple[Pieces, Running, str]) -> None:
-    """Must show 3: a job submitted to one is waited for, and told of at once, by the other."""
+    """A job submitted to one process is waited for in the other, which answers at once."""
     pieces, _, other = two_apis
     pieces.worker()
     job = Client(pieces.url).predict(row(1, seconds=1.0), model="poison")
     since = time.monotonic()
     with ThreadPoolExecutor(2) as clients:
-        told = list(clients.map(lambda url: requests.get(f"{url}/result/{job.id}?wait=30", timeout=40), (pieces.url, other)))
+        answers = list(clients.map(lambda url: requests.get(f"{url}/result/{job.id}?wait=30", timeout=40), (pieces.url, other)))
     assert time.monotonic() - since < 10
-    assert [answer.json()["result"]["prediction"] for answer in told] == [expected(1)] * 2
-    assert requests.get(f"{other}/result/{job.id}", timeout=5).json() == told[0].json()
+    assert [answer.json()["result"]["prediction"] for answer in answers] == [expected(1)] * 2
+    assert requests.get(f"{other}/result/{job.id}", timeout=5).json() == answers[0].json()
 
 
 @pytest.mark.slow
 def test_killing_one_api_process_loses_no_accepted_job(two_apis: tuple[Pieces, Running, str]) -> None:
-    """Must show 3: all that it answered 202, and all that waited through it, end; the other tells of them."""
+    """All jobs that it accepted end, and the other process has their results."""
     pieces, second, other = two_apis
     accepted: list[str] = []
     enough, over = threading.Event(), threading.Event()
@@ -91,7 +91,7 @@ def test_killing_one_api_process_loses_no_accepted_job(two_apis: tuple[Pieces, R
 
     with ThreadPoolExecutor(17) as clients:
         submitting = [clients.submit(submit, number) for number in range(16)]
-        waits = clients.submit(post, other, 500, "work", 0.0, 60)  # through the one that will be killed
+        waits = clients.submit(post, other, 500, "work", 0.0, 60)  # through the process that will be killed
         assert enough.wait(20)
         second.kill()
         over.set()
@@ -104,7 +104,7 @@ def test_killing_one_api_process_loses_no_accepted_job(two_apis: tuple[Pieces, R
         job = client.result(job_id)
         assert job.wait(30)["prediction"] == expected(int(job.result["input"]["number"]))
     finished = pieces.ledger.redis.zcard(pieces.ledger.prefix + "finished")
-    assert finished >= len(accepted) + 1  # the waiting one's too
+    assert finished >= len(accepted) + 1  # also the one that was waited for
 
 
 def test_a_client_that_cannot_wait_gets_its_202_at_once(assemble: Assemble) -> None:
@@ -120,8 +120,8 @@ def test_a_client_that_cannot_wait_gets_its_202_at_once(assemble: Assemble) -> N
         assert [answer.result().json()["status"] for answer in held] == ["succeeded"] * 2
 
 
-def test_half_sent_bodies_hold_nobody_up(shared: Pieces) -> None:
-    """More of them than writes are taken in at once beside reads."""
+def test_half_sent_bodies_delay_nobody_else(shared: Pieces) -> None:
+    """There are more of them than concurrent writes beside reads."""
     head = b"POST /predict?model=poison HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"
     with ExitStack() as held:
         for _ in range(50):
@@ -138,7 +138,7 @@ def in_loop(coroutine: Any) -> Any:
     return asyncio.run(asyncio.wait_for(coroutine, 20))
 
 
-def test_calls_in_flight_share_one_and_a_lone_one_is_made_at_once() -> None:
+def test_concurrent_calls_are_batched_and_a_single_one_is_made_at_once() -> None:
     calls: list[list[int]] = []
 
     async def do(items: list[int]) -> list[int]:
@@ -146,30 +146,30 @@ def test_calls_in_flight_share_one_and_a_lone_one_is_made_at_once() -> None:
         await asyncio.sleep(0.05)  # as long as a call takes
         return [item * 2 for item in items]
 
-    async def ask() -> None:
+    async def submit_all() -> None:
         together = Batcher(do, 4, 100)
-        first = together.ask(1)
+        first = together.submit(1)
         while not calls:
             await asyncio.sleep(0)
-        others = [together.ask(number) for number in range(2, 8)]
+        others = [together.submit(number) for number in range(2, 8)]
         assert await asyncio.gather(first, *others) == [2, 4, 6, 8, 10, 12, 14]
 
-    in_loop(ask())
+    in_loop(submit_all())
     assert calls == [[1], [2, 3, 4, 5], [6, 7]]
 
 
-def test_a_heavy_item_goes_alone_and_an_error_is_told_to_all() -> None:
+def test_heavy_item_is_sent_alone_and_an_error_reaches_all() -> None:
     calls: list[list[int]] = []
 
     async def do(items: list[int]) -> list[int]:
         calls.append(items)
         raise LedgerUnavailable("away")
 
-    async def ask() -> list[Any]:
+    async def submit_all() -> list[Any]:
         together = Batcher(do, 10, 10)
-        return await asyncio.gather(*(together.ask(n, n) for n in (4, 5, 50, 1)), return_exceptions=True)
+        return await asyncio.gather(*(together.submit(n, n) for n in (4, 5, 50, 1)), return_exceptions=True)
 
-    assert [str(told) for told in in_loop(ask())] == ["away"] * 4
+    assert [str(error) for error in in_loop(submit_all())] == ["away"] * 4
     assert calls == [[4, 5], [50], [1]]
 
 
@@ -182,12 +182,12 @@ def test_each_submission_of_a_commit_gets_its_own_answer(settings: Settings) -> 
     async def submit() -> list[Any]:
         on_loop = AsyncLedger(ledger)
         committer = Committer(on_loop, WakeupSender(make_celery(settings)))
-        told = await asyncio.gather(*(committer.add(job(ledger)) for _ in range(3)), return_exceptions=True)
+        outcomes = await asyncio.gather(*(committer.add(job(ledger)) for _ in range(3)), return_exceptions=True)
         await on_loop.close()
-        return told
+        return outcomes
 
-    told = in_loop(submit())
-    assert [type(each).__name__ for each in told] == ["Accepted", "Accepted", LaneFull.__name__]
+    outcomes = in_loop(submit())
+    assert [type(each).__name__ for each in outcomes] == ["Accepted", "Accepted", LaneFull.__name__]
 
 
 def test_an_end_is_pushed_with_its_record_and_kept(settings: Settings) -> None:
@@ -202,18 +202,18 @@ def test_an_end_is_pushed_with_its_record_and_kept(settings: Settings) -> None:
             await asyncio.sleep(0.01)
         claimed = claim(ledger)
         ledger.finish("w:1", [succeeded(claimed)[0], *succeeded(claimed, b'"' + b"x" * 10_000 + b'"')[1:]])
-        told = [record for record in await waits if record]
-        assert [record.state for record in told] == [State.SUCCEEDED] * 2
-        assert [len(record.result or b"") for record in told] == [16, 10_002]
+        records = [record for record in await waits if record]
+        assert [record.state for record in records] == [State.SUCCEEDED] * 2
+        assert [len(record.result or b"") for record in records] == [16, 10_002]
         ledger.redis.delete(f"{ledger.prefix}job:{one.id}")
-        assert await waiters.read(one.id) == told[0]  # it never changes, so it was kept
+        assert await waiters.read(one.id) == records[0]  # a final record is cached
         await waiters.close()
 
     in_loop(wait())
 
 
 def test_a_poll_of_a_young_job_waits_a_moment_for_its_end(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobs.waiters.PATIENCE", 15.0)
+    monkeypatch.setattr("jobs.waiters.YOUNG_JOB_WAIT", 15.0)
     ledger = Ledger(settings)
     one = job(ledger)
 
@@ -235,8 +235,8 @@ def test_a_poll_of_a_young_job_waits_a_moment_for_its_end(settings: Settings, mo
 
 
 def test_a_poll_of_an_older_job_is_answered_at_once(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobs.waiters.PATIENCE", 60.0)
-    monkeypatch.setattr("jobs.waiters.YOUNG", 0.0)
+    monkeypatch.setattr("jobs.waiters.YOUNG_JOB_WAIT", 60.0)
+    monkeypatch.setattr("jobs.waiters.YOUNG_JOB_AGE", 0.0)
     ledger = Ledger(settings)
     one = job(ledger)
 
@@ -261,7 +261,7 @@ def test_at_the_end_of_a_wait_the_job_is_read_once_more(settings: Settings) -> N
         ledger.add([one])
         waits = asyncio.create_task(waiters.wait(one.id, 0.5))
         await asyncio.sleep(0.2)
-        ledger.redis.hset(f"{ledger.prefix}job:{one.id}", "state", "running")  # unheard: nothing is pushed
+        ledger.redis.hset(f"{ledger.prefix}job:{one.id}", "state", "running")  # nothing is pushed
         record = await waits
         await waiters.close()
         return record
@@ -269,7 +269,7 @@ def test_at_the_end_of_a_wait_the_job_is_read_once_more(settings: Settings) -> N
     assert in_loop(wait()).state is State.RUNNING
 
 
-def test_no_more_than_so_many_wait(settings: Settings) -> None:
+def test_number_of_waiting_clients_is_limited(settings: Settings) -> None:
     ledger = Ledger(settings)
     ids = [job(ledger) for _ in range(3)]
 
@@ -289,7 +289,7 @@ def test_no_more_than_so_many_wait(settings: Settings) -> None:
     assert in_loop(wait()) < 1
 
 
-def test_one_who_hangs_up_leaves_his_place_to_others(settings: Settings) -> None:
+def test_client_that_disconnects_frees_its_place(settings: Settings) -> None:
     ledger = Ledger(settings)
     one = job(ledger)
 

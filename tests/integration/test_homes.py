@@ -1,4 +1,4 @@
-"""What one server wrote and another reads: homes from before, and the record of who wrote last."""
+"""Homes written by another server: older homes, and the record of the last writer."""
 
 import shutil
 from collections.abc import Iterator

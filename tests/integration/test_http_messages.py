@@ -1,4 +1,4 @@
-"""HTTP/1.1 as RFC 9112 has it: pipelines, chunks, 100 Continue, HEAD, HTTP/1.0 and the end of a connection."""
+"""HTTP/1.1 as RFC 9112 defines it: pipelines, chunks, 100 Continue, HEAD, HTTP/1.0 and the end of a connection."""
 
 import socket
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ MAX_BODY = 300_000
 
 @pytest.fixture(scope="module")
 def queue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pieces]:
-    """Nobody works here."""
+    """Start a service without workers."""
     with without_workers(Settings(max_body=MAX_BODY), tmp_path_factory.mktemp("messages")) as pieces:
         yield pieces
 
@@ -48,7 +48,7 @@ def is_reusable(wire: Wire) -> bool:
 
 
 def test_pipelined_requests_are_answered_in_order(queue: Pieces, wire: Wire) -> None:
-    """Also behind one that waits."""
+    """This holds also behind a request that waits."""
     job = Caller(queue.url).post(POISON, json=row(1)).json()
     wire.send(
         request("GET", job["result_url"] + "?wait=1")
@@ -101,7 +101,7 @@ def test_chunked_body_over_the_limit_is_refused(wire: Wire) -> None:
     assert (answer.status, answer.problem) == (413, "body-too-large")
 
 
-def test_expected_body_is_sent_for(wire: Wire) -> None:
+def test_100_continue_is_sent_for_an_expected_body(wire: Wire) -> None:
     body = body_of(1)
     wire.send(request("POST", POISON, body, "Expect: 100-continue").removesuffix(body))
     assert wire.read().status == 100
@@ -109,7 +109,7 @@ def test_expected_body_is_sent_for(wire: Wire) -> None:
     assert is_reusable(wire)
 
 
-def test_expected_chunked_body_is_sent_for(wire: Wire) -> None:
+def test_100_continue_is_sent_for_an_expected_chunked_body(wire: Wire) -> None:
     wire.send(f"POST {POISON} HTTP/1.1\r\n".encode() + HOST + b"Transfer-Encoding: chunked\r\nExpect: 100-Continue\r\n\r\n")
     assert wire.read().status == 100
     assert wire.send(chunked(body_of(1), 5) + b"\r\n").read().status == 202
@@ -129,7 +129,7 @@ def test_body_that_did_not_wait_for_100_is_read(wire: Wire) -> None:
     ("target", "length", "status"),
     [("/nowhere", 10, 404), (POISON, MAX_BODY + 1, 413), (POISON + "&no=such", 10, 0), ("/health/live", 10, 405)],
 )
-def test_body_that_would_be_refused_is_not_sent_for(wire: Wire, target: str, length: int, status: int) -> None:
+def test_no_100_continue_for_a_body_that_would_be_refused(wire: Wire, target: str, length: int, status: int) -> None:
     wire.send(request("POST", target, b"", "Expect: 100-continue", f"Content-Length: {length}"))
     answer = wire.read()
     assert answer.status == (status or 100)
@@ -160,7 +160,7 @@ def test_http_1_0_is_answered_and_ended(wire: Wire) -> None:
     assert len(answer.body) == int(answer.headers["content-length"])
 
 
-def test_http_1_0_stays_if_it_asks_to(wire: Wire) -> None:
+def test_http_1_0_keep_alive_is_honoured(wire: Wire) -> None:
     answer = wire.send(b"GET /health/live HTTP/1.0\r\n" + HOST + b"Connection: keep-alive\r\n\r\n").read()
     assert (answer.status, answer.headers["connection"].lower()) == (200, "keep-alive")
     assert is_reusable(wire)
@@ -200,7 +200,7 @@ def test_body_of_a_get_is_read_and_not_taken_for_a_request(wire: Wire) -> None:
 
 @pytest.mark.parametrize("target", ["/nowhere", "/health/live"])
 def test_client_that_still_sends_reads_why_it_was_refused(wire: Wire, target: str) -> None:
-    """And nothing of what it sent is taken for a request."""
+    """Nothing of its body is taken for a request."""
     wire.send(request("POST", target, LIVE.ljust(MAX_BODY, b" ")))
     answer = wire.read()
     assert answer.status in (404, 405)
@@ -232,7 +232,7 @@ def test_client_that_sends_no_more_is_answered(wire: Wire, wanted: bytes) -> Non
     assert wire.ended()
 
 
-def test_who_sends_thousands_of_requests_at_once_holds_up_nobody(queue: Pieces) -> None:
+def test_thousands_of_pipelined_requests_delay_nobody_else(queue: Pieces) -> None:
     with Wire(queue.settings.port) as greedy, Wire(queue.settings.port) as other:
         greedy.send(LIVE * 4000)
         assert greedy.read().status == 200

@@ -1,4 +1,4 @@
-"""What two servers could read in two ways is refused, and ends the connection: nothing is smuggled behind it."""
+"""Ambiguous requests are refused and end the connection, so nothing can be smuggled behind them."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""What the registry has written to the store is known by its folders; nothing else is removed."""
+"""The registry knows the folders that it wrote to the store and removes nothing else."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def inventory(ledger: Ledger, store: FolderStore) -> Inventory:
     return Inventory(*known, Registry(*known), store)
 
 
-def test_what_an_attempt_that_died_left_behind_goes_with_the_next(inventory: Inventory, store: FolderStore) -> None:
+def test_leftovers_of_a_dead_attempt_are_removed_by_the_next(inventory: Inventory, store: FolderStore) -> None:
     first, other = inventory.begin("iris", 3, 1), inventory.begin("iris", 13, 1)
     store.write(first, FILES)
     (store.root / "iris" / ".2-1-00000000.0badcafe").mkdir()  # somebody else's, half written
@@ -32,15 +32,15 @@ def test_what_an_attempt_that_died_left_behind_goes_with_the_next(inventory: Inv
     assert store.names("iris") == [".2-1-00000000.0badcafe", other.partition("/")[2]]
 
 
-def test_stale_attempt_never_removes_a_later_ones_work(inventory: Inventory, store: FolderStore) -> None:
-    """It was frozen; meanwhile the next attempt has been published."""
+def test_stale_attempt_does_not_remove_a_later_one(inventory: Inventory, store: FolderStore) -> None:
+    """It was frozen while the next attempt was published."""
     later = inventory.begin("iris", 3, 2)
     store.write(later, FILES)
     inventory.begin("iris", 3, 1)
     assert store.names("iris") == [later.partition("/")[2]]
 
 
-def test_number_of_somebody_elses_version_is_never_written(inventory: Inventory, store: FolderStore) -> None:
+def test_version_number_of_another_registry_is_never_reused(inventory: Inventory, store: FolderStore) -> None:
     store.write("iris/3-1-0badcafe", FILES)
     with pytest.raises(NumberTaken, match="mldeploy models adopt iris"):
         inventory.begin("iris", 3, 1)

@@ -1,4 +1,4 @@
-"""MLflow's scoring protocol, over real HTTP: the answers are those of POST /predict."""
+"""MLflow's scoring protocol over real HTTP gives the responses of POST /predict."""
 
 import json
 import sys
@@ -49,20 +49,20 @@ def models(service: Service) -> None:
     ],
 )
 def test_each_form_of_an_invocation(service: Service, client: Client, form: Any) -> None:
-    asked = json.dumps(form(SOME), indent=2)
-    assert answer(service, "/invocations", asked) == {"predictions": labels(client, records(SOME))}
+    body = json.dumps(form(SOME), indent=2)
+    assert answer(service, "/invocations", body) == {"predictions": labels(client, records(SOME))}
 
 
 def test_each_form_of_an_invocation_with_words_booleans_dates_and_gaps(service: Service, client: Client) -> None:
     said = {"predictions": labels(client, SOME_PETS, "pets")}
     columns, values = list(SOME_PETS[0]), [list(each.values()) for each in SOME_PETS]
-    for asked in (
+    for body in (
         {"dataframe_split": {"columns": columns, "data": values, "index": list(range(20))}},
         {"dataframe_records": SOME_PETS},
         {"instances": values},
         {"inputs": {name: [each[name] for each in SOME_PETS] for name in columns}},
     ):
-        assert answer(service, "/invocations?model=pets", asked) == said
+        assert answer(service, "/invocations?model=pets", body) == said
 
 
 @pytest.mark.parametrize("content_type", ["text/csv", "text/csv; charset=utf-8"])
@@ -75,17 +75,17 @@ def test_a_csv_as_pandas_writes_it(service: Service, client: Client, content_typ
 
 def test_a_version_and_columns_that_are_dropped(service: Service, client: Client) -> None:
     more = SOME.assign(colour="red")
-    asked = {"dataframe_split": more.to_dict(orient="split")}
-    assert answer(service, "/invocations?extra=drop&version=1&model=iris", asked) == answer(
+    body = {"dataframe_split": more.to_dict(orient="split")}
+    assert answer(service, "/invocations?extra=drop&version=1&model=iris", body) == answer(
         service, "/invocations?version=1", SOME.to_csv(index=False), "text/csv"
     )
-    told = problem(post(service.url + "/invocations", asked), 422, "invalid-input")
-    assert told["message"].startswith("/dataframe_split/data/0/4: unknown field")
-    assert told["error_code"] == "INVALID_PARAMETER_VALUE"
+    error = problem(post(service.url + "/invocations", body), 422, "invalid-input")
+    assert error["message"].startswith("/dataframe_split/data/0/4: unknown field")
+    assert error["error_code"] == "INVALID_PARAMETER_VALUE"
 
 
 def test_a_large_invocation(service: Service, client: Client) -> None:
-    """Read aside, and done in the lane of the large ones."""
+    """It is read in a thread, and done in the lane of large jobs."""
     many = pd.concat([FLOWERS] * 40)
     said = labels(client, records(FLOWERS)) * 40
     assert answer(service, "/invocations", {"instances": many.to_numpy().tolist()}) == {"predictions": said}
@@ -145,15 +145,15 @@ REFUSED = {
 @pytest.mark.parametrize("what", REFUSED)
 def test_invocations_that_are_refused(service: Service, what: str) -> None:
     body, status, code, says = REFUSED[what]
-    told = problem(post(service.url + "/invocations", body), status, code)
-    assert says in told["message"]
-    assert told["error_code"] in ("BAD_REQUEST", "INVALID_PARAMETER_VALUE")
+    error = problem(post(service.url + "/invocations", body), status, code)
+    assert says in error["message"]
+    assert error["error_code"] in ("BAD_REQUEST", "INVALID_PARAMETER_VALUE")
 
 
 def test_deeply_nested_brackets_are_refused(service: Service) -> None:
     """From Python 3.14 on they are read as deeply as the stack allows, and an array is no value."""
-    told = post(service.url + "/invocations", f'{{"inputs": {"[" * 100_000}{"]" * 100_000}}}')
-    problem(told, *((400, "malformed-input") if sys.version_info < (3, 14) else (422, "invalid-input")))
+    response = post(service.url + "/invocations", f'{{"inputs": {"[" * 100_000}{"]" * 100_000}}}')
+    problem(response, *((400, "malformed-input") if sys.version_info < (3, 14) else (422, "invalid-input")))
 
 
 @pytest.mark.parametrize(
@@ -171,13 +171,13 @@ def test_bodies_that_are_no_data(service: Service, body: str, content_type: str,
 
 @pytest.mark.parametrize("query", ["proba=true", "label=x", "model=Iris", "extra=maybe"])
 def test_a_query_that_is_not_taken(service: Service, query: str) -> None:
-    told = problem(post(f"{service.url}/invocations?{query}", {"inputs": [FLOWER]}), 422, "invalid-input")
-    assert told["message"]
+    error = problem(post(f"{service.url}/invocations?{query}", {"inputs": [FLOWER]}), 422, "invalid-input")
+    assert error["message"]
 
 
 def test_an_unknown_model_is_mlflows_too(service: Service) -> None:
-    told = problem(post(service.url + "/invocations?model=unheard-of", {"inputs": [FLOWER]}), 404, "unknown-model")
-    assert told["error_code"] == "RESOURCE_DOES_NOT_EXIST"
+    error = problem(post(service.url + "/invocations?model=unheard-of", {"inputs": [FLOWER]}), 404, "unknown-model")
+    assert error["error_code"] == "RESOURCE_DOES_NOT_EXIST"
 
 
 def test_ping_and_version(service: Service) -> None:

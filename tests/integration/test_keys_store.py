@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from auth.keys import MAX_KEYS, BadKey, Key, Keys, NameTaken, TooManyKeys, UnknownKey
 from jobs.ledger import Ledger
-from mldeploy.cli import main
+from mldeploy.local.main import main
 from settings import Settings
 from tests.processes import ROOT, Pieces, until
 
@@ -27,23 +27,23 @@ def keys(ledger: Ledger) -> Keys:
 
 
 @pytest.fixture
-def was_told(ledger: Ledger) -> Iterator[Callable[[str], bool]]:
-    """Whether this id has come over the channel of keys."""
-    listener, heard = ledger.redis.pubsub(), set[bytes]()  # type: ignore[no-untyped-call]
+def was_announced(ledger: Ledger) -> Iterator[Callable[[str], bool]]:
+    """Return a check of whether this id was published on the channel of keys."""
+    listener, announced = ledger.redis.pubsub(), set[bytes]()  # type: ignore[no-untyped-call]
     listener.subscribe(ledger.prefix + "keys")
     until(listener.get_message, 5, "it listens")
 
-    def told(id_: str) -> bool:
+    def is_announced(id_: str) -> bool:
         while message := listener.get_message():
-            heard.add(message["data"])
-        return id_.encode() in heard
+            announced.add(message["data"])
+        return id_.encode() in announced
 
-    yield told
+    yield is_announced
     listener.close()
 
 
 def seed(ledger: Ledger, count: int, revoked: int = 0) -> None:
-    """Keys as they are kept; of the revoked ones number 0 was the first."""
+    """Store keys; number 0 was the first to be revoked."""
     made = [
         Key(f"{n:010x}", f"key {n}", ("predict",), "", "0" * 64, "2026-01-01", f"2026-01-02T{n:06}" if n < revoked else None)
         for n in range(count)
@@ -51,7 +51,7 @@ def seed(ledger: Ledger, count: int, revoked: int = 0) -> None:
     ledger.redis.hset(ledger.prefix + "keys", mapping={key.id: msgspec.json.encode(key) for key in made})
 
 
-def test_a_key_that_was_made_is_found_by_its_token_until_it_is_revoked(keys: Keys) -> None:
+def test_key_is_found_by_its_token_until_it_is_revoked(keys: Keys) -> None:
     assert not keys.key_set().closed
     key, token = keys.create("alice", ["train", "predict"], "100/m")
     assert (key.name, key.scopes, key.rate, key.revoked_at) == ("alice", ("predict", "train"), "100/60", None)
@@ -62,7 +62,7 @@ def test_a_key_that_was_made_is_found_by_its_token_until_it_is_revoked(keys: Key
     assert key_set.closed
 
 
-def test_a_rotated_key_is_the_same_with_another_token(keys: Keys, was_told: Callable[[str], bool]) -> None:
+def test_a_rotated_key_is_the_same_with_another_token(keys: Keys, was_announced: Callable[[str], bool]) -> None:
     key, token = keys.create("alice", ["predict"], "100/m")
     held = keys.key_set().find(token)
     assert held is not None
@@ -70,7 +70,7 @@ def test_a_rotated_key_is_the_same_with_another_token(keys: Keys, was_told: Call
     key_set = keys.key_set()
     assert (key_set.find(token), key_set.has(held)) == (None, False)
     assert key_set.find(renewed) == rotated == msgspec.structs.replace(key, hash=rotated.hash)
-    until(lambda: was_told(key.id), 5, "whoever listens is told")
+    until(lambda: was_announced(key.id), 5, "the change is announced")
     keys.revoke("alice")
     with pytest.raises(UnknownKey):
         keys.rotate(key.id)
@@ -83,17 +83,15 @@ def test_redis_never_has_the_secret(keys: Keys, ledger: Ledger) -> None:
     assert key.hash in kept
 
 
-def test_whoever_listens_is_told_of_what_was_made_and_revoked(
-    ledger: Ledger, keys: Keys, was_told: Callable[[str], bool]
-) -> None:
+def test_new_and_revoked_keys_are_announced(ledger: Ledger, keys: Keys, was_announced: Callable[[str], bool]) -> None:
     key, _ = keys.create("alice", ["predict"])
-    until(lambda: was_told(key.id), 5, "told of the new key")
+    until(lambda: was_announced(key.id), 5, "the new key is announced")
     seed(ledger, 1)
     keys.revoke("key 0")
-    until(lambda: was_told(f"{0:010x}"), 5, "told of the revoked key")
+    until(lambda: was_announced(f"{0:010x}"), 5, "the revoked key is announced")
 
 
-def test_a_name_is_one_active_keys(keys: Keys) -> None:
+def test_active_keys_have_distinct_names(keys: Keys) -> None:
     first, _ = keys.create("alice", ["predict"])
     with pytest.raises(NameTaken, match="alice"):
         keys.create("alice", ["train"])
@@ -103,7 +101,7 @@ def test_a_name_is_one_active_keys(keys: Keys) -> None:
     assert [key.id for key in keys.all()] == [first.id, second.id]
 
 
-def test_of_two_at_once_one_has_the_name(keys: Keys) -> None:
+def test_two_concurrent_keys_cannot_share_a_name(keys: Keys) -> None:
     def make(name: str) -> int:
         with suppress(NameTaken):
             keys.create(name, ["predict"])
@@ -120,20 +118,20 @@ def test_revoking_twice_changes_nothing(keys: Keys) -> None:
     assert keys.revoke(key.id) == keys.revoke(key.id)
 
 
-def test_an_unknown_key_is_told_with_those_there_are(keys: Keys) -> None:
+def test_unknown_key_error_lists_the_known_ones(keys: Keys) -> None:
     keys.create("alice", ["predict"])
     with pytest.raises(UnknownKey, match="no active key bob; there are: alice"):
         keys.revoke("bob")
 
 
-def test_what_cannot_be_a_key_is_not_kept(keys: Keys) -> None:
+def test_invalid_keys_are_not_stored(keys: Keys) -> None:
     for name, scopes, rate in (("", ["predict"], ""), ("alice", [], ""), ("alice", ["predict"], "often")):
         with pytest.raises(BadKey):
             keys.create(name, scopes, rate)
     assert keys.all() == []
 
 
-def test_there_are_no_more_active_keys_than_may_be(keys: Keys, ledger: Ledger) -> None:
+def test_number_of_active_keys_is_limited(keys: Keys, ledger: Ledger) -> None:
     seed(ledger, MAX_KEYS - 1)
     keys.create("the last", ["predict"])
     with pytest.raises(TooManyKeys, match="revoke one"):
@@ -141,7 +139,7 @@ def test_there_are_no_more_active_keys_than_may_be(keys: Keys, ledger: Ledger) -
     assert len(keys.all()) == MAX_KEYS
 
 
-def test_those_revoked_first_are_forgotten_for_new_ones(keys: Keys, ledger: Ledger) -> None:
+def test_oldest_revoked_keys_are_removed_for_new_ones(keys: Keys, ledger: Ledger) -> None:
     seed(ledger, MAX_KEYS, revoked=2)
     key, _ = keys.create("new", ["predict"])
     ids = {key.id for key in keys.all()}
@@ -204,23 +202,21 @@ def test_a_key_is_rotated_by_its_name(settings: Settings, keys: Keys) -> None:
         (["revoke"], "NAME_OR_ID"),
     ],
 )
-def test_what_is_wrong_is_told_with_what_to_give_instead(
-    settings: Settings, keys: Keys, arguments: list[str], instead: str
-) -> None:
+def test_bad_options_are_refused_with_what_is_allowed(settings: Settings, keys: Keys, arguments: list[str], instead: str) -> None:
     keys.create("taken", ["predict"])
-    told = run(settings, *arguments)
-    assert told.exit_code == 2
-    assert instead in " ".join(told.stderr.split())
+    result = run(settings, *arguments)
+    assert result.exit_code == 2
+    assert instead in " ".join(result.stderr.split())
     assert len(keys.all()) == 1
 
 
 def test_without_a_redis_it_says_what_to_start(tmp_path: Path) -> None:
-    told = run(Settings(), "list", "--home", str(tmp_path))
-    assert told.exit_code == 1
-    assert f"mldeploy up --home {tmp_path}" in told.stderr
-    told = run(Settings(redis_url=f"unix://{tmp_path}/none.sock"), "list")
-    assert told.exit_code == 1
-    assert "MLDEPLOY_REDIS_URL" in told.stderr
+    result = run(Settings(), "list", "--home", str(tmp_path))
+    assert result.exit_code == 1
+    assert f"mldeploy up --home {tmp_path}" in result.stderr
+    result = run(Settings(redis_url=f"unix://{tmp_path}/none.sock"), "list")
+    assert result.exit_code == 1
+    assert "MLDEPLOY_REDIS_URL" in result.stderr
 
 
 def test_the_redis_of_a_home_is_found_and_a_terminal_gets_a_table(tmp_path: Path) -> None:
@@ -234,7 +230,7 @@ def test_the_redis_of_a_home_is_found_and_a_terminal_gets_a_table(tmp_path: Path
         process = subprocess.Popen(command, cwd=ROOT, stdout=theirs, env=Settings().environment())
         os.close(theirs)
         seen = b""
-        with suppress(OSError):  # the terminal is closed at the other end
+        with suppress(OSError):  # the other end of the terminal is closed
             while True:
                 seen += os.read(ours, 65536)
         os.close(ours)

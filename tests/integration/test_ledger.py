@@ -1,4 +1,4 @@
-"""The ledger's rules, each on a real Redis. A test per rule."""
+"""The ledger's rules on a real Redis, one test per rule."""
 
 import time
 
@@ -25,7 +25,7 @@ def test_add_is_idempotent_by_id(ledger: Ledger) -> None:
     assert ledger.waiting(LANE) == 1
 
 
-def test_a_job_that_comes_twice_in_one_call_is_added_once(ledger: Ledger) -> None:
+def test_duplicate_job_in_one_call_is_added_once(ledger: Ledger) -> None:
     one = job(ledger)
     outcomes, _ = ledger.add([one, one])
     assert [isinstance(outcome, Accepted) and outcome.existed for outcome in outcomes] == [False, True]
@@ -41,11 +41,11 @@ def test_a_finished_job_is_not_added_again(ledger: Ledger) -> None:
     assert ledger.waiting(LANE) == 0
 
 
-def test_a_script_that_runs_late_adds_nothing(ledger: Ledger) -> None:
+def test_late_script_adds_nothing(ledger: Ledger) -> None:
     one = job(ledger)
     ledger.add([job(ledger)])
     with pytest.raises(LedgerUnavailable, match="too late"):
-        ledger.add([one], patience=-1)
+        ledger.add([one], timeout=-1)
     assert ledger.get(one.id) is None
 
 
@@ -64,8 +64,8 @@ def test_nothing_is_accepted_while_memory_or_disk_run_out(ledger: Ledger) -> Non
         ledger.add([job(ledger)])
 
 
-def test_what_a_job_expects_is_checked_as_it_is_accepted(ledger: Ledger) -> None:
-    """So an alias may be remembered: a job is of the version that serves at that moment, or refused."""
+def test_precondition_of_a_job_is_checked_when_it_is_accepted(ledger: Ledger) -> None:
+    """So the API may cache an alias: a job has the version that serves at that moment, or is refused."""
     ledger.redis.hset(ledger.prefix + "model:iris", "alias:champion", 3)
     jobs = [replace(job(ledger, version=n), expects=Precondition("model:iris", "alias:champion", str(n))) for n in (2, 3, 4)]
     outcomes, _ = ledger.add(jobs)
@@ -86,7 +86,7 @@ def test_jobs_wait_for_the_one_they_come_after(ledger: Ledger) -> None:
     assert ids(claim(ledger, "w:3")) == [waiting[1].id]
 
 
-def test_they_are_let_go_too_when_it_fails_or_is_canceled(ledger: Ledger) -> None:
+def test_waiting_jobs_are_released_when_it_fails_or_is_canceled(ledger: Ledger) -> None:
     for end in ("fails", "is canceled"):
         training = job(ledger, model=end.replace(" ", "-"), kind=Kind.TRAIN)
         waiting = job(ledger, model=end.replace(" ", "-"), after=training.id)
@@ -115,7 +115,7 @@ def test_the_same_token_gets_the_same_jobs_and_burns_no_attempt(ledger: Ledger) 
     assert record.attempts == 1
 
 
-def test_a_new_token_gives_back_what_was_in_hand(ledger: Ledger) -> None:
+def test_new_token_releases_work_in_hand(ledger: Ledger) -> None:
     jobs = added(ledger, 2)
     claim(ledger, token="lost")
     assert ids(claim(ledger, token="new")) == [each.id for each in jobs]
@@ -124,13 +124,13 @@ def test_a_new_token_gives_back_what_was_in_hand(ledger: Ledger) -> None:
     assert record.attempts == 1
 
 
-def test_a_claim_is_of_one_version_and_the_versions_take_turns(ledger: Ledger) -> None:
+def test_claim_has_one_version_and_versions_take_turns(ledger: Ledger) -> None:
     for version in (1, 2):
         added(ledger, 2, version=version)
     first, second = claim(ledger, "w:1"), claim(ledger, "w:2")
     assert (first.version, second.version) == (1, 2)
     added(ledger, 1, version=1)
-    ledger.release("predict", "w:2")  # which gives back its turn too
+    ledger.release("predict", "w:2")  # this releases its turn too
     assert [claim(ledger, "w:3", token="a").version, claim(ledger, "w:4", token="b").version] == [
         2,
         1,
@@ -144,8 +144,8 @@ def test_claims_are_bounded_in_rows_bytes_and_jobs(settings: Settings) -> None:
         assert len(claim(ledger).jobs) == taken
 
 
-def test_a_claim_that_redis_runs_late_takes_nothing(ledger: Ledger, settings: Settings) -> None:
-    """Its owner has given up on it: nobody would do the work."""
+def test_late_claim_claims_nothing(ledger: Ledger, settings: Settings) -> None:
+    """Its owner no longer waits for it, and nobody would do the work."""
     added(ledger, 1)
     hurried = Ledger(settings.replace(redis_timeout=0.001))
     hurried.redis = ledger.redis
@@ -157,7 +157,7 @@ def test_a_claim_that_redis_runs_late_takes_nothing(ledger: Ledger, settings: Se
     assert claim(ledger, "w:2")
 
 
-def test_a_job_larger_than_a_claim_is_claimed_all_the_same(settings: Settings) -> None:
+def test_job_larger_than_a_claim_is_claimed(settings: Settings) -> None:
     ledger = Ledger(settings.replace(claim_rows=5))
     (large,) = added(ledger, 1, rows=50)
     assert ids(claim(ledger)) == [large.id]
@@ -177,15 +177,15 @@ def test_large_arrays_wait_in_a_lane_of_their_own(ledger: Ledger) -> None:
     assert ids(claim(ledger, "w:2")) == [large[0].id]
 
 
-def test_a_worker_may_look_at_the_large_ones_first(ledger: Ledger) -> None:
+def test_worker_can_claim_large_jobs_first(ledger: Ledger) -> None:
     added(ledger, 1)
     (large,) = added(ledger, 1, rows=101)
     claimed = ledger.claim("w:1", "t1", ClaimRequest("predict", first_lane=1))
     assert ids(claimed) == [large.id]
 
 
-def test_a_backlog_does_not_hold_up_the_others(settings: Settings) -> None:
-    """While they are asked for it rests nineteen times as long as its last claim took; alone, it never does."""
+def test_backlog_does_not_delay_other_versions(settings: Settings) -> None:
+    """Beside other versions it rests nineteen times as long as its last claim took; alone it never rests."""
     ledger = Ledger(settings.replace(claim_jobs=2))
     added(ledger, 20, version=1)
     assert len(ids(claim(ledger, "w:1", "a"))) == 2  # a backlog, and alone
@@ -209,7 +209,7 @@ def test_a_backlog_gets_its_turn_beside_others_that_are_claimed_seldom(settings:
     versions = []
     for number in range(6):
         added(ledger, 2, version=2)
-        time.sleep(0.11)  # longer than others count as asked for
+        time.sleep(0.11)  # longer than other versions count as active
         claimed = claim(ledger, token=str(number))
         versions.append(claimed.version)
         ledger.finish("w:1", succeeded(claimed))
@@ -302,7 +302,7 @@ def test_scripts_that_redis_has_forgotten_are_sent_again(ledger: Ledger) -> None
 
 
 def test_a_claim_that_loads_its_script_loads_that_of_the_finish_too(ledger: Ledger) -> None:
-    """Or the next finish_and_claim would claim without finishing, and the work would be done again."""
+    """Otherwise the next finish_and_claim would claim without finishing, and the work would be done again."""
     added(ledger, 1)
     ledger.redis.script_flush()
     claimed = claim(ledger)

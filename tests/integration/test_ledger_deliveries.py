@@ -1,4 +1,4 @@
-"""The ledger's rules for telling a job's end to its webhook: a delivery is a job of a lane of its own."""
+"""The ledger's rules for webhooks: a delivery is a job in a lane of its own."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ HOST = "told.example"
 
 
 def ended(ledger: Ledger, **terms: object) -> Job:
-    """One that has succeeded, and whose end is to be told."""
+    """Return a job that has succeeded and has a webhook."""
     one = accepted(ledger, host=HOST, **terms)
     ledger.finish("w:1", succeeded(claim(ledger, token=one.id)))
     return one
@@ -54,9 +54,9 @@ def cancel_running(ledger: Ledger, one: Job) -> None:
 
 
 @pytest.mark.parametrize("end", [succeed, cancel, fail, expire, cancel_running])
-def test_every_end_is_told_once(ledger: Ledger, end: Callable[[Ledger, Job], object]) -> None:
+def test_every_end_makes_one_delivery(ledger: Ledger, end: Callable[[Ledger, Job], object]) -> None:
     one = accepted(ledger, host=HOST, expires_in=0.02 if end is expire else 0.0)
-    accepted(ledger, kind=Kind.TRAIN)  # which ends nobody, and has nobody to tell
+    accepted(ledger, kind=Kind.TRAIN)  # this ends no job and makes no delivery
     assert ledger.waiting("webhook") == 0
     end(ledger, one)
     claimed = delivery_in_hand(ledger)
@@ -67,29 +67,29 @@ def test_every_end_is_told_once(ledger: Ledger, end: Callable[[Ledger, Job], obj
     assert ledger.redis.keys(ledger.prefix + "job:wh-*") == []
 
 
-def test_a_job_without_a_webhook_tells_nobody(ledger: Ledger) -> None:
+def test_job_without_a_webhook_makes_no_delivery(ledger: Ledger) -> None:
     accepted(ledger)
     ledger.finish("w:1", succeeded(claim(ledger)))
     assert ledger.waiting("webhook") == 0
 
 
-def test_those_who_tell_are_knocked_for(ledger: Ledger) -> None:
+def test_delivery_workers_are_woken(ledger: Ledger) -> None:
     ledger.renew("webhook", ["h:1"])
     accepted(ledger, host=HOST)
     _, wakeups = ledger.finish("w:1", succeeded(claim(ledger)))
     assert [kind for kind, _ in wakeups] == ["webhook"]
 
 
-def test_a_delivery_is_in_no_list_and_its_end_is_pushed_to_nobody(ledger: Ledger) -> None:
+def test_delivery_is_in_no_list_and_its_end_is_not_pushed(ledger: Ledger) -> None:
     announced = Announcements(ledger)
     one = ended(ledger)
     ledger.deliver("h:1", delivery_in_hand(ledger).jobs[0], b"{}", None, b"")
-    assert [job_id for _, job_id in ledger.listed("", None, 9, 9, ["", "", "", ""])[0]] == [one.id]
+    assert [job_id for _, job_id in ledger.list_jobs("", None, 9, 9, ["", "", "", ""])[0]] == [one.id]
     assert announced.drain() == {one.id: 1}
     announced.close()
 
 
-def test_one_that_failed_is_tried_again_when_its_time_has_come(ledger: Ledger) -> None:
+def test_failed_delivery_is_retried_when_it_is_due(ledger: Ledger) -> None:
     one = ended(ledger)
     claimed = delivery_in_hand(ledger)
     ledger.deliver("h:1", claimed.jobs[0], b'{"status":500}', 3600.0, b"second")
@@ -106,7 +106,7 @@ def test_one_that_failed_is_tried_again_when_its_time_has_come(ledger: Ledger) -
     assert (ledger.waiting("webhook"), ledger.redis.exists(ledger.prefix + "delayed")) == (0, 0)
 
 
-def test_what_a_stale_delivery_says_is_not_heard(ledger: Ledger) -> None:
+def test_stale_delivery_is_ignored(ledger: Ledger) -> None:
     one = ended(ledger)
     stale = delivery_in_hand(ledger)
     expire_lease(ledger, "h:1", "webhook")
@@ -120,7 +120,7 @@ def test_what_a_stale_delivery_says_is_not_heard(ledger: Ledger) -> None:
     assert delivery_in_hand(ledger, "h:2", "t2")
 
 
-def test_one_whose_worker_dies_each_time_is_given_up(settings: Settings) -> None:
+def test_delivery_whose_worker_always_dies_is_abandoned(settings: Settings) -> None:
     ledger = Ledger(settings.replace(max_deaths=2))
     one = ended(ledger)
     for death in range(2):
@@ -132,7 +132,7 @@ def test_one_whose_worker_dies_each_time_is_given_up(settings: Settings) -> None
 
 
 def test_deaths_are_of_one_attempt(settings: Settings) -> None:
-    """One that waited its time in between begins anew."""
+    """A delivery that waited for its next attempt starts from zero."""
     ledger = Ledger(settings.replace(max_deaths=2))
     ended(ledger)
     delivery_in_hand(ledger, "h:1")
@@ -146,7 +146,7 @@ def test_deaths_are_of_one_attempt(settings: Settings) -> None:
     assert ids(delivery_in_hand(ledger, "h:4")) == ids(claimed)
 
 
-def test_a_host_that_is_slow_to_hear_holds_up_no_other(ledger: Ledger) -> None:
+def test_slow_host_delays_no_other(ledger: Ledger) -> None:
     first = ended(ledger)
     other = accepted(ledger, host="other.example")
     ledger.finish("w:1", succeeded(claim(ledger, token="other")))
@@ -155,7 +155,7 @@ def test_a_host_that_is_slow_to_hear_holds_up_no_other(ledger: Ledger) -> None:
     assert ledger.waiting(LANE) == 0
 
 
-def test_an_end_is_told_though_its_record_has_been_forgotten(settings: Settings) -> None:
+def test_delivery_survives_its_forgotten_job(settings: Settings) -> None:
     ledger = Ledger(settings.replace(keep=0.001))
     one = ended(ledger)
     until(lambda: reconcile(ledger)[1], 5, "the record is forgotten")
@@ -165,13 +165,13 @@ def test_an_end_is_told_though_its_record_has_been_forgotten(settings: Settings)
     assert ledger.redis.keys(ledger.prefix + "job:*") == []
 
 
-def test_what_may_wait_to_be_told_is_bounded(settings: Settings) -> None:
-    """Those whose end is told to nobody are taken all the same."""
+def test_number_of_waiting_deliveries_is_limited(settings: Settings) -> None:
+    """Jobs without a webhook are still accepted."""
     ledger = Ledger(settings.replace(lane_jobs=2))
     for _ in range(2):
         ended(ledger)
     refused, taken = (
-        Job(ledger.new_id(), Kind.PREDICT, "iris", 1, 1, b"p", terms=SubmitOptions(host=host)) for host in (HOST, "")
+        Job(ledger.new_id(), Kind.PREDICT, "iris", 1, 1, b"p", submit_options=SubmitOptions(host=host)) for host in (HOST, "")
     )
     assert isinstance(ledger.add([refused])[0][0], LaneFull)
     assert isinstance(ledger.add([taken])[0][0], Accepted)
@@ -181,7 +181,7 @@ def test_what_may_wait_to_be_told_is_bounded(settings: Settings) -> None:
     assert isinstance(ledger.add([refused])[0][0], LaneFull)
 
 
-def test_beyond_the_bytes_that_may_wait_a_message_is_made_anew(settings: Settings) -> None:
+def test_messages_beyond_the_byte_limit_are_rebuilt_later(settings: Settings) -> None:
     ledger = Ledger(settings.replace(lane_bytes=100))
     one, other = ended(ledger), ended(ledger)
     for each in delivery_in_hand(ledger).jobs:

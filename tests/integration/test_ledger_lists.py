@@ -1,4 +1,4 @@
-"""The ledger's rules for those who look: lists, the place in the queue, and when to ask again."""
+"""The ledger's rules for readers: lists, the queue position, and Retry-After."""
 
 from msgspec.structs import replace
 
@@ -6,7 +6,7 @@ from jobs.codec import Accepted
 from jobs.errors import LaneFull
 from jobs.job import Kind, Metadata, State
 from jobs.ledger import Ledger
-from jobs.record_reader import WHATEVER
+from jobs.record_reader import UNLIMITED
 from settings import Settings
 from tests.integration.jobs import LANE, accepted, add, added, claim, job, outcome_of, reconcile, record_of, succeeded
 from tests.processes import until
@@ -14,9 +14,9 @@ from tests.processes import until
 # Lists
 
 
-def shown(ledger: Ledger, caller: str = "", below: int | None = None, most: int = 9, look_at: int = 99, **by: str) -> list[str]:
+def shown(ledger: Ledger, caller: str = "", below: int | None = None, limit: int = 9, look_at: int = 99, **by: str) -> list[str]:
     filters = [by.get(name, "") for name in ("state", "kind", "model", "label")]
-    return [job_id for _, job_id in ledger.listed(caller, below, most, look_at, filters)[0]]
+    return [job_id for _, job_id in ledger.list_jobs(caller, below, limit, look_at, filters)[0]]
 
 
 def test_a_caller_sees_its_own_jobs_newest_first_and_no_others(ledger: Ledger) -> None:
@@ -27,7 +27,7 @@ def test_a_caller_sees_its_own_jobs_newest_first_and_no_others(ledger: Ledger) -
 
 
 def test_a_list_is_filtered_by_state_kind_model_and_label(ledger: Ledger) -> None:
-    red, plain = accepted(ledger, more=Metadata(label="red")), accepted(ledger)
+    red, plain = accepted(ledger, metadata=Metadata(label="red")), accepted(ledger)
     training = replace(accepted(ledger, kind=Kind.TRAIN), model="rose")
     add(ledger, rose := replace(training, id=ledger.new_id()))
     ledger.cancel(plain.id)
@@ -36,23 +36,23 @@ def test_a_list_is_filtered_by_state_kind_model_and_label(ledger: Ledger) -> Non
     assert shown(ledger, kind="train") == [rose.id, training.id]
     assert shown(ledger, model="rose") == [rose.id]
     assert shown(ledger, model="rose", state="canceled") == []
-    assert record_of(ledger, red.id).more.label == "red"
+    assert record_of(ledger, red.id).metadata.label == "red"
 
 
-def test_a_list_goes_on_below_the_place_where_it_stopped(ledger: Ledger) -> None:
+def test_list_continues_below_its_cursor(ledger: Ledger) -> None:
     jobs = [
-        accepted(ledger, more=Metadata(label="red" if place == 0 else "")) for place in range(450)
+        accepted(ledger, metadata=Metadata(label="red" if place == 0 else "")) for place in range(450)
     ]  # more than are read at once
-    page, below = ledger.listed("", None, 2, 100, ["", "", "", ""])
+    page, below = ledger.list_jobs("", None, 2, 100, ["", "", "", ""])
     assert [job_id for _, job_id in page] == [jobs[-1].id, jobs[-2].id]
-    assert shown(ledger, below=below, most=1000, look_at=1000) == [each.id for each in reversed(jobs[:-2])]
-    page, below = ledger.listed("", None, 2, 300, ["", "", "", "red"])  # it looks no further, though it has found none
+    assert shown(ledger, below=below, limit=1000, look_at=1000) == [each.id for each in reversed(jobs[:-2])]
+    page, below = ledger.list_jobs("", None, 2, 300, ["", "", "", "red"])  # it looks no further, though it has found none
     assert (page, below is None) == ([], False)
-    page, below = ledger.listed("", below, 2, 300, ["", "", "", "red"])
+    page, below = ledger.list_jobs("", below, 2, 300, ["", "", "", "red"])
     assert ([job_id for _, job_id in page], below) == ([jobs[0].id], None)
 
 
-def test_what_is_forgotten_is_in_no_list(settings: Settings) -> None:
+def test_forgotten_jobs_are_in_no_list(settings: Settings) -> None:
     ledger = Ledger(settings.replace(keep=0.001))
     one, other = accepted(ledger, caller="anna"), accepted(ledger, caller="anna")
     ledger.cancel(one.id)
@@ -63,7 +63,7 @@ def test_what_is_forgotten_is_in_no_list(settings: Settings) -> None:
 # Place in the queue
 
 
-def test_the_place_of_one_that_waits_counts_all_of_its_lane(ledger: Ledger) -> None:
+def test_queue_position_counts_the_whole_lane(ledger: Ledger) -> None:
     jobs = [job(ledger, version=1 + place % 2) for place in range(4)]
     add(ledger, *jobs, job(ledger, rows=1000))
     assert [record_of(ledger, each.id).position for each in jobs] == [1, 2, 3, 4]
@@ -71,7 +71,7 @@ def test_the_place_of_one_that_waits_counts_all_of_its_lane(ledger: Ledger) -> N
     assert [record_of(ledger, each.id).position for each in jobs] == [None, 1, None, 2]
 
 
-def test_when_to_ask_again_follows_the_pace_of_the_lane(ledger: Ledger) -> None:
+def test_retry_after_follows_the_speed_of_the_lane(ledger: Ledger) -> None:
     jobs = added(ledger, 3)
     assert {record_of(ledger, each.id).retry_after for each in jobs} == {5}  # nobody is there
     ledger.renew("predict", ["w:1"])
@@ -105,12 +105,12 @@ def test_a_full_lane_says_when_there_is_likely_to_be_room(settings: Settings) ->
     assert outcome.retry_after == 4  # a twentieth of it
 
 
-def test_results_beyond_the_room_are_left_out(ledger: Ledger) -> None:
+def test_results_beyond_the_size_limit_are_left_out(ledger: Ledger) -> None:
     ended = []
     for size in (50, 20, 50):
         ended.append(accepted(ledger).id)
         ledger.finish("w:1", succeeded(claim(ledger, token=ended[-1]), b"1" * size))
-    for room, kept in ((WHATEVER, [50, 20, 50]), (120, [50, 20, 50]), (119, [50, 20, 0]), (60, [50, 0, 0]), (0, [0, 0, 0])):
+    for room, kept in ((UNLIMITED, [50, 20, 50]), (120, [50, 20, 50]), (119, [50, 20, 0]), (60, [50, 0, 0]), (0, [0, 0, 0])):
         records = ledger.get_many(ended, room)
         assert [len(record.result or b"") for record in records if record] == kept, room
         assert {record.state for record in records if record} == {State.SUCCEEDED}

@@ -1,4 +1,4 @@
-"""The ledger's promises about memory: room for a job's result is there from the moment that the job is accepted."""
+"""The ledger reserves memory for a job's result when the job is accepted."""
 
 import pytest
 from msgspec.structs import replace
@@ -16,7 +16,7 @@ ROOM = 100_000
 
 
 def look(ledger: Ledger, room: int = ROOM, largest: int = ROOM // 2, used: int = 0) -> None:
-    """As the reconciler does."""
+    """Sample memory as the reconciler does."""
     ledger.reconcile(5.0, look=MemoryLook(MemoryPlan(room, room, largest), used))
 
 
@@ -40,7 +40,7 @@ def test_a_job_whose_result_would_not_fit_is_refused_until_there_is_room(ledger:
     assert isinstance(outcome_of(ledger, with_result(ledger, 20_000)), Accepted)
 
 
-def test_a_job_that_could_take_more_than_one_job_may_is_refused_for_good(ledger: Ledger) -> None:
+def test_job_that_could_exceed_the_limit_of_one_job_is_refused_for_good(ledger: Ledger) -> None:
     look(ledger)
     refused = outcome_of(ledger, with_result(ledger, 60_000))
     assert isinstance(refused, JobTooLarge)
@@ -48,18 +48,18 @@ def test_a_job_that_could_take_more_than_one_job_may_is_refused_for_good(ledger:
     assert isinstance(outcome_of(ledger, with_result(ledger, 0, payload=60_000)), JobTooLarge)
 
 
-def test_what_others_take_of_redis_counts(ledger: Ledger) -> None:
+def test_foreign_data_in_redis_counts(ledger: Ledger) -> None:
     look(ledger, used=90_000)
     assert isinstance(outcome_of(ledger, with_result(ledger, 20_000)), LedgerFull)
     look(ledger, used=10_000)
     assert isinstance(outcome_of(ledger, with_result(ledger, 20_000)), Accepted)
 
 
-def test_room_is_given_back_as_jobs_end_whatever_their_end(ledger: Ledger) -> None:
+def test_room_is_released_when_jobs_end(ledger: Ledger) -> None:
     look(ledger)
-    done, failed, canceled, told = (with_result(ledger, 10_000) for _ in range(4))
-    told = replace(told, terms=on_terms(ledger, host="told.example").terms)
-    for each in (done, failed, canceled, told):
+    done, failed, canceled, notified = (with_result(ledger, 10_000) for _ in range(4))
+    notified = replace(notified, submit_options=on_terms(ledger, host="host.example").submit_options)
+    for each in (done, failed, canceled, notified):
         assert isinstance(outcome_of(ledger, each), Accepted)
     ledger.cancel(canceled.id)
     claimed = claim(ledger)
@@ -68,13 +68,13 @@ def test_room_is_given_back_as_jobs_end_whatever_their_end(ledger: Ledger) -> No
     delivery = claim(ledger, "h:1", kind="webhook").jobs[0]
     ledger.deliver("h:1", delivery, b"", None, b"")
     assert memory(ledger)["open"] == memory(ledger)["promised"] == 0
-    for each in (done, failed, canceled, told):
+    for each in (done, failed, canceled, notified):
         ledger.redis.zadd(f"{ledger.prefix}finished", {each.id: 1}, xx=True)
     ledger.reconcile(5.0)
     assert memory(ledger) == {"open": 0, "promised": 0, "finished": 0}
 
 
-def test_the_oldest_results_leave_for_a_job_and_fresh_ones_do_not(ledger: Ledger) -> None:
+def test_oldest_results_are_removed_for_a_job_and_fresh_ones_are_kept(ledger: Ledger) -> None:
     look(ledger)
     old, fresh = added(ledger, 2)
     ledger.finish("w:1", succeeded(claim(ledger), b"x" * 40_000))
@@ -84,7 +84,7 @@ def test_the_oldest_results_leave_for_a_job_and_fresh_ones_do_not(ledger: Ledger
     assert (state(ledger, old.id), state(ledger, fresh.id)) == (None, State.SUCCEEDED)
 
 
-def test_a_result_beyond_its_reservation_fails_its_own_job_where_there_is_no_room(ledger: Ledger) -> None:
+def test_result_beyond_its_reservation_fails_its_job_without_room(ledger: Ledger) -> None:
     look(ledger)
     first, second = with_result(ledger, 1000), with_result(ledger, 1000)
     ledger.add([first, second])
@@ -95,14 +95,14 @@ def test_a_result_beyond_its_reservation_fails_its_own_job_where_there_is_no_roo
     assert state(ledger, second.id) is State.SUCCEEDED
 
 
-def test_a_result_beyond_its_reservation_is_taken_where_there_is_room(ledger: Ledger) -> None:
+def test_result_beyond_its_reservation_is_accepted_with_room(ledger: Ledger) -> None:
     look(ledger)
     ledger.add([one := with_result(ledger, 1000)])
     ledger.finish("w:1", succeeded(claim(ledger), b"x" * 20_000))
     assert state(ledger, one.id) is State.SUCCEEDED
 
 
-def test_what_is_to_be_published_needs_room_too_and_nothing_is_done_without(ledger: Ledger) -> None:
+def test_publishing_without_room_changes_nothing(ledger: Ledger) -> None:
     look(ledger)
     ledger.add([one := with_result(ledger, 1000, kind=Kind.TRAIN)])
     claimed = claim(ledger, kind="train")
@@ -113,7 +113,7 @@ def test_what_is_to_be_published_needs_room_too_and_nothing_is_done_without(ledg
     assert ledger.finish("w:1", succeeded(claimed), [Effect("model:m", "card:1", "", "c")])[0] == 1
 
 
-def test_jobs_of_before_there_were_reservations_end(ledger: Ledger) -> None:
+def test_jobs_from_before_reservations_end(ledger: Ledger) -> None:
     ledger.add([one := with_result(ledger, 1000)])
     ledger.redis.hdel(f"{ledger.prefix}job:{one.id}", "cost", "room")
     ledger.redis.delete(f"{ledger.prefix}memory")
@@ -123,7 +123,7 @@ def test_jobs_of_before_there_were_reservations_end(ledger: Ledger) -> None:
     assert memory(ledger)["open"] == 0
 
 
-def test_a_claim_is_no_larger_than_one_job_may_be(ledger: Ledger) -> None:
+def test_claim_is_no_larger_than_the_limit_of_one_job(ledger: Ledger) -> None:
     look(ledger, largest=10_000)
     for _ in range(5):
         ledger.add([with_result(ledger, 0, payload=4000)])
@@ -156,14 +156,14 @@ def test_bounds_are_derived_from_maxmemory_and_checked_at_start() -> None:
 
 
 def publish_without_room(ledger: Ledger, size: int) -> None:
-    """A training whose card has so many bytes, for which there is no room."""
+    """Finish a training with a card of this many bytes, for which there is no room."""
     ledger.add([with_result(ledger, 1000, kind=Kind.TRAIN)])
     training = claim(ledger, kind="train")
     with pytest.raises(NoRoom):
         ledger.finish("w:1", succeeded(training), [Effect("model:m", "card:1", "", "c" * size)])
 
 
-def test_no_result_leaves_for_what_can_never_fit(ledger: Ledger) -> None:
+def test_no_result_is_removed_for_a_job_that_can_never_fit(ledger: Ledger) -> None:
     look(ledger)
     (old,) = added(ledger, 1)
     ledger.finish("w:1", succeeded(claim(ledger), b"x" * 1000))
@@ -172,7 +172,7 @@ def test_no_result_leaves_for_what_can_never_fit(ledger: Ledger) -> None:
     assert state(ledger, old.id) is State.SUCCEEDED
 
 
-def test_results_that_left_for_what_then_did_not_fit_are_counted_no_more(ledger: Ledger) -> None:
+def test_removed_results_are_no_longer_counted(ledger: Ledger) -> None:
     look(ledger)
     old, _ = added(ledger, 2)
     ledger.finish("w:1", succeeded(claim(ledger), b"x" * 40_000))

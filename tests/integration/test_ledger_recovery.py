@@ -1,4 +1,4 @@
-"""The ledger's rules for what goes wrong: owners that die, knocks that are lost, memory that runs out."""
+"""The ledger's rules for failures: owners that die, wake-ups that are lost, memory that runs out."""
 
 import time
 from typing import cast
@@ -23,7 +23,7 @@ def test_work_of_a_dead_owner_is_claimed_alone_behind_the_others(ledger: Ledger)
     assert [ids(claim(ledger, f"w:{n}", token=str(n))) for n in range(2, 5)] == [[third.id], [first.id], [second.id]]
 
 
-def test_only_a_death_alone_counts_and_the_third_fails_the_job(ledger: Ledger) -> None:
+def test_only_deaths_of_a_job_alone_count_and_the_third_fails_it(ledger: Ledger) -> None:
     poison, innocent = added(ledger, 2)
     claim(ledger, "w:0")
     ledger.owner_died("predict", "w:0")
@@ -42,7 +42,7 @@ def test_only_a_death_alone_counts_and_the_third_fails_the_job(ledger: Ledger) -
     assert state(ledger, innocent.id) is State.SUCCEEDED
 
 
-def test_a_lease_that_ran_out_counts_apart_and_fails_a_job_only_in_the_end(settings: Settings) -> None:
+def test_expired_leases_are_counted_separately_with_a_higher_limit(settings: Settings) -> None:
     ledger = Ledger(settings.replace(max_lapses=5, max_deaths=1))
     (one,) = added(ledger, 1)
     for lapse in range(5):
@@ -53,7 +53,7 @@ def test_a_lease_that_ran_out_counts_apart_and_fails_a_job_only_in_the_end(setti
     assert state(ledger, one.id) is State.FAILED
 
 
-def test_work_given_back_counts_no_attempt_and_keeps_its_place(ledger: Ledger) -> None:
+def test_released_work_counts_no_attempt_and_keeps_its_place(ledger: Ledger) -> None:
     first, second = added(ledger, 2)
     claim(ledger, "w:1")
     (third,) = added(ledger, 1)
@@ -63,7 +63,7 @@ def test_work_given_back_counts_no_attempt_and_keeps_its_place(ledger: Ledger) -
     assert {record.attempts for record in ledger.get_many(ids(claimed)) if record} == {1}
 
 
-def test_a_training_given_back_comes_before_those_that_came_after_it(ledger: Ledger) -> None:
+def test_released_training_keeps_its_place_before_later_ones(ledger: Ledger) -> None:
     jobs = [job(ledger, version=version, kind=Kind.TRAIN) for version in (1, 2, 3)]
     add(ledger, *jobs)
     for stop in range(2):
@@ -88,7 +88,7 @@ def test_running_over_the_hard_limit_fails_a_job_alone_and_isolates_a_group(ledg
     assert ids(claim(ledger, "w:3", token="b")) == [second.id]
 
 
-def test_the_reconciler_takes_back_from_expired_owners_only(ledger: Ledger) -> None:
+def test_reconciler_releases_only_work_of_expired_owners(ledger: Ledger) -> None:
     (one,) = added(ledger, 1)
     claim(ledger, "w:1")
     reconcile(ledger)
@@ -130,57 +130,57 @@ def test_two_reconcilers_do_no_harm(ledger: Ledger) -> None:
     assert ledger.waiting(LANE) == 5
 
 
-# Knocking
+# Wake-ups
 
 
-def test_a_backlog_is_many_records_and_a_handful_of_knocks(ledger: Ledger) -> None:
+def test_backlog_sends_few_wakeups(ledger: Ledger) -> None:
     ledger.renew("predict", ["w:1", "w:2"])
-    wakeups = [ring for _ in range(50) for ring in ledger.add([job(ledger) for _ in range(10)])[1]]
+    wakeups = [wakeup for _ in range(50) for wakeup in ledger.add([job(ledger) for _ in range(10)])[1]]
     assert len(wakeups) == 2
     assert ledger.waiting(LANE) == 500
 
 
-def test_no_knock_while_an_owner_serves_and_one_when_it_signs_off_with_work_left(ledger: Ledger) -> None:
+def test_no_wakeup_while_an_owner_serves_and_one_when_it_leaves_work(ledger: Ledger) -> None:
     ledger.renew("predict", ["w:1"])
     _, wakeups = ledger.add([job(ledger)])
     ledger.finish("w:1", succeeded(claim(ledger)))
     assert ledger.claim("w:1", "t2", ClaimRequest("predict"), wakeup=wakeups[0][1]) is None
-    _, (ring,) = ledger.add([job(ledger)])
-    ledger.claim("w:1", "t3", ClaimRequest("predict"), wakeup=ring[1])
+    _, (wakeup,) = ledger.add([job(ledger)])
+    ledger.claim("w:1", "t3", ClaimRequest("predict"), wakeup=wakeup[1])
     assert ledger.add([job(ledger)])[1] == []
     assert len(ledger.sign_off("predict", "w:1")) == 1
 
 
-def test_one_that_lingers_is_woken_without_a_knock(ledger: Ledger) -> None:
+def test_idle_worker_is_woken_without_a_message(ledger: Ledger) -> None:
     ledger.renew("predict", ["w:1", "w:2"])
-    assert ledger.claim("w:1", "t1", ClaimRequest("predict", linger=5)) is None
-    assert not ledger.await_wake("w:1", 0.01)
+    assert ledger.claim("w:1", "t1", ClaimRequest("predict", idle_seconds=5)) is None
+    assert not ledger.await_wakeup("w:1", 0.01)
     one = job(ledger)
     assert ledger.add([one])[1] == []
-    assert ledger.await_wake("w:1", 0.5)
-    assert ids(ledger.claim("w:1", "t2", ClaimRequest("predict", linger=5))) == [one.id]
+    assert ledger.await_wakeup("w:1", 0.5)
+    assert ids(ledger.claim("w:1", "t2", ClaimRequest("predict", idle_seconds=5))) == [one.id]
 
 
-def test_one_that_was_woken_and_died_is_not_waited_for(settings: Settings) -> None:
+def test_woken_worker_that_died_is_not_waited_for(settings: Settings) -> None:
     ledger = Ledger(settings.replace(wakeup_timeout=0.2))
     ledger.renew("predict", ["w:1", "w:2"])
-    ledger.claim("w:1", "t1", ClaimRequest("predict", linger=5))
-    assert ledger.add([job(ledger)])[1] == []  # w:1 is woken, and never comes
+    ledger.claim("w:1", "t1", ClaimRequest("predict", idle_seconds=5))
+    assert ledger.add([job(ledger)])[1] == []  # w:1 is woken and never claims
     until(lambda: reconcile(ledger)[2], 5, "another is knocked for")
 
 
-def test_no_second_worker_beside_one_that_will_soon_take_all(settings: Settings) -> None:
+def test_no_second_worker_is_woken_beside_one_that_is_free_soon(settings: Settings) -> None:
     for attempt in range(100):
         ledger = Ledger(settings.replace(key_prefix=f"{settings.key_prefix}-{attempt}"))
         ledger.renew("predict", ["w:1", "w:2"])
-        ledger.claim("w:2", "t0", ClaimRequest("predict", linger=5))
+        ledger.claim("w:2", "t0", ClaimRequest("predict", idle_seconds=5))
         added(ledger, 1)  # which wakes w:2
-        assert ledger.await_wake("w:2", 0.5)
+        assert ledger.await_wakeup("w:2", 0.5)
         began = time.monotonic()
-        ledger.claim("w:2", "t1", ClaimRequest("predict", usual=0.005))  # it will be back in 5 ms
+        ledger.claim("w:2", "t1", ClaimRequest("predict", expected_seconds=0.005))  # it will be back in 5 ms
         wakeups = ledger.add([job(ledger)])[1]
         if time.monotonic() - began < 0.005:
-            break  # else this machine was elsewhere meanwhile, and w:2 is late by right
+            break  # otherwise this machine was busy, and w:2 is rightly woken
     else:
         pytest.fail("no claim and addition within 5 ms")
     assert wakeups == []
@@ -190,38 +190,38 @@ def test_no_second_worker_beside_one_that_will_soon_take_all(settings: Settings)
 
 def test_a_slow_worker_is_not_waited_for(ledger: Ledger) -> None:
     ledger.renew("predict", ["w:1", "w:2"])
-    _, ((_, bell),) = ledger.add([job(ledger)])
-    ledger.claim("w:2", "t1", ClaimRequest("predict", usual=3.0), bell)
+    _, ((_, wakeup),) = ledger.add([job(ledger)])
+    ledger.claim("w:2", "t1", ClaimRequest("predict", expected_seconds=3.0), wakeup)
     assert len(ledger.add([job(ledger)])[1]) == 1
 
 
-def test_signing_off_asks_for_another_knock_if_there_was_work_lately(ledger: Ledger) -> None:
+def test_leaving_worker_requests_a_wakeup_after_recent_work(ledger: Ledger) -> None:
     ledger.renew("predict", ["w:1"])
-    ledger.claim("w:1", "t1", ClaimRequest("predict", linger=5))
+    ledger.claim("w:1", "t1", ClaimRequest("predict", idle_seconds=5))
     assert len(ledger.sign_off("predict", "w:1", again=True)) == 1
-    ledger.claim("w:1", "t2", ClaimRequest("predict", linger=5))
+    ledger.claim("w:1", "t2", ClaimRequest("predict", idle_seconds=5))
     assert ledger.sign_off("predict", "w:1") == []
 
 
-def test_a_lost_knock_is_rung_again_by_the_reconciler(settings: Settings) -> None:
+def test_lost_wakeup_is_sent_again_by_the_reconciler(settings: Settings) -> None:
     ledger = Ledger(settings.replace(wakeup_timeout=0.2))
     ledger.renew("predict", ["w:1"])
     assert len(ledger.add([job(ledger)])[1]) == 1
     assert reconcile(ledger)[2] == []
-    until(lambda: reconcile(ledger)[2], 5, "the lane is rung for again")
+    until(lambda: reconcile(ledger)[2], 5, "a wake-up is sent again")
 
 
-def test_nobody_is_rung_for_when_there_is_nobody(ledger: Ledger) -> None:
+def test_no_wakeup_is_sent_without_workers(ledger: Ledger) -> None:
     assert ledger.add([job(ledger)])[1] == []
     ledger.renew("predict", ["w:1"])
     assert [kind for kind, _ in reconcile(ledger)[2]] == ["predict"]
 
 
-def test_work_that_nobody_hears_of_is_seen_by_those_who_could(settings: Settings) -> None:
+def test_unclaimed_work_is_seen_by_live_workers(settings: Settings) -> None:
     ledger = Ledger(settings)
     added(ledger, 1)
     ledger.renew("predict", ["w:1"])
-    time.sleep(0.2)  # it is this time that is measured
+    time.sleep(0.2)  # the time that is measured
     held, starved = ledger.renew("predict", ["w:1"])
     assert held == 0
     assert starved >= 0.2
@@ -232,7 +232,7 @@ def test_work_that_nobody_hears_of_is_seen_by_those_who_could(settings: Settings
 # Memory
 
 
-def test_finished_jobs_are_forgotten_by_time_and_by_size_and_open_ones_never(settings: Settings) -> None:
+def test_finished_jobs_are_forgotten_by_time_and_size_and_open_jobs_never(settings: Settings) -> None:
     ledger = Ledger(settings.replace(keep=0.001))
     done, still_open = added(ledger, 2)
     claimed = claim(ledger)
@@ -302,8 +302,8 @@ def test_the_secret_is_made_once_and_shared(ledger: Ledger, settings: Settings) 
     assert not Ledger(settings.replace(key_prefix=settings.key_prefix + "other")).verifies(ledger.new_id())
 
 
-def test_who_is_to_be_ended_is_told_until_it_is(ledger: Ledger) -> None:
-    """The reply may be lost, and a training that is not stopped would go on for an hour."""
+def test_stop_order_is_repeated_until_the_job_ends(ledger: Ledger) -> None:
+    """The reply may be lost, and an unstopped training would run on for an hour."""
     add(ledger, one := job(ledger, kind=Kind.TRAIN))
     ledger.renew("train", ["t:1"])
     claim(ledger, "t:1", kind="train")

@@ -1,4 +1,4 @@
-"""From data to the version in service: the gate, the moves, the rollback, and what becomes of old versions."""
+"""From data to the serving version: the promotion gate, alias moves, rollback, and removal of old versions."""
 
 import random
 import signal
@@ -44,7 +44,7 @@ def shuffled_labels() -> str:
 
 
 def few_columns_matter() -> str:
-    """Iris with two of its measurements spoilt: what is trained on it is worse, and takes the same."""
+    """Return iris with two features spoilt: a model of it is worse and takes the same measurements."""
     spoilt = [line.split(",") for line in LINES]
     return "\n".join([HEADER, *(",".join([*row[:2], "1.0", "1.0", row[4]]) for row in spoilt)]) + "\n"
 
@@ -58,10 +58,10 @@ def champion(client: Client, model: str) -> int:
     return found
 
 
-# Must show 2
+# The promotion gate and rollback
 
 
-def test_a_worse_challenger_is_not_promoted_a_better_one_is_and_a_tie_is_not(client: Client) -> None:
+def test_only_a_better_challenger_is_promoted(client: Client) -> None:
     iris = f"{HEADER}\n" + "\n".join(LINES) + "\n"
     first = client.train(iris, model="flowers", estimator="DecisionTreeClassifier", params={"max_depth": 1}).wait(60)
     assert first["promoted"], first["reason"]
@@ -78,15 +78,15 @@ def test_a_worse_challenger_is_not_promoted_a_better_one_is_and_a_tie_is_not(cli
     assert champion(client, "flowers") == better["model"]["version"] == 4
 
 
-def test_a_rollback_gives_the_same_classes_again_and_goes_further_back_each_time(client: Client) -> None:
+def test_rollback_gives_the_same_predictions_again_and_goes_further_back_each_time(client: Client) -> None:
     said = {}
     for version, estimator in enumerate(("DecisionTreeClassifier", "GaussianNB", "KNeighborsClassifier"), 1):
         client.train(packaged_csv("iris"), model="rolled", estimator=estimator, promote="always").wait(60)
         said[version] = labels(client, "rolled")
     assert len({tuple(each) for each in said.values()}) > 1
     for version in (2, 1):
-        told = client.rollback("rolled", who="somebody", why="as it was")
-        assert told["aliases"]["champion"] == version
+        rolled_back = client.rollback("rolled", who="somebody", why="as it was")
+        assert rolled_back["aliases"]["champion"] == version
         assert labels(client, "rolled") == said[version]
     with pytest.raises(Problem) as refused:
         client.rollback("rolled")
@@ -113,8 +113,8 @@ def test_a_rolled_back_regression_gives_the_same_numbers(client: Client) -> None
         client.predict(rows[0], model="sugar", proba=True)
 
 
-def test_two_trainings_that_end_together_leave_the_better_one_serving(pieces: Pieces, client: Client) -> None:
-    """Both better than the champion; whichever ends last is held against the other."""
+def test_of_two_concurrent_trainings_the_better_one_serves(pieces: Pieces, client: Client) -> None:
+    """Both are better than the champion; the one that ends last is compared with the other."""
     client.train(packaged_csv("iris"), model="raced", estimator="DummyClassifier", promote="always").wait(60)
     trainers = [running for running in pieces._running if running.name == Kind.TRAIN]
     for _ in range(3):
@@ -144,20 +144,20 @@ def test_the_first_version_must_beat_the_baseline(client: Client) -> None:
 
 def test_the_gate_takes_a_metric_a_margin_and_a_confidence(client: Client) -> None:
     client.train(packaged_csv("iris"), model="gated", estimator="NearestCentroid").wait(60)
-    asked: dict[str, Any] = {"model": "gated", "estimator": "KNeighborsClassifier"}
-    wide = client.train(**asked, min_improvement=0.5).wait(60)
+    options: dict[str, Any] = {"model": "gated", "estimator": "KNeighborsClassifier"}
+    wide = client.train(**options, min_improvement=0.5).wait(60)
     assert (wide["promoted"], "it takes more than 0.5" in wide["reason"]) == (False, True)
-    sure = client.train(**asked, confidence=0.9999).wait(60)
+    sure = client.train(**options, confidence=0.9999).wait(60)
     assert (sure["promoted"], "may be as low as" in sure["reason"]) == (False, True)
-    other = client.train(**asked, metric="log_loss").wait(60)
+    other = client.train(**options, metric="log_loss").wait(60)
     assert (other["promoted"], other["improvement"]["metric"]) == (True, "log_loss")
 
 
 @pytest.mark.slow
 def test_a_retraining_is_for_the_champions_task_metric_and_categories(client: Client) -> None:
     table = "a,c,y\n" + "".join(f"{n % 31},{'x' if n % 3 else 'z'},{n % 29}\n" for n in range(600))
-    asked: dict[str, Any] = {"task": "classification", "metric": "f1_macro", "unknown": "ignore"}
-    client.train(table, model="many", **asked).wait(60)
+    options: dict[str, Any] = {"task": "classification", "metric": "f1_macro", "unknown": "ignore"}
+    client.train(table, model="many", **options).wait(60)
     again = client.train(model="many").wait(60)
     assert (again["improvement"]["metric"], again["champion_metrics"] is not None) == ("f1_macro", True)
     assert client.version("many", 2)["card"]["schema"]["features"][1]["unknown"] == "ignore"
@@ -201,13 +201,13 @@ def test_a_job_accepted_for_a_version_is_answered_by_it(pieces: Pieces, client: 
 
 
 def versions_in(folder: Path) -> list[int]:
-    """Without those that are just being removed."""
+    """Return the versions without those that are being removed."""
     return sorted(int(each.name.partition("-")[0]) for each in folder.iterdir() if not each.name.startswith("."))
 
 
 @pytest.mark.slow
-def test_old_versions_go_but_none_that_an_alias_a_job_or_a_rollback_needs(pieces: Pieces, client: Client) -> None:
-    """Three are kept. Version 1 has an alias, an open job names version 3, and version 4 is what a rollback goes back to."""
+def test_old_versions_are_removed_unless_an_alias_a_job_or_a_rollback_needs_them(pieces: Pieces, client: Client) -> None:
+    """Three are kept. Version 1 has an alias, an open job names version 3, and a rollback leads to version 4."""
     rows = packaged_csv("iris")
     for _ in range(3):
         client.train(rows, model="kept", promote="always").wait(60)
@@ -227,14 +227,14 @@ def test_old_versions_go_but_none_that_an_alias_a_job_or_a_rollback_needs(pieces
 
 
 def reserved(pieces: Pieces) -> str:
-    """A training that never ends, for a job to wait for."""
+    """Return a training that never ends, for a job to wait for."""
     training = Job(pieces.ledger.new_id(), Kind.TRAIN, "never", 1, 0, b"", b"{}")
     other = Job(pieces.ledger.new_id(), Kind.TRAIN, "never", 2, 0, b"", b"{}", after=training.id)
     pieces.ledger.redis.hset(f"{pieces.ledger.prefix}job:{training.id}", mapping={"state": "queued", "created_at": 1})
     return other.after
 
 
-def test_a_training_tells_how_far_it_is(client: Client) -> None:
+def test_training_shows_its_progress(client: Client) -> None:
     job = client.train(packaged_csv("iris"), model="slow", estimator="RandomForestClassifier", search=6)
     until(lambda: job.reload().progress.get("stage") == "search", 30, "it searches")
     assert 0 <= job.progress["done"] <= job.progress["total"]
@@ -256,8 +256,8 @@ def test_an_alias_can_be_moved_and_taken_away_and_champion_stays(pieces: Pieces,
 
 
 @pytest.mark.slow
-def test_an_imported_model_is_not_held_against_anything(pieces: Pieces, client: Client) -> None:
-    """Nobody knows what it was trained on."""
+def test_imported_model_is_not_compared(pieces: Pieces, client: Client) -> None:
+    """Its training rows are unknown."""
     client.train(packaged_csv("iris"), model="brought").wait(60)
     key = f"{pieces.ledger.prefix}model:brought"
     card = cast("bytes", pieces.ledger.redis.hget(key, "card:1"))

@@ -1,4 +1,4 @@
-"""GET /jobs: what a client finds again, page by page or by ids."""
+"""GET /jobs: jobs found again page by page or by ids."""
 
 import uuid
 from collections.abc import Iterator
@@ -29,12 +29,12 @@ def listed(caller: Caller, **filters: Any) -> list[dict[str, Any]]:
 
 
 def pages(caller: Caller, **filters: Any) -> Iterator[list[dict[str, Any]]]:
-    """Until there is no cursor, which comes soon."""
+    """Yield pages until there is no cursor, which must come soon."""
     cursor: str | None = ""
     for _ in range(50):
-        told = caller.get("/jobs", params={**filters, "cursor": cursor} if cursor else filters).json()
-        yield told["jobs"]
-        cursor = told["cursor"]
+        page = caller.get("/jobs", params={**filters, "cursor": cursor} if cursor else filters).json()
+        yield page["jobs"]
+        cursor = page["cursor"]
         if cursor is None:
             return
     raise AssertionError("a cursor after 50 pages")
@@ -44,7 +44,7 @@ def ids(jobs: list[dict[str, Any]]) -> list[str]:
     return [job["id"] for job in jobs]
 
 
-def test_each_filter_finds_what_fits_and_nothing_else(anybody: Caller, service: Service, label: str) -> None:
+def test_each_filter_finds_only_matching_jobs(anybody: Caller, service: Service, label: str) -> None:
     about = {"label": label}
     done = anybody.post(POISON, params=about, json=row(1), headers={"Prefer": "wait=20"}).json()
     failed = anybody.post(POISON, params=about, json=row(1, "raise"), headers={"Prefer": "wait=20"}).json()
@@ -89,11 +89,11 @@ def test_a_list_has_no_results_and_many_ids_have(anybody: Caller, service: Servi
     jobs = [anybody.post(POISON, params={"label": label}, json=row(n), headers={"Prefer": "wait=20"}).json() for n in range(3)]
     assert all("result" not in job for job in listed(anybody, label=label))
     gone, never = service.ledger.new_id(), "0" * 40
-    asked = [jobs[2]["id"], never, jobs[0]["id"], gone, "nonsense", jobs[1]["id"], jobs[2]["id"]]
-    told = anybody.get(f"/jobs?id={','.join(asked)}").json()
-    assert ids(told["jobs"]) == [jobs[2]["id"], jobs[0]["id"], jobs[1]["id"]]
-    assert [job["result"]["prediction"] for job in told["jobs"]] == [expected(2), expected(0), expected(1)]
-    assert (told["unknown"], told["forgotten"], told["cursor"]) == ([never, "nonsense"], [gone], None)
+    requested = [jobs[2]["id"], never, jobs[0]["id"], gone, "nonsense", jobs[1]["id"], jobs[2]["id"]]
+    body = anybody.get(f"/jobs?id={','.join(requested)}").json()
+    assert ids(body["jobs"]) == [jobs[2]["id"], jobs[0]["id"], jobs[1]["id"]]
+    assert [job["result"]["prediction"] for job in body["jobs"]] == [expected(2), expected(0), expected(1)]
+    assert (body["unknown"], body["forgotten"], body["cursor"]) == ([never, "nonsense"], [gone], None)
 
 
 def test_a_hundred_ids_at_once_and_no_more(anybody: Caller, label: str) -> None:
@@ -122,7 +122,7 @@ def test_a_hundred_ids_at_once_and_no_more(anybody: Caller, label: str) -> None:
         ("state=queued", "(did you mean status?); there are: status, kind, model, label, cursor, limit, id"),
     ],
 )
-def test_what_is_not_taken_says_what_is(anybody: Caller, query: str, says: str) -> None:
+def test_invalid_queries_are_refused_with_what_is_allowed(anybody: Caller, query: str, says: str) -> None:
     answer = anybody.get(f"/jobs?{query}")
     assert (answer.status_code, code(answer)) == (422, "invalid-input")
     assert says in answer.json()["errors"][0]["detail"]

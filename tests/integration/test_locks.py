@@ -1,4 +1,4 @@
-"""`make lock-check`: what the locks list can be installed, from wheels alone, on every Python and platform that is supported."""
+"""`make lock-check`: the locks can be installed from wheels alone on every supported Python and platform."""
 
 import re
 import subprocess
@@ -18,7 +18,7 @@ UNREACHABLE = re.compile("dns error|failed to connect|error sending request|time
 
 
 def resolve(lock: Path, python: str, platform: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Nothing is installed."""
+    """Resolve without installing."""
     command = [sys.executable, "-m", "uv", "pip", "install", "--dry-run", "--no-config", "--target", str(folder)]
     command += ["--python-version", python, "--python-platform", platform, "--only-binary", ":all:", "--require-hashes"]
     return subprocess.run([*command, "-r", str(lock)], capture_output=True, text=True, timeout=120, check=False)

@@ -26,20 +26,22 @@ def writing(log: LogFile, lines: int) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def kept(log: LogFile) -> list[int]:
-    """The numbers of all whole lines, from the oldest file to the newest."""
+    """Return the numbers of all whole lines, from the oldest file to the newest."""
     older = sorted(log.path.parent.glob(f"{log.path.name}.*"), key=lambda file: -int(file.suffix[1:]))
     files = [*older, log.path]
     return [int(found) for file in files for found in LINE.findall(file.read_bytes())]
 
 
 def grown(log: LogFile, size: int) -> bytes:
-    """What was written to it."""
+    """Return what was written to it."""
     text = b"".join(b"line %08d\n" % number for number in range(size // 14))
     os.write(log.open(), text)
     return text
 
 
-def test_a_process_that_writes_all_the_time_loses_no_more_than_a_moment_at_each_rotation(tmp_path: Path, tell: list[str]) -> None:
+def test_a_process_that_writes_all_the_time_loses_no_more_than_a_moment_at_each_rotation(
+    tmp_path: Path, figures: list[str]
+) -> None:
     lines, log, rotations = 300_000, LogFile(tmp_path / "writer.log", 400_000, 100), 0
     with writing(log, lines) as process:
         while process.poll() is None:
@@ -50,10 +52,10 @@ def test_a_process_that_writes_all_the_time_loses_no_more_than_a_moment_at_each_
     gaps = sum(after - before > 1 for before, after in pairwise(numbers)) + (numbers[0] > 0) + (numbers[-1] < lines - 1)
     assert gaps <= rotations
     assert len(numbers) > 0.9 * lines
-    tell.append(f"a log rotated {rotations} times while a process wrote {lines} lines: {lines - len(numbers)} lines lost")
+    figures.append(f"a log rotated {rotations} times while a process wrote {lines} lines: {lines - len(numbers)} lines lost")
 
 
-def test_so_many_files_of_such_a_size_are_kept_for_their_owner_alone(tmp_path: Path) -> None:
+def test_number_and_size_of_files_are_limited_and_they_are_private(tmp_path: Path) -> None:
     log = LogFile(tmp_path / "logs" / "writer.log", 10_000, 3)
     for _ in range(6):
         grown(log, 15_000)
@@ -75,15 +77,15 @@ def test_without_older_files_only_the_newest_is_there(tmp_path: Path) -> None:
     assert [(file.name, file.stat().st_size) for file in tmp_path.iterdir()] == [("writer.log", 0)]
 
 
-def test_of_one_that_has_grown_far_beyond_its_bound_the_end_is_kept(tmp_path: Path) -> None:
-    """As after `up` was frozen, or the bound was set lower."""
+def test_only_the_end_of_an_oversized_log_is_kept(tmp_path: Path) -> None:
+    """This happens after `up` was frozen, or the limit was lowered."""
     log = LogFile(tmp_path / "writer.log", 10_000, 3)
     text = grown(log, 1_000_000)
     assert log.rotate()
     assert log.path.with_name("writer.log.1").read_bytes() == text[-20_000:]
 
 
-def test_a_log_that_somebody_removed_does_not_grow_out_of_sight(tmp_path: Path) -> None:
+def test_removed_log_is_still_emptied_at_rotation(tmp_path: Path) -> None:
     log = LogFile(tmp_path / "writer.log", 10_000, 3)
     descriptor = log.open()
     log.path.unlink()
@@ -104,7 +106,7 @@ def test_last_lines_are_the_end_of_what_was_written(tmp_path: Path) -> None:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """Of 256 kB; skips without the right to mount one."""
+    """Mount a disk of 256 kB; skips without the right to mount."""
     place = tmp_path / "disk"
     place.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)]
@@ -137,7 +139,7 @@ def test_older_logs_go_before_newer_lines_do(disk: Path) -> None:
 
 @pytest.mark.parametrize("room", [8192, 53_248])
 def test_where_there_is_no_room_to_spare_only_the_last_lines_are_kept(disk: Path, room: int) -> None:
-    """Also where a copy would just fit: the last room is the queue's."""
+    """This holds also where a copy would just fit: the last room is Redis's."""
     log = LogFile(disk / "writer.log", 32_768, 5)
     text = grown(log, 50_000)
     fill(disk, room)

@@ -1,4 +1,4 @@
-"""B7: whatever is sent, what is logged of it is one line per event; and a request's traceparent is in the worker's log."""
+"""Whatever is sent, each event is logged in one line, and a request's traceparent is in the worker's log."""
 
 import re
 import warnings
@@ -34,7 +34,7 @@ class Warns(BaseEstimator):  # type: ignore[misc]
 
 
 class Refuses(BaseEstimator):  # type: ignore[misc]
-    """Cannot be loaded."""
+    """A model that cannot be loaded."""
 
     def __setstate__(self, state: Any) -> None:
         raise ImportError(f"refused for {NASTY}")
@@ -48,13 +48,13 @@ def log_of(service: Service, part: str) -> str:
 
 
 def event_with(service: Service, part: str, text: str) -> str:
-    """The only line of the log that has this text, when it is there."""
+    """Return the only line of the log with this text, once it is there."""
     (line,) = events_with(service, part, text)
     return line
 
 
 def events_with(service: Service, part: str, text: str) -> list[str]:
-    """The lines of the log that have this text, when there is one."""
+    """Return the lines of the log with this text, once there is one."""
     until(lambda: text in log_of(service, part), 10, f"{part} logs {text}")
     return [line for line in log_of(service, part).split("\n") if text in line]
 
@@ -65,8 +65,8 @@ def models(anybody: Caller, service: Service) -> None:
         register(service.settings, service.ledger, name, 1, estimator, SCHEMA)
 
 
-def test_an_error_of_ours_is_one_line_with_its_traceback(anybody: Caller, service: Service) -> None:
-    """The path has it all, and so has the error: Redis holds something else under that name."""
+def test_unexpected_error_is_one_line_with_its_traceback(anybody: Caller, service: Service) -> None:
+    """The path has every nasty character, and so has the error: Redis holds another type under that name."""
     ledger = service.ledger
     broken = f"{ledger.prefix}model:{NASTY}"
     ledger.redis.set(broken, "no hash")
@@ -83,7 +83,7 @@ def test_an_error_of_ours_is_one_line_with_its_traceback(anybody: Caller, servic
     assert "nasty" in line
 
 
-def test_what_a_model_says_is_one_line(anybody: Caller, service: Service) -> None:
+def test_output_of_a_model_is_one_line(anybody: Caller, service: Service) -> None:
     waiting = anybody.post("/predict?model=refuses", json={"x": 1}).json()
     anybody.post("/predict?model=warns", json={"x": 1}, headers={"Prefer": "wait=20"})
     for text in ("refuses/1: ImportError: refused for nasty", "warned of nasty"):
@@ -94,11 +94,11 @@ def test_what_a_model_says_is_one_line(anybody: Caller, service: Service) -> Non
     anybody.delete(waiting["result_url"])
 
 
-def test_what_a_training_says_is_one_line(anybody: Caller, service: Service) -> None:
+def test_output_of_a_training_is_one_line(anybody: Caller, service: Service) -> None:
     options = {"promote": "never", "estimator": "DecisionTreeClassifier", "params": {"criterion": NASTY}}
-    told = anybody.post("/train", json=options, headers={"Prefer": "wait=30"}).json()
-    assert told["status"] == "failed"
-    assert not re.search("[\x00-\x1f\x7f-\x9f\u2028\u2029]", told["error"]["detail"])
+    ended = anybody.post("/train", json=options, headers={"Prefer": "wait=30"}).json()
+    assert ended["status"] == "failed"
+    assert not re.search("[\x00-\x1f\x7f-\x9f\u2028\u2029]", ended["error"]["detail"])
     assert EVENT.fullmatch(event_with(service, "train", "nasty"))
 
 
@@ -115,20 +115,20 @@ def test_the_trace_of_a_request_is_in_the_workers_log(anybody: Caller, service: 
 
 
 @pytest.mark.parametrize(
-    "given", ["nonsense", TRACE.format(1).upper(), TRACE.format(0), "ff" + TRACE.format(1)[2:], TRACE.format(1) + "-x"]
+    "traceparent", ["nonsense", TRACE.format(1).upper(), TRACE.format(0), "ff" + TRACE.format(1)[2:], TRACE.format(1) + "-x"]
 )
-def test_what_is_no_trace_is_left_out(anybody: Caller, service: Service, given: str) -> None:
-    job = anybody.post("/predict?model=poison", json=row(1), headers={"traceparent": given, "Prefer": "wait=20"}).json()
+def test_invalid_traceparent_is_left_out(anybody: Caller, service: Service, traceparent: str) -> None:
+    job = anybody.post("/predict?model=poison", json=row(1), headers={"traceparent": traceparent, "Prefer": "wait=20"}).json()
     assert job["status"] == "succeeded"
     assert job["id"] not in log_of(service, "predict")
 
 
 def test_every_line_of_every_log_is_one_event(anybody: Caller, service: Service) -> None:
-    """Of all that was done to this service until now; after everything that a request can bring was nasty."""
+    """These are the lines of all tests of this service so far, whose requests had nasty characters everywhere."""
     url = quote(NASTY)
     for path in (f"/{url}", f"/result/{url}", f"/predict?model={url}", f"/datasets/{url}", f"/jobs?label={url}&id={url}"):
         for method in ("GET", "POST", "DELETE"):
-            anybody.ask(method, path, data=NASTY.encode(), headers={"Content-Type": "text/csv"})
+            anybody.request(method, path, data=NASTY.encode(), headers={"Content-Type": "text/csv"})
     for header in ("Prefer", "Accept", "Last-Event-ID", "Idempotency-Key", "Origin", "Authorization", "Content-Type", "Cookie"):
         anybody.post("/predict", data=b"{}", headers={header: "nasty\t\x9b1m\u2028".encode()})
     for part in ("api", "predict", "train", "webhook", "reconciler"):

@@ -1,4 +1,4 @@
-"""A store that outlives its Redis: nothing of it is overwritten or removed, and `mldeploy models adopt` brings it back."""
+"""A store outlives its Redis: nothing of it is overwritten or removed, and `mldeploy models adopt` restores it."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ Start = Callable[[], Pieces]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """The service on one store, each time with a Redis that knows nothing."""
+    """Start the service on one store with an empty Redis."""
     started = list[Pieces]()
 
     def make() -> Pieces:
@@ -46,7 +46,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 @pytest.fixture
 def lost(start: Start) -> Pieces:
-    """Two versions of iris and one of own were trained, and then Redis lost all."""
+    """Train two versions of iris and one of own, and then empty Redis."""
     before = start()
     client = Client(before.url)
     for _ in range(2):
@@ -63,15 +63,15 @@ def models(pieces: Pieces, command: str, *arguments: str) -> subprocess.Complete
 
 
 def contents(pieces: Pieces, name: str = "iris") -> dict[str, bytes]:
-    """By path, of finished versions."""
+    """Return the files of finished versions by path."""
     folders = [folder for folder in (Path(pieces.settings.store_location) / name).iterdir() if not folder.name.startswith(".")]
     return {f"{folder.name}/{file.name}": file.read_bytes() for folder in folders for file in folder.iterdir()}
 
 
 @pytest.mark.slow
-def test_what_the_store_has_is_neither_replaced_nor_removed(lost: Pieces) -> None:
+def test_stored_versions_are_neither_replaced_nor_removed(lost: Pieces) -> None:
     kept, client = contents(lost), Client(lost.url)
-    with pytest.raises(Problem, match="mldeploy models adopt iris"):  # and no training that nobody ordered
+    with pytest.raises(Problem, match="mldeploy models adopt iris"):  # and no training was started
         client.predict(FLOWER, model="iris").wait(60)
     trained = client.train(model="iris", promote="always").wait(60)
     assert trained["model"]["version"] == 3
@@ -80,14 +80,14 @@ def test_what_the_store_has_is_neither_replaced_nor_removed(lost: Pieces) -> Non
     assert {name: now.get(name) for name in kept} == kept
 
 
-def is_told(client: Client) -> bool:
+def is_reported(client: Client) -> bool:
     return "versions-not-adopted" in [reason["code"] for reason in client.ready()["reasons"]]
 
 
 @pytest.mark.slow
 def test_adopted_versions_serve_with_their_cards_and_data(lost: Pieces) -> None:
     client = Client(lost.url)
-    assert is_told(client)
+    assert is_reported(client)
     looked = models(lost, "adopt", "--dry-run")
     assert looked.returncode == 0, looked.stderr
     assert "to be adopted: 3; refused: 0" in looked.stdout
@@ -105,13 +105,13 @@ def test_adopted_versions_serve_with_their_cards_and_data(lost: Pieces) -> None:
     assert client.predict(FLOWER, model="iris").wait(30)["prediction"] == "setosa"
     assert client.predict({"a": 1, "b": 1}, model="own").wait(30)["prediction"] == "low"
     assert client.train(model="own", promote="always").wait(60)["model"]["version"] == 2
-    until(lambda: not is_told(client), 5, "all is adopted")
+    until(lambda: not is_reported(client), 5, "all is adopted")
     again = models(lost, "adopt")
     assert "adopted: 0; refused: 0" in again.stdout, again.stdout + again.stderr
 
 
 @pytest.mark.slow
-def test_the_data_set_of_the_newest_version_comes_back(start: Start) -> None:
+def test_data_set_of_the_newest_version_is_restored(start: Start) -> None:
     before = start()
     client = Client(before.url)
     client.train(ROWS.encode(), model="own").wait(60)
@@ -127,28 +127,28 @@ def test_the_data_set_of_the_newest_version_comes_back(start: Start) -> None:
 
 
 @pytest.mark.slow
-def test_what_was_altered_or_signed_by_others_is_refused(lost: Pieces) -> None:
+def test_altered_or_foreign_versions_are_refused(lost: Pieces) -> None:
     (harmed,) = Path(lost.settings.store_location).glob("own/1-1-*/model.joblib")
     harmed.chmod(0o600)
     harmed.write_bytes(harmed.read_bytes() + b"x")
-    told = models(lost, "adopt", "own")
-    assert told.returncode == 1
-    assert "refused" in told.stdout
+    completed = models(lost, "adopt", "own")
+    assert completed.returncode == 1
+    assert "refused" in completed.stdout
     stranger = lost.settings.replace(signing_key="another")
     lost.settings = stranger
-    told = models(lost, "adopt", "iris")
-    assert (told.returncode, told.stdout.count("MLDEPLOY_SIGNING_KEY")) == (1, 2)
+    completed = models(lost, "adopt", "iris")
+    assert (completed.returncode, completed.stdout.count("MLDEPLOY_SIGNING_KEY")) == (1, 2)
     assert not any(model["versions"] for model in Client(lost.url).models())
 
 
 @pytest.mark.slow
-def test_two_registries_on_one_store_keep_out_of_each_others_way(start: Start) -> None:
+def test_two_registries_on_one_store_do_not_interfere(start: Start) -> None:
     first, second = start(), start()
     for _ in range(12):  # more than are kept
         Client(first.url).train(ROWS.encode(), model="own", promote="always").wait(60)
     until(lambda: len(list((Path(first.settings.store_location) / "own").iterdir())) == 10, 20, "the oldest were removed")
     own = contents(first, "own")
-    with pytest.raises(JobFailed, match="train again for a higher number"):  # it looked when the store was empty
+    with pytest.raises(JobFailed, match="train again for a higher number"):  # the store was empty when it was searched
         Client(second.url).train(ROWS.encode(), model="own", promote="always").wait(60)
     trained = Client(second.url).train(ROWS.encode(), model="own", promote="always").wait(60)
     assert trained["model"]["version"] > 12

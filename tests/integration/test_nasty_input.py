@@ -1,4 +1,4 @@
-"""B3 and the first half of B5: what a hostile client sends is refused at once, wherever it is sent, and costs little memory."""
+"""Hostile input is refused at once on every route and costs little memory."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -34,16 +34,16 @@ TRAVERSALS = ["..%2f..%2f..%2fetc%2fpasswd", "%2e%2e", "..", ".", "a%2f..%2fb", 
 
 @pytest.mark.parametrize("what", BODIES)
 @pytest.mark.parametrize("path", ["/predict", "/train", "/datasets/nasty", "/models/iris/aliases/challenger"])
-def test_it_is_refused_with_a_problem(anybody: Caller, path: str, what: str) -> None:
+def test_hostile_input_is_refused_with_a_problem(anybody: Caller, path: str, what: str) -> None:
     body, method = BODIES[what], "PUT" if "aliases" in path else "POST"
-    answer = anybody.ask(method, path, data=body, headers=JSON)
+    answer = anybody.request(method, path, data=body, headers=JSON)
     assert 400 <= answer.status_code < 500, answer.text
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert len(answer.content) < 10_000
 
 
-def test_much_of_it_at_once_takes_no_50_mb(anybody: Caller, service: Service) -> None:
-    """Four at a time, again and again, after a first round that fills what is kept for good."""
+def test_much_hostile_input_takes_less_than_50_mb(anybody: Caller, service: Service) -> None:
+    """Four requests at a time are repeated, after a first round that fills what stays allocated."""
     process = psutil.Process(service.children()["api"].pid)
 
     def send(body: bytes) -> int:
@@ -58,9 +58,9 @@ def test_much_of_it_at_once_takes_no_50_mb(anybody: Caller, service: Service) ->
 
 
 @pytest.mark.parametrize("name", TRAVERSALS)
-def test_no_name_leads_out_of_its_place(anybody: Caller, service: Service, name: str) -> None:
+def test_no_name_escapes_its_folder(anybody: Caller, service: Service, name: str) -> None:
     rows, model = "a,b\n1,2\n", f"/models/{name}"
-    asked = [
+    calls = [
         *(("GET", path, "") for path in (model, f"{model}/schema", f"{model}/versions/1", f"/models/iris/versions/{name}")),
         *(("GET", path, "") for path in (f"/datasets/{name}", f"/result/{name}", f"/v2/models/{name}")),
         ("PUT", f"/models/iris/aliases/{name}", '{"version": 1}'),
@@ -79,15 +79,15 @@ def test_no_name_leads_out_of_its_place(anybody: Caller, service: Service, name:
         ("POST", "/train", json.dumps({"dataset": name})),
         ("POST", "/train", json.dumps({"estimator": name})),
     ]
-    for method, path, body in asked:
-        status, told = asked_as_it_is(service, method, path, body)
-        assert 400 <= status < 500, (method, path, told)
-        assert "error" in (problem := json.loads(told)) or problem["status"] == status  # V2 has a form of its own
-        assert str(service.home) not in told
+    for method, path, body in calls:
+        status, text = send_unchanged(service, method, path, body)
+        assert 400 <= status < 500, (method, path, text)
+        assert "error" in (problem := json.loads(text)) or problem["status"] == status  # V2 has a form of its own
+        assert str(service.home) not in text
 
 
-def asked_as_it_is(service: Service, method: str, path: str, body: str) -> tuple[int, str]:
-    """Most clients take dots out of a path."""
+def send_unchanged(service: Service, method: str, path: str, body: str) -> tuple[int, str]:
+    """Send a path as it is; most clients remove dots from it."""
     with closing(HTTPConnection("127.0.0.1", service.settings.port, timeout=10)) as connection:
         connection.request(method, path, body or None, JSON if body.startswith("{") else CSV)
         answer = connection.getresponse()

@@ -1,4 +1,4 @@
-"""The document that tells of the service, against the service; and the page that shows it."""
+"""The OpenAPI document against the service, and the page that shows it."""
 
 import re
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from api.app import create_app
 from api.http.problems import PROBLEMS
-from api.openapi.document import OF_FLASK, template
+from api.openapi.document import FLASK_METHODS, template
 from api.openapi.operations import SCHEMES
 from api.routes.jobs import JobsQuery
 from jobs.failures import TYPE
@@ -43,10 +43,10 @@ Document = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def document(service: Service) -> Document:
-    return told(service.url)
+    return document_of(service.url)
 
 
-def told(url: str) -> Document:
+def document_of(url: str) -> Document:
     answer = requests.get(f"{url}/openapi.json", timeout=10)
     assert answer.status_code == 200, answer.text
     assert answer.headers["Content-Type"] == "application/json"
@@ -64,16 +64,16 @@ def operation(document: Document, name: str) -> Document:
     return next(each for _, _, each in operations(document) if each["operationId"] == name)
 
 
-def test_it_has_every_route_and_no_other(document: Document) -> None:
+def test_document_has_every_route_and_no_other(document: Document) -> None:
     routes = [
         (template(rule.rule), method)
         for rule in create_app().url_map.iter_rules()
-        for method in (rule.methods or set()) - OF_FLASK
+        for method in (rule.methods or set()) - FLASK_METHODS
     ]
     assert sorted(routes) == sorted((path, method) for path, method, _ in operations(document))
 
 
-def test_it_is_openapi_3_1(document: Document) -> None:
+def test_document_is_openapi_3_1(document: Document) -> None:
     assert document["openapi"].startswith("3.1.")
     assert [error.message for error in OpenAPIV31SpecValidator(document).iter_errors()] == []
 
@@ -85,12 +85,12 @@ def test_each_operation_has_a_name_of_its_own_and_says_what_it_does(document: Do
     assert all(each["summary"] and each["tags"] and each["description"] for each in found)
 
 
-def test_path_parameters_are_told_with_their_patterns(document: Document) -> None:
+def test_path_parameters_have_patterns(document: Document) -> None:
     for path, _, each in operations(document):
-        given = {parameter["name"]: parameter for parameter in each["parameters"] if parameter["in"] == "path"}
-        assert set(given) == set(re.findall(r"{(\w+)}", path))
-        assert all(parameter["required"] for parameter in given.values())
-        assert all("pattern" in parameter["schema"] or "enum" in parameter["schema"] for parameter in given.values())
+        path_parameters = {parameter["name"]: parameter for parameter in each["parameters"] if parameter["in"] == "path"}
+        assert set(path_parameters) == set(re.findall(r"{(\w+)}", path))
+        assert all(parameter["required"] for parameter in path_parameters.values())
+        assert all("pattern" in parameter["schema"] or "enum" in parameter["schema"] for parameter in path_parameters.values())
 
 
 def test_query_parameters_are_those_that_are_checked(document: Document) -> None:
@@ -100,7 +100,7 @@ def test_query_parameters_are_those_that_are_checked(document: Document) -> None
     assert parameters["kind"]["schema"]["enum"] == ["dataset", "predict", "train"]
 
 
-def test_who_may_call_is_told(document: Document) -> None:
+def test_security_is_documented(document: Document) -> None:
     assert set(document["components"]["securitySchemes"]) == set(SCHEMES)
     assert operation(document, "live")["security"] == operation(document, "ready")["security"] == []
     assert operation(document, "list_models")["security"] == [{scheme: []} for scheme in SCHEMES]
@@ -108,10 +108,10 @@ def test_who_may_call_is_told(document: Document) -> None:
     assert "`train`" in operation(document, "train")["description"]
 
 
-def test_every_problem_is_told_where_it_can_come(document: Document) -> None:
+def test_every_problem_is_documented_where_it_can_occur(document: Document) -> None:
     responses = document["components"]["responses"]
-    told = {code for name in responses for code in name.split(".")[1:]}
-    assert told == set(PROBLEMS) - OF_NO_ROUTE
+    documented = {code for name in responses for code in name.split(".")[1:]}
+    assert documented == set(PROBLEMS) - OF_NO_ROUTE
     for name, response in responses.items():
         status, *codes = name.split(".")
         narrowed = response["content"]["application/problem+json"]["schema"]["allOf"][1]["properties"]
@@ -119,13 +119,13 @@ def test_every_problem_is_told_where_it_can_come(document: Document) -> None:
     assert all(code in document["info"]["description"] for code in PROBLEMS)
 
 
-def test_a_submission_tells_where_its_job_is(document: Document) -> None:
+def test_submission_documents_where_its_job_is(document: Document) -> None:
     accepted = operation(document, "predict")["responses"]["202"]
     assert {"Location", "Retry-After"} <= set(accepted["headers"])
     assert accepted["links"]["result"]["operationId"] == "result"
 
 
-def test_a_models_measurement_is_told_with_an_example_that_is_taken(document: Document, service: Service) -> None:
+def test_measurement_schema_has_an_example_that_is_accepted(document: Document, service: Service) -> None:
     schema = document["components"]["schemas"]["Measurement.iris"]
     packaged = packaged_schema("iris")
     assert packaged is not None
@@ -134,27 +134,27 @@ def test_a_models_measurement_is_told_with_an_example_that_is_taken(document: Do
     assert (answer.status_code, answer.json()["status"]) == (200, "succeeded")
 
 
-def test_a_model_that_comes_is_told_soon(client: Client, service: Service) -> None:
+def test_new_model_is_documented_soon(client: Client, service: Service) -> None:
     table = "length,colour,kind\n" + "".join(f"{length},red,a\n{length + 100},blue,b\n" for length in range(40))
     client.train(table.encode(), model="coloured").wait(60)
-    until(lambda: "Measurement.coloured" in told(service.url)["components"]["schemas"], 10, "the new model is told")
-    schemas = told(service.url)["components"]["schemas"]
+    until(lambda: "Measurement.coloured" in document_of(service.url)["components"]["schemas"], 10, "the new model is told")
+    schemas = document_of(service.url)["components"]["schemas"]
     assert schemas["Measurement.coloured"]["properties"]["colour"]["enum"] == ["blue", "red"]
     one = {"$ref": "#/components/schemas/Measurement.coloured"}
     assert one in schemas["Measurements"]["anyOf"]
     assert {"type": "array", "items": one, "minItems": 1, "maxItems": 10_000} in schemas["Measurements"]["anyOf"]
 
 
-def test_it_is_told_without_redis(tmp_path: Path) -> None:
+def test_document_is_served_without_redis(tmp_path: Path) -> None:
     pieces = Pieces(Settings(), tmp_path)
     try:
         redis = pieces.redis()
         publish(pieces)
         pieces.api()
-        assert "Measurement.poison" in told(pieces.url)["components"]["schemas"]
+        assert "Measurement.poison" in document_of(pieces.url)["components"]["schemas"]
         redis.kill()
-        until(lambda: "Measurement.poison" not in told(pieces.url)["components"]["schemas"], 10, "it does without Redis")
-        assert "Measurement.iris" in told(pieces.url)["components"]["schemas"]
+        until(lambda: "Measurement.poison" not in document_of(pieces.url)["components"]["schemas"], 10, "it does without Redis")
+        assert "Measurement.iris" in document_of(pieces.url)["components"]["schemas"]
         assert requests.get(f"{pieces.url}/docs", timeout=10).status_code == 200
     finally:
         pieces.stop()
@@ -190,21 +190,21 @@ def test_head_is_answered_as_get(service: Service, path: str) -> None:
 
 
 @pytest.mark.parametrize("query", ["status=null", "cursor=null", "status=", "limit="])
-def test_what_was_not_filled_in_is_not_taken_for_what_was_left_out(service: Service, query: str) -> None:
+def test_empty_parameter_is_not_treated_as_missing(service: Service, query: str) -> None:
     answer = requests.get(f"{service.url}/jobs?{query}", timeout=10)
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, f"/{query.partition('=')[0]}"), answer.text
 
 
-def test_an_integer_may_be_written_as_json_schema_has_it(service: Service) -> None:
+def test_integers_may_be_written_as_json_schema_allows(service: Service) -> None:
     url = f"{service.url}/models/iris/aliases/written"
     sent = [requests.put(url, data=f'{{"version": {version}}}', timeout=10) for version in ("999.0", "999.5")]
     assert [answer.json()["type"] for answer in sent] == [TYPE + "unknown-version", TYPE + "invalid-input"]
 
 
-def test_of_what_asks_for_no_key_the_methods_are_told_without_one(closed: Service, alice: Caller) -> None:
+def test_allowed_methods_of_open_routes_are_shown_without_a_key(closed: Service, alice: Caller) -> None:
     nobody = Caller(closed.url)
-    assert [nobody.ask("TRACE", path).status_code for path in ("/health/live", "/predict", "/docs")] == [405, 401, 401]
-    assert alice.ask("TRACE", "/predict").status_code == 405
+    assert [nobody.request("TRACE", path).status_code for path in ("/health/live", "/predict", "/docs")] == [405, 401, 401]
+    assert alice.request("TRACE", "/predict").status_code == 405
 
 
 @pytest.mark.parametrize("path", ["/openapi.json", "/docs", "/docs/start.js"])

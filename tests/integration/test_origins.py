@@ -1,4 +1,4 @@
-"""Which pages may use what a browser sends by itself: those of this very service, and another port is another service."""
+"""Only pages of the service itself may use credentials of the browser; another port is another service."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from tests.processes import Pieces
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pieces]:
-    """Redis and the API: nobody works."""
+    """Start Redis and the API without workers."""
     pieces = Pieces(Settings(), tmp_path_factory.mktemp("origins"))
     try:
         pieces.redis()
@@ -59,7 +59,7 @@ def test_without_keys_only_pages_of_the_service_may_call_it(bare: Pieces, host: 
 
 
 def test_page_on_another_port_may_not_use_a_browsers_password(bare: Pieces) -> None:
-    """Runs after those without keys, as it makes one."""
+    """It makes a key, so it runs after the tests without keys."""
     user, port = caller_with(bare.url, bare.ledger, "user", ["predict"]), bare.settings.port
     nobody, password = Caller(bare.url), {"Authorization": basic("", user.token)}
     for origin in foreign(port):
@@ -78,7 +78,7 @@ def test_page_on_another_port_may_not_use_a_browsers_password(bare: Pieces) -> N
     ],
 )
 def test_service_behind_a_proxy_knows_its_own_pages(bare: Pieces, host: str, own: list[str]) -> None:
-    """A proxy may end TLS; then the scheme here is not the browser's."""
+    """A proxy may end TLS, so the scheme here is not the browser's."""
     user = caller_with(bare.url, bare.ledger, f"behind-{host.replace(':', '-')}", ["predict"])
     password = {"Authorization": basic("", user.token), "Host": host}
     for origin in own:

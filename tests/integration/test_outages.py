@@ -1,4 +1,4 @@
-"""Who waits for a job while the service is away learns of it at once, and does not wait for ever."""
+"""A client that waits for a job during an outage learns of it at once and does not wait without end."""
 
 import json
 import signal
@@ -25,7 +25,7 @@ Assemble = Callable[..., Pieces]
 
 @pytest.fixture
 def queue(assemble: Assemble) -> Pieces:
-    """Nobody works: what is submitted waits."""
+    """Start a service without workers."""
     return assemble()
 
 
@@ -67,7 +67,7 @@ def test_a_wait_ends_when_the_service_has_been_away_for_too_long(
 
 @either_way
 def test_an_outage_is_waited_out_if_it_is_short_enough(queue: Pieces, wait: Wait, caplog: pytest.LogCaptureFixture) -> None:
-    """Also the second one: what counts is how long it is away in a row."""
+    """So is the second one: the limit is for each outage."""
     job = submitted(queue)
     with ThreadPoolExecutor(1) as run_in_thread:
         waiting = run_in_thread.submit(wait, job, 30.0)
@@ -83,7 +83,7 @@ def test_an_outage_is_waited_out_if_it_is_short_enough(queue: Pieces, wait: Wait
 
 @either_way
 def test_a_queue_that_does_not_answer_is_an_outage_too(queue: Pieces, wait: Wait) -> None:
-    """The API is there, Redis is not."""
+    """The API answers and Redis does not."""
     job, redis = submitted(queue), queue._running[0]
     redis.signal_all(signal.SIGSTOP)
     try:
@@ -109,8 +109,8 @@ def test_an_open_stream_ends_when_the_queue_has_been_away_for_too_long(queue: Pi
 
 @either_way
 def test_a_frozen_service_is_away(queue: Pieces, wait: Wait, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It takes connections and answers nothing."""
-    monkeypatch.setattr(transport, "SILENCE", 1.0)
+    """It accepts connections and never answers."""
+    monkeypatch.setattr(transport, "STREAM_TIMEOUT", 1.0)
     job = Client(queue.url, timeout=0.5).predict(row(7), model="poison")
     api_of(queue).signal_all(signal.SIGSTOP)
     try:
@@ -120,7 +120,7 @@ def test_a_frozen_service_is_away(queue: Pieces, wait: Wait, monkeypatch: pytest
         api_of(queue).signal_all(signal.SIGCONT)
 
 
-def test_a_time_out_of_ones_own_comes_first(queue: Pieces) -> None:
+def test_callers_own_timeout_comes_first(queue: Pieces) -> None:
     job = submitted(queue)
     api_of(queue).kill()
     with pytest.raises(TimeoutError, match="still queued after"):
@@ -172,13 +172,13 @@ def test_a_command_waits_on_when_the_service_is_back(queue: Pieces) -> None:
         queue.api()
         assert "answers again after" in process.stderr.readline()
         queue.worker()
-        told, said = process.communicate(timeout=30)
+        output, said = process.communicate(timeout=30)
     assert (process.returncode, said) == (0, "")
-    assert json.loads(told)["result"]["prediction"] == expected(7)
+    assert json.loads(output)["result"]["prediction"] == expected(7)
 
 
 def waits_at(pieces: Pieces, process: subprocess.Popen[str]) -> bool:
-    """It has a connection to the API."""
+    """Return whether it has a connection to the API."""
     found = psutil.Process(process.pid).net_connections("tcp")
     return any(each.raddr and each.raddr.port == pieces.settings.port and each.status == "ESTABLISHED" for each in found)
 

@@ -1,4 +1,4 @@
-"""B6: what is another caller's answers exactly like what never was."""
+"""Another caller's jobs and data sets are answered exactly like ones that never existed."""
 
 import uuid
 from typing import Any
@@ -19,27 +19,27 @@ NEVER = "0" * 40
 
 @pytest.fixture(scope="module")
 def job(alice: Caller) -> dict[str, Any]:
-    """Hers, done."""
-    told: dict[str, Any] = alice.post(f"{POISON}&label=hers", json=row(1), headers={"Prefer": "wait=30"}).json()
-    assert told["status"] == "succeeded"
-    return told
+    """Return a finished job of alice."""
+    ended: dict[str, Any] = alice.post(f"{POISON}&label=hers", json=row(1), headers={"Prefer": "wait=30"}).json()
+    assert ended["status"] == "succeeded"
+    return ended
 
 
 @pytest.fixture(scope="module")
 def name(alice: Caller) -> str:
-    """Of a data set of hers, and of a model that she trained on it."""
+    """Return the name of a data set of alice, and of a model that she trained on it."""
     name = f"hers{uuid.uuid4().hex[:8]}"
     for path in (f"/datasets/{name}", f"/train?model={name}"):
-        told = alice.post(path, data=ROWS, headers={**CSV, "Prefer": "wait=30"}).json()
-        assert told["status"] == "succeeded", told
+        ended = alice.post(path, data=ROWS, headers={**CSV, "Prefer": "wait=30"}).json()
+        assert ended["status"] == "succeeded", ended
     return name
 
 
-def looks(answer: requests.Response, *asked: str) -> tuple[int, dict[str, str], str]:
-    """All that a client sees of it, without what it asked for."""
+def looks(answer: requests.Response, *requested: str) -> tuple[int, dict[str, str], str]:
+    """Return all that a client sees of a response, without the requested names."""
     headers = {name.lower(): value for name, value in answer.headers.items() if name.lower() not in ("date", "content-length")}
     text = answer.text
-    for each in asked:
+    for each in requested:
         text = text.replace(each, "<asked>")
     return answer.status_code, headers, text
 
@@ -57,12 +57,12 @@ def looks(answer: requests.Response, *asked: str) -> tuple[int, dict[str, str], 
         ("GET", "/jobs?id=nonsense,{}", {}),
     ],
 )
-def test_another_callers_job_never_was(
+def test_another_callers_job_looks_like_one_that_never_was(
     bob: Caller, closed: Service, alice: Caller, job: dict[str, Any], method: str, path: str, headers: dict[str, str]
 ) -> None:
     mine, forgotten = job["id"], closed.ledger.new_id(alice.id)
     forged = mine[:-1] + ("0" if mine[-1] != "0" else "1")
-    seen = {str(looks(bob.ask(method, path.format(i), headers=headers), i, NEVER)) for i in (mine, forgotten, forged, NEVER)}
+    seen = {str(looks(bob.request(method, path.format(i), headers=headers), i, NEVER)) for i in (mine, forgotten, forged, NEVER)}
     assert len(seen) == 1, seen
     assert alice.get(f"/result/{mine}").status_code == 200
     assert alice.get(f"/result/{forgotten}").status_code == 410
@@ -74,7 +74,7 @@ def test_a_job_that_waits_is_safe_from_others(bob: Caller, alice: Caller) -> Non
     assert alice.end_of(waiting)["status"] == "succeeded"
 
 
-def test_lists_have_ones_own_jobs_and_an_admins_has_all(
+def test_callers_list_their_own_jobs_and_admins_list_all(
     bob: Caller, alice: Caller, root: Caller, job: dict[str, Any], name: str
 ) -> None:
     for filters in ("label=hers", f"model={name}", "model=poison&status=succeeded&label=hers", f"kind=dataset&model={name}"):
@@ -86,8 +86,8 @@ def test_lists_have_ones_own_jobs_and_an_admins_has_all(
     assert [each["dataset"]["name"] for each in found] == [name]
 
 
-def test_what_an_admin_is_listed_it_can_read_and_cancel(bob: Caller, root: Caller) -> None:
-    """Also the first training, which nobody asked for by itself."""
+def test_admin_can_read_and_cancel_every_listed_job(bob: Caller, root: Caller) -> None:
+    """The list has also the first training, which the service started."""
     bob.post("/predict", json=dict.fromkeys(("sepal_length", "sepal_width", "petal_length", "petal_width"), 1))
     listed = root.get("/jobs?limit=1000").json()["jobs"]
     assert "train" in {each["kind"] for each in listed if (each.get("model") or {}).get("name") == "iris"}
@@ -109,7 +109,7 @@ def test_pages_of_all_callers_hold_each_job_once(bob: Caller, alice: Caller, roo
     assert seen == made[::-1]
 
 
-def test_an_idempotency_key_is_the_callers_own(bob: Caller, alice: Caller) -> None:
+def test_idempotency_keys_belong_to_one_caller(bob: Caller, alice: Caller) -> None:
     key = {"Idempotency-Key": str(uuid.uuid4())}
     hers = alice.post(POISON, json=row(1), headers=key)
     his = bob.post(POISON, json=row(2), headers=key)
@@ -120,14 +120,14 @@ def test_an_idempotency_key_is_the_callers_own(bob: Caller, alice: Caller) -> No
     assert again == [hers.json()["id"], his.json()["id"]]
 
 
-def test_another_callers_data_set_never_was(bob: Caller, root: Caller, alice: Caller, name: str) -> None:
+def test_another_callers_data_set_looks_like_one_that_never_was(bob: Caller, root: Caller, alice: Caller, name: str) -> None:
     never = "x" * len(name)
     for caller in (bob, root):
         for path in ("/datasets/{}", f"/datasets/{alice.id}.{{}}"):
             assert looks(caller.get(path.format(name)), name) == looks(caller.get(path.format(never)), never), path
-        asked = [caller.post("/train", json={"model": "own", "dataset": each}) for each in (name, never)]
-        assert looks(asked[0], name) == looks(asked[1], never)
-        assert code(asked[0]) == "unknown-dataset"
+        answers = [caller.post("/train", json={"model": "own", "dataset": each}) for each in (name, never)]
+        assert looks(answers[0], name) == looks(answers[1], never)
+        assert code(answers[0]) == "unknown-dataset"
         refused = [caller.post(f"/datasets/{alice.id}.{each}", data=ROWS, headers=CSV) for each in (name, never)]
         assert looks(refused[0], name) == looks(refused[1], never)
         assert name not in caller.get("/datasets").text
@@ -135,8 +135,8 @@ def test_another_callers_data_set_never_was(bob: Caller, root: Caller, alice: Ca
     assert alice.get("/datasets").json()["datasets"]
 
 
-def test_data_sets_of_one_name_never_meet(bob: Caller, alice: Caller, name: str) -> None:
-    """Not even to say that the columns are others."""
+def test_data_sets_of_the_same_name_stay_separate(bob: Caller, alice: Caller, name: str) -> None:
+    """Not even an error mentions the columns of the other."""
     before = alice.get(f"/datasets/{name}").json()
     added = bob.post(f"/datasets/{name}", data=OTHER_ROWS, headers={**CSV, "Prefer": "wait=30"})
     assert (added.status_code, added.json()["status"], added.json()["dataset"]["name"]) == (200, "succeeded", name)
@@ -147,16 +147,16 @@ def test_data_sets_of_one_name_never_meet(bob: Caller, alice: Caller, name: str)
     assert alice.get(f"/datasets/{name}").json() == before
 
 
-def test_what_is_from_before_the_keys_is_the_admins(alice: Caller, root: Caller) -> None:
+def test_jobs_from_before_the_first_key_belong_to_admins(alice: Caller, root: Caller) -> None:
     assert root.get("/datasets/before-keys").json()["rows"] == 35
     trained = root.post("/train", json={"model": "since", "dataset": "before-keys"}, headers={"Prefer": "wait=30"}).json()
     assert trained["status"] == "succeeded", trained
     assert alice.get("/datasets/before-keys").status_code == 404
-    asked = alice.post("/train", json={"model": "since", "dataset": "before-keys"})
-    assert code(asked) == "unknown-dataset"
+    answer = alice.post("/train", json={"model": "since", "dataset": "before-keys"})
+    assert code(answer) == "unknown-dataset"
 
 
-def test_another_callers_model_can_be_used_and_trained_and_her_rows_stay_hers(bob: Caller, alice: Caller, name: str) -> None:
+def test_another_callers_model_can_be_used_and_trained_without_its_rows(bob: Caller, alice: Caller, name: str) -> None:
     assert bob.post(f"/predict?model={name}", json={"a": 6, "b": 1}, headers={"Prefer": "wait=30"}).json()["result"]
     before = alice.get(f"/datasets/{name}").json()
     again = bob.post("/train", json={"model": name, "promote": "always"}, headers={"Prefer": "wait=30"}).json()
@@ -174,8 +174,8 @@ def test_each_caller_has_a_secret_of_its_own(bob: Caller, alice: Caller, root: C
     assert alice.get("/webhook-secret").json()["secret"] == secrets[0]
 
 
-def test_a_delivery_is_no_job_of_anybody(root: Caller, closed: Service) -> None:
-    """Not of an admin either, who may name all jobs."""
+def test_deliveries_are_nobodys_jobs(root: Caller, closed: Service) -> None:
+    """An admin, who may read all jobs, cannot read them either."""
     name = f"wh-{NEVER}"
     record: dict[Any, Any] = {"kind": "webhook", "state": "delayed", "group": "told.example/0", "rows": 1, "created_at": 1}
     closed.ledger.redis.hset(f"{closed.ledger.prefix}job:{name}", mapping=record)

@@ -1,4 +1,4 @@
-"""From where a service without keys may be called: from this machine alone, by whoever is meant to, unless that is not wanted."""
+"""A service without keys answers this machine alone, unless that is switched off."""
 
 import subprocess
 import sys
@@ -19,8 +19,8 @@ EVERYWHERE = "0.0.0.0"
 @pytest.mark.parametrize(
     "host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "evil.example:80", "10.0.0.1", "[::2]", b"\xff"]
 )
-def test_another_host_is_not_served(anybody: Caller, host: str | bytes) -> None:
-    """A name of somebody else's that leads here: DNS rebinding."""
+def test_foreign_host_header_is_refused(anybody: Caller, host: str | bytes) -> None:
+    """This is DNS rebinding: a foreign name that resolves to this machine."""
     answer = anybody.get("/models", headers={"Host": host})
     assert (answer.status_code, code(answer)) == (403, "foreign-host")
     assert "mldeploy keys create" in answer.json()["detail"]
@@ -49,7 +49,7 @@ def test_this_machine_is_served_by_each_of_its_names(anybody: Caller, host: str)
 )
 @pytest.mark.parametrize(("method", "path"), [("GET", "/models"), ("POST", "/predict"), ("DELETE", "/result/x")])
 def test_a_page_of_another_site_may_not_call(anybody: Caller, method: str, path: str, origin: str) -> None:
-    answer = anybody.ask(method, path, headers={"Origin": origin})
+    answer = anybody.request(method, path, headers={"Origin": origin})
     assert (answer.status_code, code(answer)) == (403, "foreign-origin")
 
 
@@ -74,7 +74,7 @@ def api_on(folder: Path, **settings: object) -> Iterator[Pieces]:
         pieces.stop()
 
 
-def test_an_api_that_others_reach_answers_nobody_until_there_is_a_key(tmp_path: Path) -> None:
+def test_reachable_api_answers_nobody_until_there_is_a_key(tmp_path: Path) -> None:
     with api_on(tmp_path) as pieces:
         anybody = Caller(pieces.url)
         answer = anybody.get("/models")
@@ -87,7 +87,7 @@ def test_an_api_that_others_reach_answers_nobody_until_there_is_a_key(tmp_path: 
 
 @contextmanager
 def up(folder: Path, *flags: str) -> Iterator[Pieces]:
-    """`mldeploy up`, as soon as its API answers."""
+    """Start `mldeploy up` and wait until its API answers."""
     pieces = Pieces(Settings(predict_workers=1), folder)
     running = Running(up_on(pieces, *flags), pieces.settings.replace(redis_url=""), folder, "up")
     try:
@@ -108,7 +108,7 @@ def live(url: str) -> bool:
 
 
 @pytest.mark.slow
-def test_up_serves_others_only_with_a_key_or_if_that_is_wanted(tmp_path: Path) -> None:
+def test_up_serves_other_machines_only_with_a_key_or_insecure(tmp_path: Path) -> None:
     """The key is made while it runs, and the next start needs no more."""
     pieces = Pieces(Settings(), tmp_path)
     command = [*up_on(pieces), "--home", str(tmp_path)]
@@ -122,8 +122,8 @@ def test_up_serves_others_only_with_a_key_or_if_that_is_wanted(tmp_path: Path) -
         user = caller_with(pieces.url, pieces.ledger, "user", ["predict"])
         until(lambda: anybody.get("/models").status_code == 401, 2, "the key has closed it")
     with up(tmp_path) as pieces:
-        asked = Caller(pieces.url, user.token), Caller(pieces.url)
-        until(lambda: [caller.get("/models").status_code for caller in asked] == [200, 401], 5, "it is as the key has it")
+        callers = Caller(pieces.url, user.token), Caller(pieces.url)
+        until(lambda: [caller.get("/models").status_code for caller in callers] == [200, 401], 5, "it is as the key has it")
 
 
 def check_insecure(anybody: Caller) -> None:

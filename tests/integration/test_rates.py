@@ -1,4 +1,4 @@
-"""Rates of keys on a real Redis and the real clock."""
+"""Rate limits of keys on a real Redis and the real clock."""
 
 import asyncio
 import signal
@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from auth.rates import STALE, Rates, RatesUnavailable, Share, Store, Verdict
+from auth.rates import STALE, Rates, RatesUnavailable, Store, TokenLease, Verdict
 from jobs.ledger import Ledger
 from settings import Settings
 from tests.processes import Pieces, Running
@@ -28,7 +28,7 @@ async def opened(url: str, prefix: str, timeout: float = 5.0) -> AsyncIterator[R
 
 
 def in_two_processes(ledger: Ledger, talk: Talk) -> None:
-    """As far as Redis can tell: each has connections and tokens of its own."""
+    """Make two limiters as in two processes: each has connections and tokens of its own."""
 
     async def both() -> None:
         url = ledger.settings.redis_url
@@ -38,8 +38,8 @@ def in_two_processes(ledger: Ledger, talk: Talk) -> None:
     asyncio.run(both())
 
 
-def asked(ledger: Ledger) -> int:
-    """How many scripts Redis has run."""
+def scripts_run(ledger: Ledger) -> int:
+    """Return how many scripts Redis has run."""
     return int(cast("Any", ledger.redis.info("commandstats")).get("cmdstat_evalsha", {}).get("calls", 0))
 
 
@@ -73,18 +73,18 @@ def test_no_more_is_granted_than_the_quota_and_what_refills(ledger: Ledger, rate
     in_two_processes(ledger, talk)
 
 
-def test_a_busy_key_seldom_asks_redis(ledger: Ledger) -> None:
+def test_busy_key_seldom_calls_redis(ledger: Ledger) -> None:
     async def talk(one: Rates, _: Rates) -> None:
-        before = asked(ledger)
+        before = scripts_run(ledger)
         for _n in range(2000):
             assert (await one.take("k", "1000000/60")).allowed
-        assert asked(ledger) - before < 200
+        assert scripts_run(ledger) - before < 200
 
     in_two_processes(ledger, talk)
 
 
-def test_the_next_handful_is_there_before_anybody_waits_for_it(ledger: Ledger) -> None:
-    """A take that does not have to wait is over in one step. Two seconds are twenty handfuls."""
+def test_next_token_lease_arrives_before_anybody_waits(ledger: Ledger) -> None:
+    """A take that does not wait ends in one step. Two seconds are twenty token leases."""
 
     async def talk(one: Rates, _: Rates) -> None:
         waited, until = 0, time.monotonic() + 2
@@ -105,28 +105,28 @@ def test_the_next_handful_is_there_before_anybody_waits_for_it(ledger: Ledger) -
     in_two_processes(ledger, talk)
 
 
-def test_those_who_ask_at_once_share_the_answer(ledger: Ledger) -> None:
+def test_concurrent_requests_share_one_call(ledger: Ledger) -> None:
     async def talk(one: Rates, _: Rates) -> None:
         await one.take("k", "1000/3600")
-        before = asked(ledger)
+        before = scripts_run(ledger)
         assert granted(await asyncio.gather(*(one.take("k", "1000/3600") for _ in range(50)))) == 50
-        assert asked(ledger) - before < 20
+        assert scripts_run(ledger) - before < 20
 
     in_two_processes(ledger, talk)
 
 
-def test_while_no_token_can_be_there_nobody_asks(ledger: Ledger) -> None:
+def test_redis_is_not_called_before_a_token_can_be_there(ledger: Ledger) -> None:
     async def talk(one: Rates, _: Rates) -> None:
         while (await one.take("k", "5/3600")).allowed:
             pass
-        before = asked(ledger)
+        before = scripts_run(ledger)
         assert granted([await one.take("k", "5/3600") for _ in range(500)]) == 0
-        assert asked(ledger) == before
+        assert scripts_run(ledger) == before
 
     in_two_processes(ledger, talk)
 
 
-def test_a_verdict_tells_what_is_left_and_when_to_come_again(ledger: Ledger) -> None:
+def test_decision_says_what_is_left_and_when_to_retry(ledger: Ledger) -> None:
     async def talk(one: Rates, _: Rates) -> None:
         first, *rest = [await one.take("k", "3/3600") for _ in range(4)]
         assert first == Verdict(allowed=True, quota=3, window=3600, remaining=2, reset=1200, retry_after=0)
@@ -137,12 +137,12 @@ def test_a_verdict_tells_what_is_left_and_when_to_come_again(ledger: Ledger) -> 
     in_two_processes(ledger, talk)
 
 
-def test_who_comes_again_when_told_is_served(ledger: Ledger) -> None:
+def test_retry_after_the_stated_time_is_accepted(ledger: Ledger) -> None:
     async def talk(one: Rates, _: Rates) -> None:
         while (refused := await one.take("k", "1/1")).allowed:
             pass
         assert refused.retry_after == 1
-        await asyncio.sleep(refused.retry_after)  # what the test is about
+        await asyncio.sleep(refused.retry_after)  # the delay that is tested
         assert (await one.take("k", "1/1")).allowed
 
     in_two_processes(ledger, talk)
@@ -151,18 +151,18 @@ def test_who_comes_again_when_told_is_served(ledger: Ledger) -> None:
 def test_tokens_that_were_not_used_in_time_are_dropped(ledger: Ledger) -> None:
     async def talk() -> None:
         store = Store(ledger.settings.redis_url, 5.0)
-        share = Share("k", "1000/3600", store, ledger.prefix)
+        lease = TokenLease("k", "1000/3600", store, ledger.prefix)
         for _ in range(3):
-            await share.fill()
-            assert share.spend(time.monotonic())
-        assert share.spend(time.monotonic() + STALE) is None
-        assert share.spend(time.monotonic())
+            await lease.renew()
+            assert lease.spend(time.monotonic())
+        assert lease.spend(time.monotonic() + STALE) is None
+        assert lease.spend(time.monotonic())
         await store.close()
 
     asyncio.run(talk())
 
 
-def test_one_who_leaves_takes_nothing_from_those_who_wait_with_him(ledger: Ledger) -> None:
+def test_canceled_request_leaves_the_other_waiters_their_tokens(ledger: Ledger) -> None:
     async def talk(one: Rates, _: Rates) -> None:
         leaves, stays = (asyncio.create_task(one.take("k", "10/60")) for _ in range(2))
         await asyncio.sleep(0)
@@ -176,7 +176,7 @@ def test_one_who_leaves_takes_nothing_from_those_who_wait_with_him(ledger: Ledge
 
 @pytest.fixture
 def frail(tmp_path: Path) -> Iterator[tuple[Settings, Running]]:
-    """A Redis of one's own."""
+    """Start a Redis for one test."""
     pieces = Pieces(Settings(), tmp_path)
     try:
         yield pieces.settings, pieces.redis()
@@ -184,7 +184,7 @@ def frail(tmp_path: Path) -> Iterator[tuple[Settings, Running]]:
         pieces.stop()
 
 
-def test_redis_away_is_told_and_soon_forgotten(frail: tuple[Settings, Running]) -> None:
+def test_redis_outage_raises_and_is_soon_forgotten(frail: tuple[Settings, Running]) -> None:
     settings, running = frail
 
     async def talk() -> None:
@@ -197,7 +197,7 @@ def test_redis_away_is_told_and_soon_forgotten(frail: tuple[Settings, Running]) 
             running.signal_all(signal.SIGCONT)
             verdicts = [await until_answered(rates, key, rate) for key, rate in (("new", "9/3600"), ("k", "5/3600"))]
             assert [(verdict.allowed, verdict.quota) for verdict in verdicts] == [(True, 9), (True, 5)]
-            assert verdicts[0].remaining == 8  # no late reply to another's question
+            assert verdicts[0].remaining == 8  # no late reply of another command
 
     asyncio.run(talk())
 
@@ -211,10 +211,12 @@ async def until_answered(rates: Rates, key: str, rate: str) -> Verdict:
     raise AssertionError("Redis is back, and rates are not")
 
 
-def test_no_redis_at_all_is_told_at_once(tmp_path: Path) -> None:
+def test_missing_redis_raises_at_once(tmp_path: Path) -> None:
     async def talk() -> None:
         async with opened(f"unix://{tmp_path}/none.sock", "p:2:", timeout=60) as rates:
             with pytest.raises(RatesUnavailable):
-                await asyncio.wait_for(rates.take("k", "5/3600"), 20)  # well before the time-out: a refusal is an answer
+                await asyncio.wait_for(
+                    rates.take("k", "5/3600"), 20
+                )  # well before the time-out: a refused connection fails at once
 
     asyncio.run(talk())

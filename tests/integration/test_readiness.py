@@ -1,4 +1,4 @@
-"""GET /health/ready: what is amiss is named, with what to do, and it is ready again by itself once that is mended."""
+"""GET /health/ready names each problem and what to do, and recovers by itself."""
 
 import shutil
 import signal
@@ -27,7 +27,7 @@ def answer(pieces: Pieces) -> requests.Response:
 
 
 def codes(pieces: Pieces) -> dict[str, str]:
-    """By code, how bad each reason is."""
+    """Return the severity of each reason by its code."""
     return {reason["code"]: reason["severity"] for reason in answer(pieces).json()["reasons"]}
 
 
@@ -44,7 +44,7 @@ def await_codes(pieces: Pieces, wanted: dict[str, str], seconds: float = 15.0) -
 
 @pytest.fixture
 def whole(assemble: Assemble) -> Callable[..., tuple[Pieces, dict[Kind, Running]]]:
-    """Everything, ready; and the workers by their kind."""
+    """Start all parts, ready. Returns the workers by kind."""
 
     def make(**settings: Any) -> tuple[Pieces, dict[Kind, Running]]:
         pieces = assemble(**{"lease": LEASE, "default_model": "poison", "predict_workers": 1, **settings})
@@ -56,7 +56,7 @@ def whole(assemble: Assemble) -> Callable[..., tuple[Pieces, dict[Kind, Running]
 
 
 @pytest.mark.slow
-def test_a_kind_without_a_worker_is_named_and_only_predictions_stop_the_service(whole: Any) -> None:
+def test_missing_worker_kind_is_named_and_only_predict_is_not_ready(whole: Any) -> None:
     pieces, workers = whole()
     workers[Kind.WEBHOOK].kill()
     await_codes(pieces, {"no-webhook-worker": "degraded"})
@@ -74,7 +74,7 @@ def test_a_kind_without_a_worker_is_named_and_only_predictions_stop_the_service(
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_restarted_is_not_missed(whole: Any) -> None:
+def test_restarted_worker_is_not_reported(whole: Any) -> None:
     pieces, workers = whole(lease=8.0)
     statuses = []
     workers[Kind.PREDICT].terminate()
@@ -86,7 +86,7 @@ def test_a_worker_that_is_restarted_is_not_missed(whole: Any) -> None:
     assert set(statuses) == {200}
 
 
-def test_workers_that_are_stopped_are_missed(whole: Any) -> None:
+def test_stopped_workers_are_reported(whole: Any) -> None:
     pieces, workers = whole()
     workers[Kind.PREDICT].signal_all(signal.SIGSTOP)
     await_codes(pieces, {"no-predict-worker": "not-ready"})
@@ -95,7 +95,7 @@ def test_workers_that_are_stopped_are_missed(whole: Any) -> None:
 
 
 @pytest.mark.slow
-def test_a_reconciler_that_is_silent_is_missed(whole: Any) -> None:
+def test_silent_reconciler_is_reported(whole: Any) -> None:
     pieces, _ = whole()
     reconciler = next(running for running in pieces._running if running.name == "reconciler")
     reconciler.signal_all(signal.SIGSTOP)
@@ -153,7 +153,7 @@ def test_a_broker_of_its_own_that_is_gone_is_named(whole: Any, broker: Any, tmp_
 
 @pytest.mark.slow
 def test_a_champion_signed_with_another_key_is_not_ready(assemble: Assemble) -> None:
-    """As in a home that was restored without its signing.key."""
+    """This happens in a home restored without its signing.key."""
     pieces = assemble(default_model="poison", signing_key="the one that published it", predict_workers=1)
     publish(pieces, "other")
     right, pieces.settings = pieces.settings, pieces.settings.replace(signing_key="another")
@@ -204,7 +204,7 @@ def test_memory_full_of_open_jobs_is_degraded_until_they_end(whole: Any) -> None
 
 
 def fill(pieces: Pieces) -> None:
-    """With jobs, ever smaller, until the smallest is refused."""
+    """Submit ever smaller jobs until the smallest is refused."""
     for size in (500_000, 50_000, 2_000, 1):
         refused = False
         while not refused:
@@ -213,17 +213,17 @@ def fill(pieces: Pieces) -> None:
             refused = isinstance(outcome, LedgerFull)
 
 
-def test_health_checks_share_one_look_a_second(whole: Any) -> None:
+def test_health_checks_share_one_reading_a_second(whole: Any) -> None:
     pieces, _ = whole()
 
     def looks() -> int:
         return int(pieces.ledger.redis.info("commandstats").get("cmdstat_evalsha", {}).get("calls", 0))
 
-    def in_a_second(ask: bool) -> int:
+    def in_a_second(check: bool) -> int:
         before, end = looks(), time.monotonic() + 1
         while time.monotonic() < end:
-            assert not ask or answer(pieces).status_code == 200
+            assert not check or answer(pieces).status_code == 200
         return looks() - before
 
-    idle, asked = in_a_second(False), in_a_second(True)
-    assert asked <= idle + 6, (idle, asked)
+    idle, checked = in_a_second(False), in_a_second(True)
+    assert checked <= idle + 6, (idle, checked)

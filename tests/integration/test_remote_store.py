@@ -1,4 +1,4 @@
-"""Must show 6: train on one home, predict from another, nothing shared but Redis, the key and an S3 bucket."""
+"""One home trains and another predicts; they share only Redis, the signing key and an S3 bucket."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,15 +26,15 @@ def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
 
 @pytest.mark.slow
 def test_trained_on_one_home_and_predicted_from_another(s3: S3Server, assemble: Callable[..., Pieces], tmp_path: Path) -> None:
-    here = assemble(store="s3://models/mldeploy", signing_key="the same on both", train_workers=1, predict_workers=1)
-    there = Pieces(here.settings, tmp_path / "there")
-    there.settings = here.settings.replace(home=str(tmp_path / "there"))
-    here.worker(Kind.TRAIN)
-    client = Client(here.url)
+    first = assemble(store="s3://models/mldeploy", signing_key="the same on both", train_workers=1, predict_workers=1)
+    second = Pieces(first.settings, tmp_path / "there")
+    second.settings = first.settings.replace(home=str(tmp_path / "there"))
+    first.worker(Kind.TRAIN)
+    client = Client(first.url)
     trained = client.train(packaged_csv("iris"), model="iris", estimator="RandomForestClassifier").wait(90)
     assert trained["promoted"]
-    there.ledger = here.ledger
-    worker = there.worker()
+    second.ledger = first.ledger
+    worker = second.worker()
     try:
         assert client.predict(FLOWER, model="iris").wait(60)["prediction"] == "setosa"
         added = client.add_rows("iris", (packaged_csv("iris") or b"") + b"4.95,3.05,1.35,0.15,setosa\n").wait(60)
@@ -42,7 +42,7 @@ def test_trained_on_one_home_and_predicted_from_another(s3: S3Server, assemble: 
         again = client.train(model="iris", promote="always").wait(90)
         assert again["dataset"]["rows"] == 151
         assert client.predict(FLOWER, model="iris").wait(60)
-        assert not (Path(here.settings.home) / "models" / "iris").exists()
+        assert not (Path(first.settings.home) / "models" / "iris").exists()
         s3.stop()
         with pytest.raises(JobFailed, match="What serves is as it was"):
             client.train(model="iris").wait(120)

@@ -1,4 +1,4 @@
-"""Each time-out of a connection: one that says nothing, dribbles, rests too long or takes nothing is closed."""
+"""Time-outs of a connection: silent, dribbling, idle and non-reading clients are disconnected."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ SLACK = 3.0  # seconds: the machine is busy, and the server looks once a second
 
 @pytest.fixture(scope="module")
 def queue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pieces]:
-    """Nobody works here."""
+    """Start a service without workers."""
     settings = Settings(header_timeout=HEAD, idle_timeout=IDLE)
     with without_workers(settings, tmp_path_factory.mktemp("slow")) as pieces:
         yield pieces
@@ -35,13 +35,13 @@ def wire(queue: Pieces) -> Iterator[Wire]:
 
 @pytest.fixture(scope="module")
 def impatient() -> Iterator[int]:
-    """The port of a server with short time-outs of those that are no settings."""
+    """Start a server with short time-outs where they are no settings. Returns its port."""
     with echo_server(replace(LIMITS, grace=GRACE, read_window=WINDOW, body_pace=PACE)) as port:
         yield port
 
 
 def seconds_until_ended(wire: Wire, dribble: Callable[[], object] = lambda: None) -> float:
-    """The client does ``dribble`` again and again until the server answers or closes."""
+    """Call ``dribble`` again and again until the server answers or closes. Returns the seconds."""
     since = time.monotonic()
 
     def is_over() -> bool:
@@ -62,7 +62,7 @@ def test_connection_without_a_first_byte_is_closed(wire: Wire) -> None:
 
 @pytest.mark.parametrize("head", [b"GET /", b"GET /health/live HTTP/1.1\r\n", b"GET /health/live HTTP/1.1\r\n" + HOST + b"X-A: "])
 def test_head_has_one_time_out_in_all(wire: Wire, head: bytes) -> None:
-    """However many bytes come meanwhile."""
+    """It holds however many bytes arrive meanwhile."""
     wire.send(head)
     took = seconds_until_ended(wire, lambda: wire.send(b"A"))
     assert HEAD - 0.5 < took < HEAD + SLACK
@@ -128,7 +128,7 @@ def test_trailers_have_no_more_time_than_the_body(impatient: int) -> None:
 
 @pytest.mark.slow
 def test_body_that_keeps_its_pace_has_its_time(impatient: int) -> None:
-    """Longer than the grace."""
+    """It takes longer than the grace period."""
     body, parts = b" " * 50_000, 100
     with Wire(impatient) as wire:
         wire.send(b"POST /a HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n" % len(body))
@@ -139,7 +139,7 @@ def test_body_that_keeps_its_pace_has_its_time(impatient: int) -> None:
 
 
 @pytest.mark.parametrize("target", ["/large?20000000", "/stream?20000000"])
-def test_client_that_takes_nothing_is_closed(target: str) -> None:
+def test_client_that_never_reads_is_closed(target: str) -> None:
     echo = Echo()
     with echo_server(replace(LIMITS, read_window=WINDOW, body_pace=PACE), echo) as port, Wire(port) as wire:
         wire.send(request("GET", target))
@@ -148,8 +148,8 @@ def test_client_that_takes_nothing_is_closed(target: str) -> None:
 
 
 @pytest.mark.slow
-def test_last_answer_that_is_not_taken_keeps_no_connection_open() -> None:
-    """Of some the kernel has all, of some the server has a little, which does not make it wait, or much, which does."""
+def test_unread_last_answer_keeps_no_connection_open() -> None:
+    """The answers are small enough for the kernel, a little larger, or much larger than the write buffer."""
     with echo_server(replace(LIMITS, read_window=WINDOW, body_pace=PACE)) as port, ExitStack() as stack:
         wires = []
         for size in range(50_000, 4_000_000, 50_000):
@@ -159,7 +159,7 @@ def test_last_answer_that_is_not_taken_keeps_no_connection_open() -> None:
 
 
 def is_reset(wire: Wire) -> bool:
-    """Known without reading: what the server sends goes on to wait."""
+    """Return whether the connection was reset, without reading from it."""
     try:
         wire.send(b"x")
     except ConnectionError:
@@ -168,7 +168,7 @@ def is_reset(wire: Wire) -> bool:
 
 
 @pytest.mark.slow
-def test_client_that_takes_a_little_all_the_time_is_answered(impatient: int) -> None:
+def test_slow_reader_is_answered(impatient: int) -> None:
     with Wire(impatient) as wire:
         wire.send(request("GET", "/stream?20000000"))
         taken, since = 0, time.monotonic()
@@ -179,7 +179,7 @@ def test_client_that_takes_a_little_all_the_time_is_answered(impatient: int) -> 
         assert taken > PACE * WINDOW
 
 
-def test_client_that_pours_and_takes_nothing_costs_little(queue: Pieces, wire: Wire) -> None:
+def test_client_that_sends_and_never_reads_costs_little(queue: Pieces, wire: Wire) -> None:
     (process,) = queue.api_processes()
     before = process.memory_info().rss
     wanted = request("GET", "/openapi.json") * 50

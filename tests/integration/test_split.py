@@ -1,5 +1,5 @@
-"""Must show 5: rows are added, and no row that was for testing is ever trained on. What a version was trained on is read from the
-version itself: a nearest-neighbour model remembers its rows."""
+"""Rows are added, and no test row is ever trained on. The training rows are read from the version itself: a nearest-neighbour
+model stores them."""
 
 import json
 from collections.abc import Iterator
@@ -46,7 +46,7 @@ def growth(service: Service) -> Growth:
 
 
 def remembered(service: Service, name: str, version: int) -> set[int]:
-    """The places in ALL of the rows that the stored model holds, each found as the scaler before it made it."""
+    """Return the places in ALL of the rows that the stored model holds, with its scaling undone."""
     card = from_json(json.dumps(Client(service.url).version(name, version)["card"]))
     stored = artifact.load(open_artifact_store(service.settings.store_location, signing_key(service.home, "")), card)
     assert isinstance(stored, Pipeline)
@@ -59,7 +59,7 @@ def remembered(service: Service, name: str, version: int) -> set[int]:
 
 
 def test_no_test_row_is_ever_trained_on_as_a_data_set_grows_by_half(service: Service, growth: Growth) -> None:
-    """The versions themselves are asked, and not their cards."""
+    """The stored models are read, not their cards."""
     old, everything = set(range(len(FIRST))), set(range(len(ALL)))
     trained_first, trained_second = remembered(service, "growing", 1), remembered(service, "growing", 2)
     tested_first, tested_second = old - trained_first, everything - trained_second
@@ -73,9 +73,9 @@ def test_no_test_row_is_ever_trained_on_as_a_data_set_grows_by_half(service: Ser
     assert (growth.first["metrics"]["rows"], growth.second["metrics"]["rows"]) == (len(tested_first), len(tested_second))
 
 
-def test_an_addition_tells_what_was_new_and_what_was_there_already(growth: Growth) -> None:
-    told = {name: growth.added[name] for name in ("added", "duplicates", "rows", "revision")}
-    assert told == {"added": len(REST), "duplicates": AGAIN, "rows": len(ALL), "revision": 2}
+def test_adding_rows_counts_new_rows_and_duplicates(growth: Growth) -> None:
+    counts = {name: growth.added[name] for name in ("added", "duplicates", "rows", "revision")}
+    assert counts == {"added": len(REST), "duplicates": AGAIN, "rows": len(ALL), "revision": 2}
 
 
 def test_a_training_without_a_table_is_on_all_rows_and_as_the_one_before(growth: Growth) -> None:
@@ -105,10 +105,10 @@ def test_data_sets_are_listed_and_shown(client: Client, growth: Growth) -> None:
     assert shown["created_at"] < shown["updated_at"]
 
 
-def test_a_data_set_that_is_not_there_names_those_that_are(client: Client, growth: Growth) -> None:
-    with pytest.raises(Problem, match="growing") as told:
+def test_unknown_data_set_error_lists_the_known_ones(client: Client, growth: Growth) -> None:
+    with pytest.raises(Problem, match="growing") as raised:
         client.dataset("shrinking")
-    assert (told.value.status, told.value.type.split(":")[-1]) == (404, "unknown-dataset")
+    assert (raised.value.status, raised.value.type.split(":")[-1]) == (404, "unknown-dataset")
 
 
 # What is refused
@@ -121,12 +121,12 @@ def ndjson(folder: Path, frame: pd.DataFrame) -> Path:
 
 
 def refused(client: Client, rows: Any) -> Problem:
-    """The data set is as it was."""
+    """Check that the addition is refused and the data set unchanged. Returns the problem."""
     before = client.dataset("growing")
-    with pytest.raises(Problem) as told:
+    with pytest.raises(Problem) as raised:
         client.add_rows("growing", rows).wait(PATIENCE)
     assert client.dataset("growing") == before
-    return told.value
+    return raised.value
 
 
 def test_rows_of_other_columns_are_refused_at_the_door(client: Client, growth: Growth) -> None:
@@ -159,10 +159,10 @@ def test_lines_of_other_columns_fail_and_leave_the_data_set_as_it_was(client: Cl
 
 
 def test_rows_that_are_all_there_already_change_nothing(client: Client, growth: Growth, tmp_path: Path) -> None:
-    """Whatever their form, and the order of their rows and columns."""
+    """This holds whatever their format and the order of rows and columns."""
     before = client.dataset("growing")
-    told = client.add_rows("growing", ndjson(tmp_path, REST.iloc[::-1, ::-1])).wait(PATIENCE)
-    assert (told["added"], told["duplicates"], told["revision"]) == (0, len(REST), before["revision"])
+    result = client.add_rows("growing", ndjson(tmp_path, REST.iloc[::-1, ::-1])).wait(PATIENCE)
+    assert (result["added"], result["duplicates"], result["revision"]) == (0, len(REST), before["revision"])
     assert client.dataset("growing") == before
 
 
@@ -177,7 +177,7 @@ def two_trainers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 def test_rows_that_are_added_at_once_all_get_there(two_trainers: Service) -> None:
-    """By two processes, each of which finds the data set changed under it."""
+    """Two processes add them, and each finds the data set changed meanwhile."""
     client, slices = Client(two_trainers.url), [ALL.iloc[place::12] for place in range(12)]
     client.add_rows("busy", slices[0]).wait(PATIENCE)
     with ThreadPoolExecutor(len(slices)) as senders:

@@ -1,5 +1,4 @@
-"""B2 of the faults to survive: sequences of everything that can be asked of the ledger, held against a small model of it after
-each step."""
+"""Random sequences of all ledger calls are compared with a small model of the ledger after each step."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from hypothesis import HealthCheck, Phase
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from jobs.job import NOTHING, Claim, ClaimRequest, Job, Kind, Metadata, Precondition, State, SubmitOptions
+from jobs.job import NO_PRECONDITION, Claim, ClaimRequest, Job, Kind, Metadata, Precondition, State, SubmitOptions
 from jobs.ledger import Ledger
 from settings import Settings
 from tests.integration.ledger_model import ENDED, kind_of
@@ -41,28 +40,28 @@ BOTH = (False, True)
 
 
 @dataclass
-class Asked:
-    """What is submitted. ``after``: which of the trainings there have been, if there were so many. ``champion``: whether it
-    rests on what is so (1), is not so (0), or on nothing."""
+class Submission:
+    """What is submitted. ``after``: the number of the training it waits for, if there are so many. ``champion``: whether its
+    precondition holds (1), fails (0), or is absent."""
 
     kind: Kind
     rows: int
-    terms: SubmitOptions
+    submit_options: SubmitOptions
     after: int
     champion: int
 
 
-ASKED = [
-    Asked(*each)
+SUBMISSIONS = [
+    Submission(*each)
     for each in product((Kind.PREDICT, Kind.PREDICT, Kind.TRAIN, Kind.DATASET), (1, 1, 2, 150), TERMS, range(5), range(6))
 ]
 
 
-def asked_of(number: int) -> Asked:
-    return ASKED[number]
+def submission_of(number: int) -> Submission:
+    return SUBMISSIONS[number]
 
 
-MANY = st.lists(st.integers(0, len(ASKED) - 1).map(asked_of), min_size=1, max_size=3)
+MANY = st.lists(st.integers(0, len(SUBMISSIONS) - 1).map(submission_of), min_size=1, max_size=3)
 NUMBER = st.integers(0, 999)
 WAYS = {  # in which each can be done
     "look": product(("", "anna", "bert"), range(1, 4), range(2, 6), FILTERS),
@@ -98,26 +97,26 @@ class Sequence(RuleBasedStateMachine):
         self.count = 0
 
     @initialize(many=MANY)
-    def begin(self, many: list[Asked]) -> None:
-        self._submit([self._job(asked) for asked in many])
+    def begin(self, many: list[Submission]) -> None:
+        self._submit([self._job(submission) for submission in many])
 
     @rule(deed=DEED)
     def step(self, deed: tuple[str, int, tuple[Any, ...]]) -> None:
-        """One rule for all, for hypothesis would switch most rules off in most sequences, and these go together."""
+        """Use one rule for all: hypothesis would switch most rules off in most sequences, and these belong together."""
         name, number, way = deed
         getattr(self, name)(number, *way)
 
-    def submit(self, number: int, many: list[Asked]) -> None:
-        """Also one that may be there already."""
+    def submit(self, number: int, many: list[Submission]) -> None:
+        """Submit new jobs, and perhaps a known one again."""
         known = self.submitted[number % len(self.submitted)]
-        self._submit([self._job(asked) for asked in many] + ([known] if known.id in self.model.jobs else []))
+        self._submit([self._job(submission) for submission in many] + ([known] if known.id in self.model.jobs else []))
 
-    def look(self, number: int, caller: str, most: int, look_at: int, filters: tuple[str, ...]) -> None:
-        self.both.poll([self.submitted[(number + more) % len(self.submitted)].id for more in range(most)])
-        self.both.show(caller, most, look_at, filters)
+    def look(self, number: int, caller: str, limit: int, look_at: int, filters: tuple[str, ...]) -> None:
+        self.both.poll([self.submitted[(number + more) % len(self.submitted)].id for more in range(limit)])
+        self.both.show(caller, limit, look_at, filters)
 
     def cancel(self, number: int, state: str, stops: bool) -> None:
-        """``state``: one of those, if there are any. ``stops``: the processes that train are looked after meanwhile."""
+        """``state``: cancel a job in this state, if there is any. ``stops``: the training processes are checked meanwhile."""
         those = [known.id for known in self.model.of(state) if known.kind != Kind.WEBHOOK] or [job.id for job in self.submitted]
         self.both.cancel(those[number % len(those)])
         if stops:
@@ -154,7 +153,7 @@ class Sequence(RuleBasedStateMachine):
             self.both.reconcile()
 
     def time_passes(self, number: int, deadline: bool, delays: bool, old: bool, reconciles: bool) -> None:
-        dated = [known for known in self.model.of("queued", "running") if known.terms.expires_in and not known.due]
+        dated = [known for known in self.model.of("queued", "running") if known.submit_options.expires_in and not known.due]
         final = self.model.of(*ENDED)
         if deadline and dated:
             self.both.deadline_comes(dated[number % len(dated)])
@@ -179,10 +178,10 @@ class Sequence(RuleBasedStateMachine):
             self.client.flushdb()
             self.client.seen = b""
 
-    # What there is to ask about
+    # Choosing jobs and claims
 
     def _claims(self, *kinds: str, stale: bool = False) -> list[tuple[str, Claim]]:
-        """Those of jobs that run, in these hands or (``stale``) not any more; if there are none, all."""
+        """Return the claims of running jobs that are current, or ``stale``; all of them if there are none."""
         claims = [(owner, claim) for owner, claim in self.both.claims if kind_of(owner) in kinds]
         running = [(owner, claim) for owner, claim in claims if self._runs(claim.jobs[0].id)]
         wanted = [each for each in running if self.model.is_current(each[0], each[1].jobs[0].id, each[1].jobs[0].fence) != stale]
@@ -196,24 +195,40 @@ class Sequence(RuleBasedStateMachine):
         self.submitted += new
         self.trainings += [job for job in new if job.kind is Kind.TRAIN]
 
-    def _job(self, asked: Asked) -> Job:
-        """Of the version that a training is to make, if it comes after one."""
+    def _job(self, submission: Submission) -> Job:
+        """Make a job, of the version that a training is to make if it waits for one."""
         self.count += 1
-        model, version, rows, after = "ab"[asked.rows % 2], 1, asked.rows, ""
-        if asked.kind is not Kind.PREDICT:
+        model, version, rows, after = "ab"[submission.rows % 2], 1, submission.rows, ""
+        if submission.kind is not Kind.PREDICT:
             model, version, rows = "trained", self.count, 0
-        elif asked.after < len(self.trainings):
-            training = self.trainings[-1 - asked.after]
+        elif submission.after < len(self.trainings):
+            training = self.trainings[-1 - submission.after]
             model, version, after = training.model, training.version, training.id
         now = self.model.effects.get("alias", "")
-        expects = Precondition("model:m", "alias", now if asked.champion else "other") if now and asked.champion < 2 else NOTHING
-        job_id = self.ledger.new_id(asked.terms.caller)
-        return Job(job_id, asked.kind, model, version, rows, b"payload", b"{}", after, expects, asked.terms, 1000 * asked.rows)
+        expects = (
+            Precondition("model:m", "alias", now if submission.champion else "other")
+            if now and submission.champion < 2
+            else NO_PRECONDITION
+        )
+        job_id = self.ledger.new_id(submission.submit_options.caller)
+        return Job(
+            job_id,
+            submission.kind,
+            model,
+            version,
+            rows,
+            b"payload",
+            b"{}",
+            after,
+            expects,
+            submission.submit_options,
+            1000 * submission.rows,
+        )
 
 
 @pytest.fixture(scope="module")
 def own_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """In which nobody else has a key."""
+    """Start a Redis without other keys."""
     pieces = Pieces(Settings().replace(**LIMITS, **UNHURRIED), tmp_path_factory.mktemp("machine"))
     try:
         pieces.redis()
@@ -223,10 +238,10 @@ def own_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 
 @pytest.mark.slow
-def test_b2_the_ledger_is_what_its_model_says(own_redis: Settings, chaos: bool, tell: list[str]) -> None:
+def test_ledger_agrees_with_its_model(own_redis: Settings, chaos: bool, figures: list[str]) -> None:
     ledger, client = watched(own_redis)
     pushes, tally, many = Pushes(client), Tally(), 20_000 if chaos else 2000
-    assert ledger.secret  # known from now on, and no key of a sequence's
+    assert ledger.secret  # the secret exists from now on and is no key of a sequence
     client.flushdb()
     settings = hypothesis.settings(
         max_examples=many,
@@ -242,4 +257,4 @@ def test_b2_the_ledger_is_what_its_model_says(own_redis: Settings, chaos: bool, 
     finally:
         pushes.close()
     assert tally.sequences >= many
-    tell.append(f"B2: {tally.sequences} sequences, {tally.steps} steps, no divergence")
+    figures.append(f"ledger and model: {tally.sequences} sequences, {tally.steps} steps, no divergence")

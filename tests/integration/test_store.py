@@ -1,4 +1,4 @@
-"""What a store promises, asked of a folder and of an object store behind a server that speaks S3."""
+"""What a store promises, tested on a folder and on an S3 server."""
 
 import contextlib
 import itertools
@@ -31,7 +31,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 @pytest.fixture
 def bucket(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A location of its own for each test."""
+    """Return a location for one test."""
     for name, value in server.environment().items():
         monkeypatch.setenv(name, value)
     return f"s3://{BUCKET}/tests/{next(PREFIXES)}"
@@ -59,8 +59,8 @@ FORK_WARNING = "ignore:This process:DeprecationWarning"  # from Python 3.12 on, 
 
 
 def run(code: str, location: str) -> str:
-    """What a process of its own prints."""
-    told = subprocess.run(
+    """Return the output of a process of its own."""
+    completed = subprocess.run(
         [sys.executable, "-W", FORK_WARNING, "-c", code, location],
         cwd=ROOT,
         capture_output=True,
@@ -68,9 +68,9 @@ def run(code: str, location: str) -> str:
         timeout=60,
         check=False,
     )
-    assert told.returncode == 0, told.stderr
-    assert told.stderr == ""
-    return told.stdout.strip()
+    assert completed.returncode == 0, completed.stderr
+    assert completed.stderr == ""
+    return completed.stdout.strip()
 
 
 def test_the_location_says_which_store_it_is(folder: str, bucket: str) -> None:
@@ -79,7 +79,7 @@ def test_the_location_says_which_store_it_is(folder: str, bucket: str) -> None:
     assert isinstance(open_store(bucket), ObjectStore)
 
 
-def test_what_was_written_is_read(store: Store, location: str) -> None:
+def test_written_files_are_read(store: Store, location: str) -> None:
     store.write("iris/1-1", FILES)
     assert {name: store.read(f"iris/1-1/{name}") for name in FILES} == FILES
     assert open_store(location).read("iris/1-1/model") == FILES["model"]
@@ -104,7 +104,7 @@ def test_a_writing_that_fails_leaves_nothing_in_a_folder(folder: str) -> None:
 
 @pytest.mark.slow
 def test_a_writing_that_fails_leaves_no_seal_in_a_bucket(server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server freezes once it has the first of many files; that ends too, though aiohttp has no time-out for it."""
+    """The server freezes after the first of many files; the write ends too, though aiohttp has no time-out for it."""
     monkeypatch.setattr("models.store.PUT_SECONDS", 1.0)
     writer, reader = open_store(bucket), open_store(bucket)
     files = {f"part{number}": b"part" for number in range(200)} | {"manifest.json": b"{}"}
@@ -128,8 +128,8 @@ def test_a_writing_that_fails_leaves_no_seal_in_a_bucket(server: S3Server, bucke
     assert reader.names("iris/1-1") == sorted(files)
 
 
-def test_who_reads_the_seal_reads_all(store: Store, location: str) -> None:
-    """While folders are written, another reads: never a seal without the rest."""
+def test_reader_that_sees_the_seal_sees_all_files(store: Store, location: str) -> None:
+    """One process reads while another writes folders."""
 
     def write() -> None:
         for number in range(20):
@@ -171,7 +171,7 @@ except OSError as error:
 
 
 def test_a_killed_writer_leaves_nothing_under_the_name(folder: str) -> None:
-    """Killed by itself at each of its syncs in turn, the last of which comes after the renaming."""
+    """It kills itself at each of its syncs in turn, the last of which comes after the renaming."""
     code = """
 import os, signal, sys
 from models.store import open_store
@@ -214,7 +214,7 @@ def test_names(store: Store, folder: str) -> None:
     assert store.names("wine") == []
 
 
-def test_names_tell_what_was_never_finished(folder: str) -> None:
+def test_names_show_what_was_never_finished(folder: str) -> None:
     store = open_store(folder)
     (Path(folder) / "iris/.2-1").mkdir(parents=True)
     store.write("iris/1-1", FILES)
@@ -248,7 +248,7 @@ def test_a_pattern_is_a_name_like_any_other(store: Store) -> None:
     assert store.names("data") == ["abc"]
 
 
-def test_a_written_folder_is_seen_at_once_by_who_has_listed_before(store: Store, location: str) -> None:
+def test_written_folder_is_seen_at_once_after_an_earlier_listing(store: Store, location: str) -> None:
     other = open_store(location)
     assert other.names("iris") == []
     store.write("iris/1-1", FILES)
@@ -338,7 +338,7 @@ def test_credentials_that_are_not_there(bucket: str, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.slow
 def test_a_server_that_freezes(server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two tries, and not two for each of s3fs's five, ends within two read time-outs."""
+    """Two attempts end within two read time-outs, without s3fs's own five retries."""
     monkeypatch.setitem(OPTIONS["s3"]["config_kwargs"], "read_timeout", 0.5)
     store = open_store(bucket)
     store.write("iris/1-1", FILES)
@@ -354,7 +354,7 @@ def test_a_server_that_freezes(server: S3Server, bucket: str, monkeypatch: pytes
 
 
 def test_a_fork_has_connections_of_its_own(location: str) -> None:
-    """Parent and children read, in turn and at once; no child waits for what it collects of its parent's."""
+    """Parent and children read in turn and at once; no child waits for its parent's connections."""
     open_store(location).write("iris/1-1", {"model": b"model" * 100_000, "manifest.json": b"{}"})
     code = """
 import gc, os, sys, time

@@ -1,4 +1,4 @@
-"""On which terms a job is submitted: waiting, label, deadline; and Idempotency-Key, under which a request is one job."""
+"""Options of a submission: waiting, label, deadline; and Idempotency-Key, under which a request is one job."""
 
 import json
 import threading
@@ -26,7 +26,7 @@ TABLE = "a,b,level\n" + "".join(f"{n % 7},{n % 5},{'high' if n % 7 > 3 else 'low
 
 @pytest.fixture(scope="module")
 def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pieces]:
-    """Nobody works here, and only 250 rows may wait in a lane."""
+    """Start a service without workers and with 250 rows at most in a lane."""
     with without_workers(Settings(lane_rows=250), tmp_path_factory.mktemp("line")) as pieces:
         yield pieces
 
@@ -45,16 +45,16 @@ def under(key: str, **headers: str) -> dict[str, str]:
     return {"Idempotency-Key": key, **headers}
 
 
-def at_once(many: int, ask: Any) -> list[requests.Response]:
+def at_once(many: int, send_one: Any) -> list[requests.Response]:
     start = threading.Barrier(many)
 
-    def asked(number: int) -> requests.Response:
+    def send(number: int) -> requests.Response:
         start.wait()
-        answer: requests.Response = ask(number)
+        answer: requests.Response = send_one(number)
         return answer
 
     with ThreadPoolExecutor(many) as clients:
-        return list(clients.map(asked, range(many)))
+        return list(clients.map(send, range(many)))
 
 
 # Waiting
@@ -74,7 +74,7 @@ def at_once(many: int, ask: Any) -> list[requests.Response]:
         ('RESPOND-ASYNC;x=1, wait="0"', 202, "respond-async"),
     ],
 )
-def test_what_was_preferred_is_done_and_told(anybody: Caller, prefer: str, status: int, applied: str | None) -> None:
+def test_preferences_are_applied_and_confirmed(anybody: Caller, prefer: str, status: int, applied: str | None) -> None:
     answer = anybody.post(POISON, json=row(3), headers={"Prefer": prefer} if prefer else {})
     assert (answer.status_code, answer.headers.get("Preference-Applied")) == (status, applied)
     assert ("Retry-After" in answer.headers, "Location" in answer.headers) == (status == 202, status == 202)
@@ -103,7 +103,7 @@ def test_a_wait_that_runs_out_answers_202_and_where_to_go_on(anybody: Caller) ->
 
 
 def test_retry_after_grows_with_what_waits_before_it(line: Pieces, waiting: Caller) -> None:
-    """Nobody is there: a few seconds. As soon as somebody is, by the speed of the lane."""
+    """Without workers it is a few seconds; with workers it follows the speed of the lane."""
     job = waiting.post(POISON, json=row(0)).json()
     assert waiting.get(job["result_url"]).headers["Retry-After"] == "5"
     ledger = line.ledger
@@ -130,14 +130,14 @@ def test_a_job_expires_while_no_worker_runs(waiting: Caller) -> None:
     jobs = [waiting.post(f"{POISON}&expires_in={seconds}", json=row(6)).json() for seconds in (0.6, 0.0001)]
     assert all(job["expires_at"] >= job["created_at"] for job in jobs)
     for job in jobs:
-        told = waiting.end_of(job)
-        assert (told["status"], told["error"]["type"].rpartition(":")[2]) == ("expired", "expired")
-        assert told["finished_at"] >= job["expires_at"]
-        assert "started_at" not in told
-        assert "result" not in told
+        ended = waiting.end_of(job)
+        assert (ended["status"], ended["error"]["type"].rpartition(":")[2]) == ("expired", "expired")
+        assert ended["finished_at"] >= job["expires_at"]
+        assert "started_at" not in ended
+        assert "result" not in ended
 
 
-def test_a_job_expires_while_the_worker_is_busy_and_one_that_has_started_does_not(anybody: Caller, service: Service) -> None:
+def test_queued_job_expires_while_the_worker_is_busy_and_a_started_one_does_not(anybody: Caller, service: Service) -> None:
     busy = []
     for number in range(2):  # one for each process: one after the other, since what waits together is claimed together
         busy.append(anybody.post(f"{POISON}&expires_in=2", json=row(number, seconds=3)).json())
@@ -165,7 +165,9 @@ def test_a_job_expires_while_the_worker_is_busy_and_one_that_has_started_does_no
     ],
 )
 @pytest.mark.parametrize("path", ["/predict", "/train", "/datasets/refused"])
-def test_terms_that_are_not_taken_say_what_is(anybody: Caller, path: str, query: str, pointer: str, says: str) -> None:
+def test_invalid_options_are_refused_with_what_is_allowed(
+    anybody: Caller, path: str, query: str, pointer: str, says: str
+) -> None:
     body = {"data": TABLE, "headers": {"Content-Type": "text/csv"}} if path != "/predict" else {"json": row(1)}
     answer = anybody.post(f"{path}?{query}", **body)
     assert (answer.status_code, code(answer)) == (422, "invalid-input")
@@ -193,14 +195,14 @@ def test_a_repeat_is_the_same_job_with_the_same_status_also_when_it_has_finished
     assert "input" in end["result"]
 
 
-def test_two_hundred_repeats_at_once_are_twenty_jobs(anybody: Caller) -> None:
+def test_200_concurrent_repeats_are_20_jobs(anybody: Caller) -> None:
     keys = [str(uuid.uuid4()) for _ in range(20)]
     label = keys[0]
 
-    def ask(number: int) -> requests.Response:
+    def send(number: int) -> requests.Response:
         return anybody.post(f"{POISON}&label={label}", json=row(number % 20), headers=under(keys[number % 20], Prefer="wait=20"))
 
-    answers = [answer for _ in range(5) for answer in at_once(40, ask)]
+    answers = [answer for _ in range(5) for answer in at_once(40, send)]
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.json()["id"] for answer in answers}) == 20
     assert sum("Idempotency-Replayed" not in answer.headers for answer in answers) == 20
@@ -208,7 +210,7 @@ def test_two_hundred_repeats_at_once_are_twenty_jobs(anybody: Caller) -> None:
     assert len(anybody.get(f"/jobs?label={label}").json()["jobs"]) == 20
 
 
-def test_of_two_different_requests_at_once_under_one_key_one_is_taken(anybody: Caller, key: str) -> None:
+def test_one_of_two_concurrent_requests_under_one_key_is_accepted(anybody: Caller, key: str) -> None:
     answers = at_once(10, lambda number: anybody.post(POISON, json=row(number), headers=under(key)))
     assert sorted(answer.status_code for answer in answers) == [202] + [422] * 9
     assert {code(answer) for answer in answers if answer.status_code == 422} == {"idempotency-key-reused"}
@@ -275,7 +277,7 @@ def test_the_key_is_looked_up_before_limits(line: Pieces, waiting: Caller, key: 
 
 def test_the_key_is_looked_up_before_the_alias_and_the_input_are(anybody: Caller, key: str) -> None:
     alias = f"a{key[:8]}"
-    anybody.ask("PUT", f"/models/poison/aliases/{alias}", json={"version": 1})
+    anybody.request("PUT", f"/models/poison/aliases/{alias}", json={"version": 1})
     first = anybody.post(f"{POISON}&version={alias}", json=row(1), headers=under(key))
     assert anybody.delete(f"/models/poison/aliases/{alias}").status_code == 200
     assert anybody.post(f"{POISON}&version={alias}", json=row(1)).status_code == 404
@@ -289,7 +291,7 @@ def test_a_refused_request_leaves_its_key_free(anybody: Caller, key: str) -> Non
 
 
 @pytest.mark.parametrize("bad", [b"", b"x" * 256, b"a\tb", b"\xff", "schlüssel".encode(), b"\xc2\x85"])
-def test_a_key_that_is_none_is_refused_and_not_overlooked(anybody: Caller, service: Service, bad: bytes) -> None:
+def test_invalid_key_is_refused(anybody: Caller, service: Service, bad: bytes) -> None:
     connection = HTTPConnection("127.0.0.1", service.settings.port, timeout=10)
     body = json.dumps(row(1)).encode()
     connection.request("POST", POISON, body, {"Idempotency-Key": bad})
@@ -306,8 +308,8 @@ def test_255_characters_are_a_key(anybody: Caller, key: str) -> None:
     assert "id" in anybody.post(POISON, json=row(1), headers=under(long[:254])).json()
 
 
-def test_repeats_that_wait_keep_nobody_from_his_turn(waiting: Caller, key: str) -> None:
-    """More of them than there are turns while others read; without one nothing could be canceled."""
+def test_waiting_repeats_block_nobody_else(waiting: Caller, key: str) -> None:
+    """There are more of them than concurrent writes beside reads; a cancel must still get through."""
     job = waiting.post(POISON, json=row(1), headers=under(key)).json()
     with ThreadPoolExecutor(24) as clients:
         wait = under(key, Prefer="wait=20")
@@ -317,7 +319,7 @@ def test_repeats_that_wait_keep_nobody_from_his_turn(waiting: Caller, key: str) 
         assert {repeat.result().json()["status"] for repeat in repeats} == {"canceled"}
 
 
-def test_only_the_boundary_of_a_form_is_left_out_of_what_is_compared(waiting: Caller, key: str) -> None:
+def test_only_the_boundary_of_a_form_is_left_out_of_the_fingerprint(waiting: Caller, key: str) -> None:
     headers = {**under(key), "Content-Type": "application/json; boundary=5"}
     first, other = (json.dumps(row(number)) for number in (5, 55))
     assert waiting.post(POISON, data=first, headers=headers).status_code == 202

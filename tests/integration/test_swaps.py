@@ -1,4 +1,4 @@
-"""Must show 3, the correctness half: the version in service is moved under load. What that costs is measured by `make bench`."""
+"""The serving version is moved under load, and every response is right. `make bench` measures what that costs."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 from mldeploy.client import Client, Problem
 from modeler import artifact
 from settings import Settings
-from tests.crowd import Answered, Crowd, Question, questions_of
+from tests.crowd import Crowd, CrowdResponse, Question, questions_of
 from tests.processes import Pieces, until
 
 CONNECTIONS = 32
@@ -21,7 +21,7 @@ Moves = list[dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pieces]:
-    """Version 1 of iris serves; version 2 is a stump, which does not know one of the three kinds."""
+    """Serve version 1 of iris; version 2 is a stump that does not know one of the three species."""
     pieces = Pieces(Settings(lease=5.0), tmp_path_factory.mktemp("swaps"))
     try:
         pieces.all()
@@ -44,7 +44,7 @@ def contested(questions: list[Question]) -> list[Question]:
 
 
 def champions_at(moves: Moves, moment: int) -> set[int]:
-    """By the log, newest first; in the very millisecond of a move, what was and what is."""
+    """Return the champions at this moment by the log: two in the millisecond of a move."""
     found = set()
     for move in moves:
         if move["at"] <= moment:
@@ -54,13 +54,13 @@ def champions_at(moves: Moves, moment: int) -> set[int]:
     return found
 
 
-def of_another_version(answers: list[Answered], moves: Moves, late: int = 0) -> list[Answered]:
-    """The jobs whose version was not the champion when they were accepted, or ``late`` ms after that."""
-    return [told for told in answers if told.version not in champions_at(moves, told.accepted_at + late)]
+def of_another_version(answers: list[CrowdResponse], moves: Moves, late: int = 0) -> list[CrowdResponse]:
+    """Return the jobs whose version was not the champion when they were accepted, or ``late`` ms after that."""
+    return [response for response in answers if response.version not in champions_at(moves, response.accepted_at + late)]
 
 
 def move_often(client: Client, crowd: Crowd) -> Moves:
-    """There and back, each time under load. Returns the log."""
+    """Move the champion back and forth under load. Returns the log."""
     back_and_forth: list[Callable[[], Any]] = [lambda: client.promote("iris", 2), lambda: client.rollback("iris")]
     for turn in range(MOVES):
         before = len(crowd.answers)
@@ -71,7 +71,7 @@ def move_often(client: Client, crowd: Crowd) -> Moves:
 
 
 @pytest.mark.slow
-def test_each_job_gets_the_version_that_served_when_it_was_accepted(served: Pieces, tell: list[str]) -> None:
+def test_each_job_gets_the_version_that_served_when_it_was_accepted(served: Pieces, figures: list[str]) -> None:
     questions = contested(questions_of(served, 1, 2))
     client = Client(served.url)
     before = len(client.model("iris")["moves"])
@@ -80,11 +80,11 @@ def test_each_job_gets_the_version_that_served_when_it_was_accepted(served: Piec
     crowd.check()
     assert len(moves) == before + MOVES
     assert not of_another_version(crowd.answers, moves)
-    versions = [told.version for told in crowd.answers]
+    versions = [response.version for response in crowd.answers]
     misjudged = len(of_another_version(crowd.answers, moves, late=200))
     assert misjudged, "a log that is 200 ms off must contradict the answers, or this test shows nothing"
-    tell.append(
-        f"must show 3: {len(versions)} predictions on {CONNECTIONS} connections, {MOVES} moves, 0 failed, 0 of another version "
+    figures.append(
+        f"{len(versions)} predictions on {CONNECTIONS} connections, {MOVES} moves, 0 failed, 0 of another version "
         f"({versions.count(1)} by version 1, {versions.count(2)} by version 2; a log 200 ms off would fail {misjudged})"
     )
 

@@ -1,5 +1,4 @@
-"""The ledger's rules for the terms on which a job is accepted: that it may be canceled while it runs, its deadline, its
-Idempotency-Key."""
+"""The ledger's rules for the options of a submission: cancelation of running jobs, deadline, Idempotency-Key."""
 
 from collections.abc import Callable
 
@@ -39,10 +38,10 @@ def deadline_comes(ledger: Ledger, *jobs: Job) -> None:
         ledger.redis.zadd(f"{ledger.prefix}deadlines", {each.id: 1}, xx=True)
 
 
-# Canceling one that runs
+# Canceling a running job
 
 
-def test_one_that_runs_is_stopped_and_its_work_thrown_away(ledger: Ledger) -> None:
+def test_running_job_is_stopped_and_its_result_discarded(ledger: Ledger) -> None:
     one, neighbour = added(ledger, 2)
     claimed = claim(ledger)
     assert ledger.cancel(one.id)[0] == "canceling"
@@ -69,9 +68,7 @@ ENDS: list[Callable[[Ledger, str, str], object]] = [
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_one_that_is_being_stopped_ends_so_however_its_owner_does(
-    ledger: Ledger, end: Callable[[Ledger, str, str], object]
-) -> None:
+def test_canceling_job_ends_canceled_whatever_its_owner_does(ledger: Ledger, end: Callable[[Ledger, str, str], object]) -> None:
     (one,) = added(ledger, 1)
     claim(ledger)
     ledger.cancel(one.id)
@@ -80,8 +77,8 @@ def test_one_that_is_being_stopped_ends_so_however_its_owner_does(
     assert ledger.waiting(LANE) == 0
 
 
-def test_what_was_to_change_with_its_end_does_not(ledger: Ledger) -> None:
-    """Nor does it matter whether it still could."""
+def test_canceled_job_has_no_effects(ledger: Ledger) -> None:
+    """It does not matter whether their preconditions hold."""
     one = accepted(ledger, kind=Kind.TRAIN)
     claimed = claim(ledger, kind="train")
     ledger.cancel(one.id)
@@ -90,8 +87,8 @@ def test_what_was_to_change_with_its_end_does_not(ledger: Ledger) -> None:
     assert ledger.redis.exists(ledger.prefix + "model:iris") == 0
 
 
-def test_a_training_that_runs_is_stopped_with_its_process(ledger: Ledger) -> None:
-    """Which claims nothing more, until it has been buried."""
+def test_running_training_is_stopped_with_its_process(ledger: Ledger) -> None:
+    """The process claims nothing more until its death is handled."""
     one, other = accepted(ledger, kind=Kind.TRAIN), accepted(ledger, kind=Kind.TRAIN)
     claimed, others = claim(ledger, "w:1", kind="train"), claim(ledger, "w:2", kind="train")
     assert ledger.stop_canceled("train", ["w:1", "w:2"])[0] == []
@@ -108,7 +105,7 @@ def test_a_training_that_runs_is_stopped_with_its_process(ledger: Ledger) -> Non
     assert claim(ledger, "w:1", "t3", kind="train")
 
 
-def test_one_that_ended_in_time_stops_nobody(ledger: Ledger) -> None:
+def test_job_that_ended_in_time_stops_no_process(ledger: Ledger) -> None:
     one = accepted(ledger, kind=Kind.TRAIN)
     claimed = claim(ledger, kind="train")
     ledger.cancel(one.id)
@@ -119,7 +116,7 @@ def test_one_that_ended_in_time_stops_nobody(ledger: Ledger) -> None:
 # Deadlines
 
 
-def test_one_that_nobody_starts_in_time_expires_without_any_worker(ledger: Ledger) -> None:
+def test_unstarted_job_expires_without_a_worker(ledger: Ledger) -> None:
     one, other = accepted(ledger, expires_in=0.05), accepted(ledger, expires_in=HOUR)
     until(lambda: reconcile(ledger) and state(ledger, one.id) is State.EXPIRED, 5, "it expires")
     record = record_of(ledger, one.id)
@@ -130,14 +127,14 @@ def test_one_that_nobody_starts_in_time_expires_without_any_worker(ledger: Ledge
     assert ledger.cancel(one.id)[0] == "expired"
 
 
-def test_a_claim_takes_none_whose_deadline_has_come(ledger: Ledger) -> None:
+def test_claim_skips_expired_jobs(ledger: Ledger) -> None:
     late, one = accepted(ledger, expires_in=HOUR), accepted(ledger, expires_in=HOUR)
     deadline_comes(ledger, late)
     assert ids(claim(ledger)) == [one.id]
     assert state(ledger, late.id) is State.EXPIRED
 
 
-def test_one_that_has_started_never_expires(ledger: Ledger) -> None:
+def test_started_job_never_expires(ledger: Ledger) -> None:
     one = accepted(ledger, expires_in=HOUR)
     claim(ledger)
     deadline_comes(ledger, one)
@@ -148,7 +145,7 @@ def test_one_that_has_started_never_expires(ledger: Ledger) -> None:
     assert ids(claim(ledger, "w:2")) == [one.id]
 
 
-def test_one_that_was_given_back_unstarted_expires_all_the_same(ledger: Ledger) -> None:
+def test_released_job_that_never_started_expires(ledger: Ledger) -> None:
     one = accepted(ledger, expires_in=HOUR)
     claim(ledger)
     deadline_comes(ledger, one)
@@ -157,7 +154,7 @@ def test_one_that_was_given_back_unstarted_expires_all_the_same(ledger: Ledger) 
     assert state(ledger, one.id) is State.EXPIRED
 
 
-def test_one_that_waits_for_a_training_expires_too(ledger: Ledger) -> None:
+def test_job_waiting_for_a_training_expires_too(ledger: Ledger) -> None:
     training = accepted(ledger, kind=Kind.TRAIN)
     one = accepted(ledger, after=training.id, expires_in=HOUR)
     deadline_comes(ledger, one)
@@ -167,20 +164,20 @@ def test_one_that_waits_for_a_training_expires_too(ledger: Ledger) -> None:
     assert ledger.claim("w:2", "t2", ClaimRequest("predict")) is None
 
 
-def test_nothing_comes_after_one_that_has_expired(ledger: Ledger) -> None:
+def test_nothing_waits_for_an_expired_job(ledger: Ledger) -> None:
     training = accepted(ledger, kind=Kind.TRAIN, expires_in=HOUR)
     waits = accepted(ledger, after=training.id)
     deadline_comes(ledger, training)
     reconcile(ledger)
     assert isinstance(outcome_of(ledger, on_terms(ledger, after=training.id)), AfterFailed)
-    assert ids(claim(ledger)) == [waits.id]  # and fails for want of what it was to rest on
+    assert ids(claim(ledger)) == [waits.id]  # and fails because its precondition does not hold
 
 
-def test_the_shortest_deadline_is_one(ledger: Ledger) -> None:
+def test_shortest_deadline_is_kept(ledger: Ledger) -> None:
     assert record_of(ledger, accepted(ledger, expires_in=0.0001).id).expires_at is not None
 
 
-def test_each_end_is_told_once_though_one_claim_brings_two(ledger: Ledger) -> None:
+def test_each_end_is_pushed_once_when_one_claim_ends_two(ledger: Ledger) -> None:
     one = accepted(ledger)
     claim(ledger)
     ledger.cancel(one.id)
@@ -195,7 +192,7 @@ def test_each_end_is_told_once_though_one_claim_brings_two(ledger: Ledger) -> No
 # Idempotency-Key
 
 
-def test_the_same_key_is_the_same_job_whatever_has_become_of_it(ledger: Ledger) -> None:
+def test_same_key_is_the_same_job_in_every_state(ledger: Ledger) -> None:
     def again() -> tuple[str, State]:
         outcome = outcome_of(ledger, on_terms(ledger, key="k", fingerprint="f"))
         assert isinstance(outcome, Accepted)
@@ -209,7 +206,7 @@ def test_the_same_key_is_the_same_job_whatever_has_become_of_it(ledger: Ledger) 
     assert ledger.waiting(LANE) == 0
 
 
-def test_two_that_arrive_at_once_with_one_key_are_one(ledger: Ledger) -> None:
+def test_two_concurrent_submissions_with_one_key_are_one_job(ledger: Ledger) -> None:
     one, twin = (on_terms(ledger, key="k", fingerprint="f") for _ in range(2))
     (first, second), _ = ledger.add([one, twin])
     assert isinstance(first, Accepted)
@@ -218,14 +215,14 @@ def test_two_that_arrive_at_once_with_one_key_are_one(ledger: Ledger) -> None:
     assert (ledger.waiting(LANE), ledger.get(twin.id)) == (1, None)
 
 
-def test_a_key_is_of_one_request_and_of_one_caller(ledger: Ledger) -> None:
+def test_key_belongs_to_one_request_of_one_caller(ledger: Ledger) -> None:
     accepted(ledger, caller="anna", key="k", fingerprint="f")
     assert isinstance(outcome_of(ledger, on_terms(ledger, caller="anna", key="k", fingerprint="g")), KeyReused)
     accepted(ledger, caller="bert", key="k", fingerprint="g")
     assert ledger.waiting(LANE) == 2
 
 
-def test_a_repeat_is_known_even_where_nothing_more_is_taken(settings: Settings) -> None:
+def test_repeat_is_recognised_while_nothing_is_accepted(settings: Settings) -> None:
     ledger = Ledger(settings.replace(lane_jobs=1))
     one = accepted(ledger, key="k", fingerprint="f")
     assert isinstance(outcome_of(ledger, on_terms(ledger)), LaneFull)
@@ -238,15 +235,15 @@ def test_a_repeat_is_known_even_where_nothing_more_is_taken(settings: Settings) 
 def test_a_key_is_kept_as_long_as_the_record(settings: Settings) -> None:
     ledger = Ledger(settings.replace(keep=0.001))
     one = accepted(ledger, caller="anna", key="k", fingerprint="f")
-    assert codec.known_key(ledger.redis.get(ledger.key_of("anna", "k"))) == (one.id, "f")  # type: ignore[arg-type]
+    assert codec.known_key(ledger.redis.get(ledger.idempotency_key("anna", "k"))) == (one.id, "f")  # type: ignore[arg-type]
     ledger.cancel(one.id)
     until(lambda: reconcile(ledger)[1], 5, "it is forgotten")
     other = accepted(ledger, caller="anna", key="k", fingerprint="g")
-    assert codec.known_key(ledger.redis.get(ledger.key_of("anna", "k"))) == (other.id, "g")  # type: ignore[arg-type]
+    assert codec.known_key(ledger.redis.get(ledger.idempotency_key("anna", "k"))) == (other.id, "g")  # type: ignore[arg-type]
 
 
-def test_thousands_that_expire_together_do_not_hold_up_the_next_one(ledger: Ledger) -> None:
-    """It is in the very next claim, and the reconciler ends them by and by."""
+def test_thousands_of_expired_jobs_do_not_delay_the_next_one(ledger: Ledger) -> None:
+    """The next job is in the very next claim, and the reconciler ends the others later."""
     for _ in range(10):
         add(ledger, *(on_terms(ledger, expires_in=2.0) for _ in range(500)))
     until(lambda: ledger.redis.zcount(f"{ledger.prefix}deadlines", "-inf", ledger._redis_time()) == 5000, 10, "all are due")
@@ -258,7 +255,7 @@ def test_thousands_that_expire_together_do_not_hold_up_the_next_one(ledger: Ledg
 
 
 def until_all_are_done(ledger: Ledger) -> int:
-    """Rounds of the reconciler while it says that there is more."""
+    """Run rounds of the reconciler while it reports more."""
     rounds = 1
     while ledger.reconcile(5.0).more:
         rounds += 1

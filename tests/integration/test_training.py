@@ -1,4 +1,4 @@
-"""POST /train over real HTTP, against `mldeploy up`: what the door takes, and what comes of it."""
+"""POST /train over real HTTP, against `mldeploy up`: what is accepted, and the results."""
 
 import pytest
 
@@ -41,7 +41,7 @@ def test_a_csv_makes_a_new_model_with_a_schema_of_its_own(service: Service, clie
         (b"a,b\n1,\xe9\n", "UTF-8"),
     ],
 )
-def test_a_csv_that_can_be_seen_to_be_bad_is_refused_at_the_door(service: Service, body: bytes, says: str) -> None:
+def test_visibly_bad_csv_is_refused_at_the_door(service: Service, body: bytes, says: str) -> None:
     answer = post(service, "/train?model=bad", data=body, headers={"Content-Type": "text/csv"})
     assert answer.status_code == 422
     assert says in problem(answer)["detail"]
@@ -92,7 +92,7 @@ def test_a_csv_that_names_no_model_must_look_like_the_default_one(service: Servi
     assert "give model=" in problem(answer)["detail"]
 
 
-def test_there_is_nothing_to_retrain_a_model_on_that_never_was(service: Service) -> None:
+def test_unknown_model_cannot_be_retrained_without_rows(service: Service) -> None:
     answer = post(service, "/train", json={"model": "unheard-of"})
     assert answer.status_code == 404
     assert "send a table" in problem(answer)["detail"]

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, over real HTTP: the answers are those of POST /predict and of the model itself."""
+"""The Open Inference Protocol over real HTTP gives the results of POST /predict and of the model itself."""
 
 import json
 import sys
@@ -47,15 +47,15 @@ def models(service: Service) -> None:
 
 @pytest.mark.parametrize("request_body", [MLSERVER, KSERVE])
 def test_mlservers_own_requests_for_iris(service: Service, client: Client, request_body: str) -> None:
-    told = answer(service, IRIS, request_body)
+    response = answer(service, IRIS, request_body)
     rows = json.loads(request_body)["inputs"][0]["data"]
-    version = told["model_version"]
+    version = response["model_version"]
     card = from_json(json.dumps(next(c for c in client.model("iris")["versions"] if str(c["version"]) == version)))
     stored = artifact.load(open_artifact_store(str(service.home / "models"), signing_key(service.home, "")), card)
     said = stored.predict(rows).tolist()
     assert said == labels(client, [dict(zip(NAMES, each, strict=True)) for each in rows])
-    assert told["model_name"] == "iris"
-    assert told["outputs"] == [
+    assert response["model_name"] == "iris"
+    assert response["outputs"] == [
         {
             "name": "predict",
             "shape": [len(rows), 1],
@@ -64,17 +64,17 @@ def test_mlservers_own_requests_for_iris(service: Service, client: Client, reque
             "parameters": {"content_type": "np"},
         }
     ]
-    assert client.result(told["parameters"]["job_id"]).result["predictions"] == [{"prediction": each} for each in said]
-    assert told["parameters"]["result_url"] == f"/result/{told['parameters']['job_id']}"
-    assert "id" not in told
+    assert client.result(response["parameters"]["job_id"]).result["predictions"] == [{"prediction": each} for each in said]
+    assert response["parameters"]["result_url"] == f"/result/{response['parameters']['job_id']}"
+    assert "id" not in response
 
 
 @pytest.mark.parametrize("flat", [False, True])
 def test_one_tensor_of_rows_and_features(service: Service, client: Client, flat: bool) -> None:
-    told = answer(service, IRIS, {"id": "my-own", "inputs": [matrix(ROWS, flat)], "parameters": None, "outputs": None})
-    assert told["id"] == "my-own"
-    assert told["outputs"][0]["shape"] == [150, 1]
-    assert told["outputs"][0]["data"] == labels(client, records(FLOWERS))
+    response = answer(service, IRIS, {"id": "my-own", "inputs": [matrix(ROWS, flat)], "parameters": None, "outputs": None})
+    assert response["id"] == "my-own"
+    assert response["outputs"][0]["shape"] == [150, 1]
+    assert response["outputs"][0]["data"] == labels(client, records(FLOWERS))
 
 
 def test_a_tensor_for_each_feature(service: Service, client: Client) -> None:
@@ -86,29 +86,29 @@ def test_words_booleans_dates_and_gaps(service: Service, client: Client) -> None
     said = labels(client, SOME_PETS, "pets")
     assert set(said) == {True, False}
     for inputs in (pet_tensors(SOME_PETS), pet_tensors(SOME_PETS)[::-1]):
-        (told,) = answer(service, PETS, {"inputs": inputs})["outputs"]
-        assert (told["datatype"], told["shape"], told["data"]) == ("BOOL", [20, 1], said)
+        (output,) = answer(service, PETS, {"inputs": inputs})["outputs"]
+        assert (output["datatype"], output["shape"], output["data"]) == ("BOOL", [20, 1], said)
 
 
 def test_a_boolean_may_come_as_a_number(service: Service, client: Client) -> None:
     inputs = pet_tensors(SOME_PETS)
     numbers = tensor("tame", [int(each["tame"]) for each in SOME_PETS], "INT8", [20, 1])
-    told = answer(service, PETS, {"inputs": [numbers if each["name"] == "tame" else each for each in inputs]})
-    assert told["outputs"][0]["data"] == labels(client, SOME_PETS, "pets")
+    response = answer(service, PETS, {"inputs": [numbers if each["name"] == "tame" else each for each in inputs]})
+    assert response["outputs"][0]["data"] == labels(client, SOME_PETS, "pets")
 
 
 @pytest.mark.parametrize(("model", "datatype"), [("sevens", "INT64"), ("sums", "FP64")])
 def test_numbers_as_labels(service: Service, client: Client, model: str, datatype: str) -> None:
-    (told,) = answer(service, f"/v2/models/{model}/infer", {"inputs": [tensor("x", [[3, 4], [9, 2]], "INT32", [2, 2])]})[
+    (output,) = answer(service, f"/v2/models/{model}/infer", {"inputs": [tensor("x", [[3, 4], [9, 2]], "INT32", [2, 2])]})[
         "outputs"
     ]
-    assert told["datatype"] == datatype
-    assert told["data"] == labels(client, [{"a": 3, "b": 4}, {"a": 9, "b": 2}], model)
+    assert output["datatype"] == datatype
+    assert output["data"] == labels(client, [{"a": 3, "b": 4}, {"a": 9, "b": 2}], model)
 
 
-def test_probabilities_where_they_are_asked_for(service: Service, client: Client) -> None:
-    asked = {"inputs": [matrix(ROWS[::30])], "outputs": [{"name": "predict_proba"}, {"name": "predict"}]}
-    shares, said = answer(service, IRIS, asked)["outputs"]
+def test_probabilities_on_request(service: Service, client: Client) -> None:
+    request = {"inputs": [matrix(ROWS[::30])], "outputs": [{"name": "predict_proba"}, {"name": "predict"}]}
+    shares, said = answer(service, IRIS, request)["outputs"]
     by_hand = predicted(client, records(FLOWERS.iloc[::30]), proba=True)
     assert (shares["name"], shares["datatype"], shares["shape"]) == ("predict_proba", "FP64", [5, 3])
     assert shares["data"] == [share for each in by_hand for share in each["probabilities"].values()]
@@ -119,22 +119,22 @@ def test_probabilities_where_they_are_asked_for(service: Service, client: Client
 
 def test_a_version_by_number_or_alias(service: Service, client: Client) -> None:
     for version in ("1", "champion"):
-        told = answer(service, f"/v2/models/iris/versions/{version}/infer", {"inputs": [matrix(ROWS[:2])]})
-        assert told["model_version"] == str(client.model("iris")["aliases"]["champion"] if version == "champion" else 1)
-        assert len(told["outputs"][0]["data"]) == 2
+        response = answer(service, f"/v2/models/iris/versions/{version}/infer", {"inputs": [matrix(ROWS[:2])]})
+        assert response["model_version"] == str(client.model("iris")["aliases"]["champion"] if version == "champion" else 1)
+        assert len(response["outputs"][0]["data"]) == 2
 
 
 @pytest.mark.parametrize("path", ["/v2/models/unheard-of", "/v2/models/Iris", "/v2/models/iris/versions/77", "/v2/models/%00"])
-def test_what_there_is_not(service: Service, path: str) -> None:
+def test_unknown_models_and_versions_are_404(service: Service, path: str) -> None:
     code = "unknown-version" if "versions" in path else "unknown-model"
-    asked = {"inputs": [matrix(ROWS[:1])]}
+    body = {"inputs": [matrix(ROWS[:1])]}
     for found in (
         requests.get(service.url + path, timeout=10),
         requests.get(service.url + path + "/ready", timeout=10),
-        post(service.url + path + "/infer", asked),
+        post(service.url + path + "/infer", body),
     ):
-        told = problem(found, 404, code)
-        assert told["error"] == told["detail"]
+        error = problem(found, 404, code)
+        assert error["error"] == error["detail"]
 
 
 def test_the_server_and_its_health(service: Service) -> None:
@@ -148,8 +148,8 @@ def test_the_server_and_its_health(service: Service) -> None:
 
 def test_a_models_tensors_are_those_that_it_takes_and_gives(service: Service, client: Client) -> None:
     for path in ("/v2/models/pets", "/v2/models/pets/versions/1"):
-        told = requests.get(service.url + path, timeout=10).json()
-        assert told == {
+        metadata = requests.get(service.url + path, timeout=10).json()
+        assert metadata == {
             "name": "pets",
             "versions": ["1"],
             "platform": "sklearn",
@@ -167,7 +167,7 @@ def test_a_models_tensors_are_those_that_it_takes_and_gives(service: Service, cl
         assert requests.get(f"{service.url}{path}/ready", timeout=10).json() == {"name": "pets", "ready": True}
         inputs = [
             tensor(each["name"], [row[each["name"]] for row in SOME_PETS], each["datatype"], [len(SOME_PETS), 1])
-            for each in told["inputs"]
+            for each in metadata["inputs"]
         ]
         assert answer(service, PETS, {"inputs": inputs})["outputs"][0]["data"] == labels(client, SOME_PETS, "pets")
     (only,) = requests.get(service.url + "/v2/models/sums", timeout=10).json()["outputs"]
@@ -244,8 +244,8 @@ def test_binary_tensors_are_refused(service: Service) -> None:
     sent = json.dumps({"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "parameters": {"binary_data_size": 16}}]})
     size = {"Inference-Header-Content-Length": str(len(sent))}
     for content_type in ("application/json", "application/octet-stream"):
-        told = problem(post(service.url + IRIS, sent, content_type, **size), 415, "unsupported-media-type")
-        assert "JSON" in told["error"]
+        error = problem(post(service.url + IRIS, sent, content_type, **size), 415, "unsupported-media-type")
+        assert "JSON" in error["error"]
     problem(post(service.url + IRIS, sent), 422, "invalid-input")
 
 

@@ -1,4 +1,4 @@
-"""One service, and each way in which its application can be served: the answers are the same, byte for byte."""
+"""However the application is served, the responses are the same, byte for byte."""
 
 import gzip
 import re
@@ -33,7 +33,7 @@ OF_THE_SERVER = {"Date", "Server", "Connection", "Transfer-Encoding", "Content-L
 
 @contextmanager
 def served(service: Service, server: str, app: str = "") -> Iterator[str]:
-    """The application beside the service that runs, on its Redis."""
+    """Serve the application beside the running service, on its Redis."""
     port = free_port()
     settings = service.settings.replace(home=str(service.home), app=app, port=port).with_embedded_redis()
     command = [part.replace("PORT", str(port)) for part in SERVERS[server]]
@@ -58,7 +58,7 @@ def is_live(url: str) -> bool:
 
 @pytest.fixture(scope="module")
 def ways(service: Service) -> Iterator[dict[str, str]]:
-    """URLs; the first is that of the service itself."""
+    """Return URLs by way; the first is that of the service itself."""
     with ExitStack() as stack:
         yield {
             "the service": service.url,
@@ -78,14 +78,14 @@ VARYING = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z|\b01[0-9a-f]{6}[-0-9a-zA-Z_]{20,
 
 
 def said(answer: requests.Response) -> Said:
-    """Without times and ids, and without what is the server's own."""
+    """Return the response without times, ids and the server's own headers."""
     headers = {name: VARYING.sub("…", value) for name, value in answer.headers.items() if name not in OF_THE_SERVER}
     body = re.sub(r'"worker":"[^"]*"|"reconciled_seconds_ago":[\d.]+', "…", VARYING.sub("…", answer.text))
     return Said(answer.status_code, headers, body)
 
 
-def ask(url: str, method: str, path: str, **given: Any) -> Said:
-    return said(requests.request(method, url + path, timeout=40, **given))
+def send(url: str, method: str, path: str, **options: Any) -> Said:
+    return said(requests.request(method, url + path, timeout=40, **options))
 
 
 REQUESTS: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -129,11 +129,11 @@ REQUESTS: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", REQUESTS)
 def test_every_way_gives_the_same_answer(ways: dict[str, str], name: str) -> None:
-    method, path, given = REQUESTS[name]
+    method, path, options = REQUESTS[name]
     answers = {}
     for way, url in ways.items():
-        again = {**given, "data": iter(CHUNKS)} if name == "chunks" else given
-        answers[way] = ask(url, method, path, **again)
+        again = {**options, "data": iter(CHUNKS)} if name == "chunks" else options
+        answers[way] = send(url, method, path, **again)
     first = answers["the service"]
     assert first.status < 500
     assert {way: answer for way, answer in answers.items() if answer != first} == {}, first
@@ -166,11 +166,11 @@ def test_a_job_is_read_waited_for_streamed_and_kept_from_being_canceled(ways: di
         assert answers == [answers[0]] * len(answers)
 
 
-def test_a_proxy_does_not_bring_another_machine_in(ways: dict[str, str]) -> None:
-    """waitress keeps what proxies say from the application, unless it is told to trust them."""
+def test_forwarded_request_of_another_machine_is_refused(ways: dict[str, str]) -> None:
+    """waitress hides the headers of proxies from the application unless it is configured to trust them."""
     headers = {"X-Forwarded-For": "192.0.2.1"}
-    asked = {way: requests.get(f"{url}/models", headers=headers, timeout=40) for way, url in ways.items() if way != "waitress"}
-    assert {answer.status_code for answer in asked.values()} == {401}
+    answers = {way: requests.get(f"{url}/models", headers=headers, timeout=40) for way, url in ways.items() if way != "waitress"}
+    assert {answer.status_code for answer in answers.values()} == {401}
 
 
 def test_middleware_is_around_every_answer(ways: dict[str, str]) -> None:
@@ -204,10 +204,10 @@ def test_a_hook_sees_every_request_and_may_answer_it(operated: str) -> None:
 
 
 def test_pages_of_another_origin_may_call_as_flask_cors_says(operated: str) -> None:
-    asks = {"Origin": FRIEND, "Access-Control-Request-Method": "POST"}
-    preflight = requests.options(f"{operated}/predict", headers=asks, timeout=40)
+    sends = {"Origin": FRIEND, "Access-Control-Request-Method": "POST"}
+    preflight = requests.options(f"{operated}/predict", headers=sends, timeout=40)
     assert (preflight.status_code, preflight.headers["Access-Control-Allow-Origin"]) == (204, FRIEND)
-    foreign = requests.options(f"{operated}/predict", headers={**asks, "Origin": "https://evil.example"}, timeout=40)
+    foreign = requests.options(f"{operated}/predict", headers={**sends, "Origin": "https://evil.example"}, timeout=40)
     assert "Access-Control-Allow-Origin" not in foreign.headers
     problem = requests.get(f"{operated}/models/nobody", headers={"Origin": FRIEND}, timeout=40)
     assert problem.headers["Access-Control-Allow-Origin"] == FRIEND
@@ -219,7 +219,7 @@ def test_routes_of_the_operators_own_are_served(operated: str) -> None:
     assert requests.post(f"{operated}/hello/you", timeout=40).status_code == 405
 
 
-def test_an_error_handler_of_the_operators_answers_and_what_none_handles_is_a_problem(operated: str) -> None:
+def test_error_handlers_of_the_operator_answer_and_unhandled_errors_are_problems(operated: str) -> None:
     handled = requests.get(f"{operated}/broken", timeout=40)
     assert (handled.status_code, handled.text) == (418, "sorry: broken")
     unforeseen = requests.get(f"{operated}/odd", timeout=40)
@@ -232,12 +232,13 @@ def test_an_http_exception_keeps_its_response_its_headers_and_its_words(operated
     assert (later.status_code, later.headers["Retry-After"], later.json()["detail"]) == (429, "77", "later")
 
 
-def test_a_status_that_nobody_knows_is_passed_on(operated: str) -> None:
+def test_unknown_status_is_passed_on(operated: str) -> None:
     assert requests.get(f"{operated}/teapot", timeout=10).status_code == 799
 
 
-def test_a_hook_cannot_be_gone_round(operated: str) -> None:
-    """By an offer to upgrade, which Flask's routing takes for another route, or by a header whose name is spelled otherwise."""
+def test_hooks_cannot_be_bypassed(operated: str) -> None:
+    """Neither an offer to upgrade, which Flask's routing treats as another route, nor a header in another spelling bypasses
+    them."""
     tricks: tuple[dict[str, str], ...] = ({}, {"Connection": "Upgrade", "Upgrade": "websocket"}, {"X_Remote_User": "boss"})
     answers = [requests.get(f"{operated}/datasets", headers=headers, timeout=40) for headers in tricks]
     assert {answer.status_code for answer in answers} <= {400, 403}
@@ -249,7 +250,7 @@ def test_a_view_of_the_operators_gets_the_cookies_as_they_came(operated: str) ->
     assert found.json() == {"a": "1,2", "b": "3"}
 
 
-def test_a_stream_of_the_operators_comes_bit_by_bit_and_holds_nobody_up(operated: str) -> None:
+def test_stream_of_the_operator_arrives_piece_by_piece_and_delays_nobody(operated: str) -> None:
     with requests.get(f"{operated}/slow-stream", stream=True, timeout=40) as stream:
         lines = stream.iter_lines(chunk_size=1)
         assert next(lines) == b"data: 0"
@@ -266,14 +267,14 @@ def test_a_route_of_ours_stays_ours(operated: str) -> None:
     assert "models" in requests.get(f"{operated}/models", timeout=40).json()
 
 
-def test_a_preflight_asks_for_nothing_but_the_methods(operated: str) -> None:
+def test_preflight_returns_only_the_methods(operated: str) -> None:
     key = {"Idempotency-Key": "asked before"}
     assert requests.post(f"{operated}/predict", json=FLOWER, headers=key, timeout=40).status_code == 202
-    asks = {"Origin": FRIEND, "Access-Control-Request-Method": "POST", **key}
-    assert requests.options(f"{operated}/predict", headers=asks, timeout=40).status_code == 204
+    sends = {"Origin": FRIEND, "Access-Control-Request-Method": "POST", **key}
+    assert requests.options(f"{operated}/predict", headers=sends, timeout=40).status_code == 204
 
 
-def test_the_document_tells_of_our_routes_alone(operated: str) -> None:
+def test_document_has_our_routes_alone(operated: str) -> None:
     paths = requests.get(f"{operated}/openapi.json", timeout=40).json()["paths"]
     assert "/predict" in paths
     assert not any(path.startswith("/hello") for path in paths)

@@ -1,4 +1,4 @@
-"""Webhooks on their way: addresses, signatures, secrets, and what a receiver may do to who sends."""
+"""Sending webhooks: addresses, signatures, secrets, and hostile receivers."""
 
 import contextlib
 import json
@@ -21,7 +21,7 @@ from webhooks.networks import Networks, parse_networks
 from webhooks.resolver import Refused, Unresolvable, resolve
 from webhooks.sender import Reply, send
 from webhooks.signature import new_secret, sign
-from webhooks.signing_secrets import OLD_SIGNS_FOR, Secrets
+from webhooks.signing_secrets import ROTATION_WINDOW, Secrets
 from webhooks.url import Target, check_url
 
 HERE = parse_networks("127.0.0.1")
@@ -35,11 +35,11 @@ def post(url: str, timeout: float = 20.0, tls: ssl.SSLContext | None = None) -> 
 
 
 def named(port: int, scheme: str = "https") -> Target:
-    return Target(scheme, NAMED, port, "/told")
+    return Target(scheme, NAMED, port, "/webhook")
 
 
 def answering(*addresses: str) -> Callable[..., Sequence[Any]]:
-    """A resolver."""
+    """Return a resolver with these answers."""
     return lambda _, port, **__: [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
 
 
@@ -50,7 +50,7 @@ def test_a_receiver_gets_the_body_and_the_headers() -> None:
     with Receiver(204) as receiver:
         assert post(receiver.url + "?a=b") == Reply(204)
         (came,) = receiver.received
-    assert (came.path, came.body) == ("/told?a=b", BODY)
+    assert (came.path, came.body) == ("/webhook?a=b", BODY)
     assert came.headers == {
         "host": f"127.0.0.1:{receiver.port}",
         "user-agent": "mldeploy-webhooks",
@@ -69,13 +69,13 @@ def test_no_redirect_is_followed(status: int) -> None:
         assert (receiver.connections, elsewhere.connections) == (1, 0)
 
 
-def test_nobody_there_is_an_error() -> None:
+def test_refused_connection_is_an_error() -> None:
     assert post(f"http://127.0.0.1:{free_port()}/") == Reply(None, "Connection refused")
 
 
 @contextlib.contextmanager
 def receiver_that(does: Callable[[socket.socket], None]) -> Iterator[int]:
-    """A port where something is done to the first who connects."""
+    """Return a port that treats its first connection in this way."""
 
     def serve() -> None:
         connection, _ = listener.accept()
@@ -90,7 +90,7 @@ def receiver_that(does: Callable[[socket.socket], None]) -> Iterator[int]:
 
 
 def drip(connection: socket.socket) -> None:
-    """An answer, a byte at a time, that takes some seconds."""
+    """Send a response byte by byte for some seconds."""
     for letter in b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 20 + b"\r\n":
         time.sleep(0.05)
         connection.sendall(bytes([letter]))
@@ -101,13 +101,13 @@ def say_nothing(connection: socket.socket) -> None:
         pass
 
 
-def test_a_receiver_that_drips_is_cut_off() -> None:
+def test_dripping_receiver_is_cut_off() -> None:
     with receiver_that(drip) as port:
         assert post(f"http://127.0.0.1:{port}/", timeout=0.5) == Reply(None, "no answer within 0.5 s")
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_receiver_that_says_nothing_is_given_up(scheme: str) -> None:
+def test_silent_receiver_times_out(scheme: str) -> None:
     with receiver_that(say_nothing) as port:
         assert post(f"{scheme}://127.0.0.1:{port}/", timeout=0.3) == Reply(None, "no answer within 0.3 s")
 
@@ -154,7 +154,7 @@ def test_the_certificate_is_checked_against_the_name_whatever_the_address(tmp_pa
         assert len(receiver.received) == 1
 
 
-def test_a_certificate_of_nobody_known_is_refused(tmp_path: Path) -> None:
+def test_untrusted_certificate_is_refused(tmp_path: Path) -> None:
     with Receiver(certificate=make_certificate(tmp_path, NAMED)) as receiver:
         reply = send(named(receiver.port), "127.0.0.1", {}, BODY, ssl.create_default_context())
         assert reply.status is None
@@ -162,7 +162,7 @@ def test_a_certificate_of_nobody_known_is_refused(tmp_path: Path) -> None:
         assert receiver.received == []
 
 
-def test_tls_with_a_server_that_has_none_is_an_error() -> None:
+def test_tls_to_a_plain_server_is_an_error() -> None:
     with Receiver() as receiver:
         reply = post(receiver.url.replace("http:", "https:"))
     assert reply.status is None
@@ -173,11 +173,11 @@ def test_tls_with_a_server_that_has_none_is_an_error() -> None:
 
 
 def test_a_name_is_looked_up_once_and_that_address_is_connected_to() -> None:
-    """A resolver that answers otherwise the second time gains nothing."""
+    """A resolver that answers differently the second time gains nothing."""
     answers = iter(["127.0.0.1", "127.0.0.2"])
 
-    def look_up(*asked: Any, **how: Any) -> Sequence[Any]:
-        return answering(next(answers))(*asked, **how)
+    def look_up(*args: Any, **kwargs: Any) -> Sequence[Any]:
+        return answering(next(answers))(*args, **kwargs)
 
     with Receiver() as receiver:
         target = named(receiver.port, "http")
@@ -196,7 +196,7 @@ def test_a_name_that_leads_to_any_private_address_is_refused(addresses: list[str
         resolve(named(443), Networks(), answering(*addresses))
 
 
-def test_the_system_is_asked() -> None:
+def test_system_resolver_is_used() -> None:
     with pytest.raises(Refused, match="has no public address"):
         resolve(Target("https", "localhost", 443, "/"), Networks())
     assert resolve(Target("https", "8.8.8.8", 443, "/"), Networks()) == "8.8.8.8"
@@ -212,7 +212,7 @@ def test_a_name_that_leads_nowhere_is_an_error() -> None:
 def test_a_resolver_that_hangs_is_not_waited_for() -> None:
     hang = threading.Event()
     with pytest.raises(Unresolvable, match=r"within 0\.1 s"):
-        resolve(named(443), HERE, lambda *_, **__: [hang.wait(10)], patience=0.1)
+        resolve(named(443), HERE, lambda *_, **__: [hang.wait(10)], timeout=0.1)
     hang.set()
 
 
@@ -237,7 +237,7 @@ def test_the_public_library_verifies_signatures_of_both_secrets(ledger: Ledger) 
 
 
 def test_the_example_of_the_specification() -> None:
-    """https://www.standardwebhooks.com, and the tests of its libraries."""
+    """From https://www.standardwebhooks.com and the tests of its libraries."""
     secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
     signature = sign([secret], "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
     assert signature == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
@@ -266,7 +266,7 @@ def test_the_secret_before_signs_for_a_day(ledger: Ledger) -> None:
     assert secrets.of("a") == [second, first]
     third = secrets.rotate("a")
     assert secrets.of("a") == [third, second]
-    age(ledger, OLD_SIGNS_FOR - 60)
+    age(ledger, ROTATION_WINDOW - 60)
     assert secrets.of("a") == [third, second]
     age(ledger, 60)
     assert secrets.of("a") == [third]
@@ -274,7 +274,7 @@ def test_the_secret_before_signs_for_a_day(ledger: Ledger) -> None:
 
 
 def age(ledger: Ledger, seconds: int) -> None:
-    """The secrets of caller a are older by so much."""
+    """Make the secrets of caller a older by this much."""
     key = f"{ledger.prefix}webhook-secrets"
     kept = json.loads(ledger.redis.hget(key, "a") or "")
     ledger.redis.hset(key, "a", json.dumps({**kept, "rotated_at": kept["rotated_at"] - seconds}))

@@ -1,4 +1,4 @@
-"""Webhooks from the submission to the receiver, and what the job tells of them."""
+"""Webhooks from the submission to the receiver, and their attempts in the job."""
 
 import json
 import time
@@ -24,7 +24,7 @@ TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 @pytest.fixture(scope="module", autouse=True)
 def failing(alice: Caller) -> Iterator[tuple[dict[str, Any], Receiver]]:
-    """Told first of this file, and looked at last: the second attempt is made after five seconds."""
+    """Send first of this file and read last: the second attempt is made after five seconds."""
     with Receiver(500, 204) as receiver:
         yield submit(alice, receiver.url), receiver
 
@@ -44,33 +44,33 @@ def submit(caller: Caller, url: str, body: dict[str, float] | None = None, **hea
 
 
 def attempts(caller: Caller, job: dict[str, Any], many: int = 1, within: float = 5) -> list[dict[str, Any]]:
-    """As the job tells them, when there are so many."""
+    """Return the job's attempts, once there are so many."""
 
-    def told() -> list[dict[str, Any]]:
+    def current() -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = caller.get(job["result_url"]).json()["webhook"]["attempts"]
         return found
 
-    until(lambda: len(told()) >= many, within, f"{many} attempts")
-    return told()
+    until(lambda: len(current()) >= many, within, f"{many} attempts")
+    return current()
 
 
 def verified(received: Received, caller: Caller) -> dict[str, Any]:
-    """By the public package, as a receiver does it."""
+    """Verify with the public package, as a receiver does."""
     secret = caller.get("/webhook-secret").json()["secret"]
-    told: dict[str, Any] = Webhook(secret).verify(received.body, received.headers)
-    return told
+    message: dict[str, Any] = Webhook(secret).verify(received.body, received.headers)
+    return message
 
 
-def test_the_end_of_a_job_is_told_once_signed_and_listed(alice: Caller, bob: Caller, receiver: Receiver) -> None:
+def test_end_of_a_job_is_sent_once_signed_and_listed(alice: Caller, bob: Caller, receiver: Receiver) -> None:
     job = submit(alice, receiver.url, traceparent=TRACE)
     (attempt,) = attempts(alice, job)
     assert (attempt["status"], attempt.get("error", "")) == (204, "")
     (received,) = receiver.received
-    told = verified(received, alice)
+    message = verified(received, alice)
     final = alice.get(job["result_url"]).json()
-    assert (told["type"], told["timestamp"]) == ("job.succeeded", final["finished_at"])
-    assert told["data"] == {**final, "webhook": {"url": receiver.url, "attempts": []}}
-    assert received.path == "/told"
+    assert (message["type"], message["timestamp"]) == ("job.succeeded", final["finished_at"])
+    assert message["data"] == {**final, "webhook": {"url": receiver.url, "attempts": []}}
+    assert received.path == "/webhook"
     assert received.headers["webhook-id"] == job["id"]
     assert received.headers["content-type"] == "application/json"
     assert received.headers["traceparent"] == TRACE
@@ -80,7 +80,7 @@ def test_the_end_of_a_job_is_told_once_signed_and_listed(alice: Caller, bob: Cal
         verified(Received(received.path, received.headers, received.body.replace(b"succeeded", b"canceled ")), alice)
 
 
-def test_every_kind_of_end_is_told(alice: Caller, closed: Service, receiver: Receiver) -> None:
+def test_every_final_state_is_sent(alice: Caller, closed: Service, receiver: Receiver) -> None:
     failed = submit(alice, receiver.url, row(1, "raise"))
     with nobody_trains(closed):
         query = {"webhook": receiver.url, "expires_in": 0.3}
@@ -93,17 +93,17 @@ def test_every_kind_of_end_is_told(alice: Caller, closed: Service, receiver: Rec
     assert alice.delete(stopped["result_url"]).status_code == 202
     for job in (failed, expired, canceled, stopped):
         assert attempts(alice, job)[0]["status"] == 204
-    told = {received.headers["webhook-id"]: verified(received, alice) for received in receiver.received}
-    assert {job_id: each["type"] for job_id, each in told.items()} == {
+    messages = {received.headers["webhook-id"]: verified(received, alice) for received in receiver.received}
+    assert {job_id: each["type"] for job_id, each in messages.items()} == {
         failed["id"]: "job.failed",
         expired["id"]: "job.expired",
         canceled["id"]: "job.canceled",
         stopped["id"]: "job.canceled",
     }
-    assert told[failed["id"]]["data"]["error"]["detail"] == "ValueError: this row is bad"
+    assert messages[failed["id"]]["data"]["error"]["detail"] == "ValueError: this row is bad"
 
 
-def test_a_repeat_of_the_submission_tells_nothing_again(alice: Caller, receiver: Receiver) -> None:
+def test_repeated_submission_sends_no_second_webhook(alice: Caller, receiver: Receiver) -> None:
     key = {"Idempotency-Key": str(uuid.uuid4())}
     job = submit(alice, receiver.url, None, **key)
     attempts(alice, job)
@@ -113,12 +113,12 @@ def test_a_repeat_of_the_submission_tells_nothing_again(alice: Caller, receiver:
 
 
 def scheduled(service: Service, job: dict[str, Any]) -> bool:
-    """Whether another attempt is planned."""
+    """Return whether another attempt is planned."""
     ledger = service.ledger
     return ledger.redis.zscore(f"{ledger.prefix}delayed", f"wh-{job['id']}") is not None
 
 
-def test_410_ends_it(alice: Caller, closed: Service) -> None:
+def test_410_stops_the_deliveries(alice: Caller, closed: Service) -> None:
     with Receiver(410) as gone:
         job = submit(alice, gone.url)
         assert [each["status"] for each in attempts(alice, job)] == [410]
@@ -134,7 +134,7 @@ def test_a_redirect_is_a_failure_and_is_not_followed(alice: Caller, closed: Serv
     assert scheduled(closed, job)
 
 
-def test_nobody_there_is_an_attempt_too(alice: Caller, closed: Service) -> None:
+def test_refused_connection_counts_as_an_attempt(alice: Caller, closed: Service) -> None:
     with Receiver() as receiver:
         url = receiver.url
     job = submit(alice, url)
@@ -164,14 +164,14 @@ def test_nobody_there_is_an_attempt_too(alice: Caller, closed: Service) -> None:
         ("file:///etc/passwd", "must begin with https://"),
     ],
 )
-def test_where_no_webhook_goes_is_said_at_the_door(alice: Caller, url: str, says: str) -> None:
+def test_private_address_is_refused_at_submission(alice: Caller, url: str, says: str) -> None:
     answer = alice.post(POISON, params={"webhook": url}, json=row(1))
     assert (answer.status_code, code(answer)) == (422, "invalid-input")
     assert answer.json()["errors"][0]["pointer"] == "/webhook"
     assert says in answer.json()["errors"][0]["detail"]
 
 
-def test_a_new_secret_signs_beside_the_one_before(bob: Caller, receiver: Receiver) -> None:
+def test_new_secret_signs_beside_the_previous_one(bob: Caller, receiver: Receiver) -> None:
     before = bob.get("/webhook-secret").json()["secret"]
     after = bob.post("/webhook-secret").json()["secret"]
     assert before != after == bob.get("/webhook-secret").json()["secret"]
@@ -187,18 +187,18 @@ def test_a_result_that_is_too_large_is_left_out(alice: Caller, receiver: Receive
     attempts(alice, job)
     (received,) = receiver.received
     assert len(received.body) < 20_000
-    told = verified(received, alice)["data"]
-    assert "result" not in told
-    assert len(alice.get(told["result_url"]).json()["result"]["predictions"]) == 2000
+    sent = verified(received, alice)["data"]
+    assert "result" not in sent
+    assert len(alice.get(sent["result_url"]).json()["result"]["predictions"]) == 2000
 
 
 def test_a_failure_is_tried_again_after_five_seconds_with_the_same_message(
     alice: Caller, failing: tuple[dict[str, Any], Receiver]
 ) -> None:
     job, receiver = failing
-    told = attempts(alice, job, many=2, within=15)
-    assert [each["status"] for each in told] == [500, 204]
-    first, second = (datetime.fromisoformat(each["at"]) for each in told)
+    made = attempts(alice, job, many=2, within=15)
+    assert [each["status"] for each in made] == [500, 204]
+    first, second = (datetime.fromisoformat(each["at"]) for each in made)
     assert (second - first).total_seconds() >= 5
     assert [received.headers["webhook-id"] for received in receiver.received] == [job["id"]] * 2
     assert receiver.received[0].body == receiver.received[1].body

@@ -1,4 +1,4 @@
-"""What a container's health check asks of a worker's host."""
+"""The health check of a worker's container."""
 
 import socket
 
@@ -10,7 +10,7 @@ from worker.health import is_well
 OWNER = f"{socket.gethostname()}-1-1"
 
 
-def test_a_host_is_well_while_a_worker_of_it_has_a_lease(ledger: Ledger) -> None:
+def test_host_is_healthy_while_one_of_its_workers_has_a_lease(ledger: Ledger) -> None:
     assert not is_well(ledger, Kind.PREDICT)
     ledger.renew(Kind.PREDICT, ["elsewhere-1-1"])
     assert not is_well(ledger, Kind.PREDICT)
@@ -18,7 +18,7 @@ def test_a_host_is_well_while_a_worker_of_it_has_a_lease(ledger: Ledger) -> None
     assert is_well(ledger, Kind.PREDICT)
 
 
-def test_a_host_whose_work_waits_unheard_is_not_well(ledger: Ledger) -> None:
+def test_host_with_unclaimed_work_is_unhealthy(ledger: Ledger) -> None:
     added(ledger, 1)
     ledger.renew(Kind.PREDICT, [OWNER])
     assert is_well(ledger, Kind.PREDICT)
@@ -27,7 +27,7 @@ def test_a_host_whose_work_waits_unheard_is_not_well(ledger: Ledger) -> None:
     assert not is_well(ledger, Kind.PREDICT)
 
 
-def test_asking_writes_nothing(ledger: Ledger) -> None:
+def test_health_check_writes_nothing(ledger: Ledger) -> None:
     added(ledger, 1)
     ledger.renew(Kind.PREDICT, [OWNER])
     ledger.redis.delete(f"{ledger.prefix}starved:predict")

@@ -1,4 +1,4 @@
-"""Real Celery workers: what they do with bad rows, hangs, stalls, SIGTERM, and with models that are not there yet."""
+"""Real Celery workers with bad rows, hangs, stalls, SIGTERM and models that do not exist yet."""
 
 import signal
 import time
@@ -30,7 +30,7 @@ def ended(pieces: Pieces, *ids: str) -> list[Record]:
 
 @contextmanager
 def frozen(pieces: Pieces) -> Iterator[None]:
-    """No worker of these pieces does anything meanwhile."""
+    """Freeze all workers of these pieces during the block."""
     workers = [running for running in pieces._running if running.name == Kind.PREDICT]
     for worker in workers:
         worker.signal_all(signal.SIGSTOP)
@@ -88,8 +88,8 @@ def test_a_prediction_over_its_limit_fails_and_its_neighbours_do_not(assemble: A
     assert good.wait(10)["prediction"] == expected(1)
 
 
-def test_one_that_ignores_the_soft_limit_fails_by_the_hard_one(assemble: Assemble, tell: list[str]) -> None:
-    """F18: failed within the hard limit + 5 s; the process is replaced."""
+def test_prediction_that_ignores_the_soft_limit_fails_by_the_hard_one(assemble: Assemble, figures: list[str]) -> None:
+    """It fails within the hard limit + 5 s, and the process is replaced."""
     pieces = assemble(predict_workers=1, predict_limit=1.0, time_slice=1.0, limit_margin=1.0)
     client = Client(pieces.url)
     pieces.worker()
@@ -97,13 +97,13 @@ def test_one_that_ignores_the_soft_limit_fails_by_the_hard_one(assemble: Assembl
     with pytest.raises(JobFailed, match="time limit"):
         stuck.wait(20)
     took = time.monotonic() - since
-    tell.append(f"F18: a loop deaf to the soft limit failed after {took:.1f} s (hard limit 3 s)")
+    figures.append(f"a loop that ignores the soft limit failed after {took:.1f} s (hard limit 3 s)")
     assert took < 3 + 5
     assert client.predict(row(3), model="poison").wait(20)["prediction"] == expected(3)
 
 
-def test_a_child_that_dies_gives_its_work_back_at_once(assemble: Assemble) -> None:
-    """Long before its lease is over."""
+def test_work_of_a_dead_child_is_released_at_once(assemble: Assemble) -> None:
+    """Its lease would last much longer."""
     pieces = assemble(lease=60.0, predict_workers=2)
     worker = pieces.worker()
     job = Client(pieces.url).predict(row(1, seconds=1.0), model="poison")
@@ -119,7 +119,7 @@ def test_a_child_that_dies_gives_its_work_back_at_once(assemble: Assemble) -> No
 
 
 @pytest.mark.slow
-def test_the_only_process_of_a_group_that_died_has_a_successor_at_work_soon(assemble: Assemble) -> None:
+def test_dead_single_process_is_replaced_soon(assemble: Assemble) -> None:
     pieces = assemble(predict_workers=1)
     group, waits = pieces.worker(), []
     for _ in range(10):
@@ -127,11 +127,11 @@ def test_the_only_process_of_a_group_that_died_has_a_successor_at_work_soon(asse
         since = time.monotonic()
         Client(pieces.url).predict(row(1), model="poison").wait(20)
         waits.append(time.monotonic() - since)
-    assert max(waits) < 3.0, waits  # by Celery's own look, five seconds mostly
+    assert max(waits) < 3.0, waits  # Celery itself notices after five seconds, mostly
 
 
 @pytest.mark.slow
-def test_sigterm_gives_back_what_takes_too_long_and_burns_no_attempt(assemble: Assemble) -> None:
+def test_sigterm_releases_long_work_and_counts_no_attempt(assemble: Assemble) -> None:
     pieces = assemble(predict_workers=1, drain=1.0)
     first = pieces.worker()
     job = Client(pieces.url).predict(row(1, seconds=5.0), model="poison")
@@ -160,8 +160,9 @@ def test_sigterm_lets_work_in_hand_finish_and_claims_no_more(assemble: Assemble)
 
 
 @pytest.mark.slow
-def test_a_stalled_consumer_is_noticed_and_ends_to_be_started_again(assemble: Assemble, tell: list[str]) -> None:
-    """F22: alive, connected, and deaf. Work is begun without a message meanwhile, and its supervisor starts it again."""
+def test_stalled_consumer_is_restarted(assemble: Assemble, figures: list[str]) -> None:
+    """The consumer is alive and connected and takes no messages. Work is begun without messages meanwhile, and the supervisor
+    restarts it."""
     pieces = assemble(stall=3.0, time_slice=1.0, worker_idle_timeout=0.0)
     silence = pieces.folder / "silence"
     worker = pieces.python("deaf", "tests.deaf_worker", str(silence))
@@ -171,7 +172,7 @@ def test_a_stalled_consumer_is_noticed_and_ends_to_be_started_again(assemble: As
     silence.touch()
     until(lambda: not pieces.ledger.redis.zcard(serving), 10, "nobody listens any more")
     client, since, waits = Client(pieces.url), time.monotonic(), list[float]()
-    while worker.popen.poll() is None:  # one message may have been on its way, and work that waits is told of once in a while
+    while worker.popen.poll() is None:  # one message may have been on its way, and the report of waiting work is throttled
         assert time.monotonic() - since < 40, "it does not end"
         job = client.predict(row(len(waits)), model="poison")
         waits.append(until(lambda: job.reload().done or worker.popen.poll() is not None, 10, "it is done all the same"))  # noqa: B023
@@ -179,8 +180,8 @@ def test_a_stalled_consumer_is_noticed_and_ends_to_be_started_again(assemble: As
     took = time.monotonic() - since
     assert worker.popen.returncode == 1
     assert worker.family == []
-    tell.append(
-        f"F22: jobs of a deaf consumer were done after {max(waits):.1f} s, and it ended itself after {took:.1f} s (stall 3 s)"
+    figures.append(
+        f"jobs of a stalled consumer were done after {max(waits):.1f} s, and it ended itself after {took:.1f} s (stall 3 s)"
     )
 
 
@@ -195,7 +196,7 @@ def test_a_process_listens_on_after_its_time_slice(assemble: Assemble) -> None:
     assert seen.count(0) < len(seen) / 10
 
 
-def test_a_worker_that_only_has_nothing_to_do_is_left_alone(assemble: Assemble) -> None:
+def test_idle_worker_is_not_restarted(assemble: Assemble) -> None:
     pieces = assemble(stall=1.0)
     worker = pieces.worker()
     time.sleep(3)  # three times as long as a stall
@@ -221,7 +222,7 @@ def test_the_first_predictions_reserve_one_training_and_wait_for_it(assemble: As
     assert [version["version"] for version in Client(pieces.url).model("iris")["versions"]] == [1]
 
 
-def test_they_fail_with_its_error_and_the_next_one_trains_anew(assemble: Assemble) -> None:
+def test_waiting_predictions_fail_with_the_training_and_the_next_trains_anew(assemble: Assemble) -> None:
     pieces = assemble()
     blocked = Path(pieces.settings.store_location) / "iris"
     blocked.write_text("a file where a folder should be")
@@ -267,7 +268,7 @@ def test_predictions_do_not_wait_for_a_training(assemble: Assemble) -> None:
 
 @pytest.mark.slow
 def test_a_training_whose_worker_dies_leaves_no_partial_version(assemble: Assemble) -> None:
-    """F3 in small: kill -9 in the middle of training; the version in service keeps serving."""
+    """A training is killed with -9; the serving version goes on."""
     pieces = assemble()
     pieces.worker()
     trainer = pieces.worker(Kind.TRAIN)
@@ -294,17 +295,17 @@ def test_two_trainings_that_end_together_are_judged_against_each_other(assemble:
     champion = client.model("iris")["aliases"]["champion"]
     best = max(result["metrics"]["accuracy"] for result in results)
     serves = next(result for result in results if result["model"]["version"] == champion)
-    assert (serves["metrics"]["accuracy"], serves["promoted"]) == (best, True)  # of two alike the first
+    assert (serves["metrics"]["accuracy"], serves["promoted"]) == (best, True)  # of two equal ones the first
 
 
-# Redis that forgets
+# A Redis that may lose data
 
 
 @pytest.mark.parametrize(
     ("setting", "value"), [("appendfsync", "everysec"), ("appendonly", "no"), ("maxmemory-policy", "allkeys-lru")]
 )
 @pytest.mark.slow
-def test_a_worker_refuses_a_redis_that_may_forget(assemble: Assemble, setting: str, value: str) -> None:
+def test_worker_refuses_a_redis_that_may_lose_data(assemble: Assemble, setting: str, value: str) -> None:
     pieces = assemble()
     pieces.ledger.redis.config_set(setting, value)
     worker = pieces.python("refuses", "worker", Kind.PREDICT)
@@ -343,8 +344,8 @@ def test_a_version_whose_file_is_gone_fails_its_jobs_clearly(shared: Pieces) -> 
 
 
 @pytest.mark.slow
-def test_an_error_of_our_own_ends_the_process_and_gives_its_work_back(assemble: Assemble) -> None:
-    """Here: options that the worker cannot read. The jobs count deaths and fail; nothing stays running for ever."""
+def test_unexpected_error_ends_the_process_and_releases_its_work(assemble: Assemble) -> None:
+    """The worker cannot read these options. The jobs count deaths and fail; none stays running."""
     pieces = assemble(predict_workers=1)
     broken = Job(pieces.ledger.new_id(), Kind.PREDICT, "poison", 1, 1, b"payload", b'{"single":')
     training = Job(pieces.ledger.new_id(), Kind.TRAIN, "poison", 2, 1, b"", b"not json")
@@ -362,7 +363,7 @@ def test_an_error_of_our_own_ends_the_process_and_gives_its_work_back(assemble: 
 )
 @pytest.mark.slow
 def test_a_job_that_kills_its_worker_says_how_it_died(assemble: Assemble, deed: str, how: str) -> None:
-    """A SIGKILL says nothing of memory, where the process was small and the kernel had no need of any."""
+    """A SIGKILL does not mean that memory ran out if the process was small and the kernel had enough."""
     pieces = assemble(predict_workers=1)
     pieces.worker()
     with pytest.raises(JobFailed, match=how) as failed:

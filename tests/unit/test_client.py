@@ -1,4 +1,4 @@
-"""The client's own reckoning: how it reads events, and when it tries again."""
+"""How the client reads events, and when it retries."""
 
 import json
 
@@ -8,7 +8,7 @@ import requests
 from mldeploy.client.events import Event, EventReader
 from mldeploy.client.outage import Outage
 from mldeploy.client.problems import Problem, Unavailable
-from mldeploy.client.transport import MAX_PAUSE, Calls, _pause, passing, refused
+from mldeploy.client.transport import MAX_PAUSE, Calls, _pause, is_transient, not_sent
 from tests.processes import free_port
 
 OUTAGE = Outage("http://127.0.0.1:5000", retry_for=60.0)
@@ -43,34 +43,34 @@ def test_events_are_read_as_the_standard_says(sent: str, events: list[Event]) ->
     assert list(EventReader().read([sent.encode()], OUTAGE)) == events
 
 
-def test_what_was_cut_has_not_been_seen_and_the_next_stream_goes_on_after_what_was() -> None:
+def test_next_stream_resumes_after_the_last_whole_event() -> None:
     reader = EventReader()
     assert list(reader.read([STREAM.encode()[:-1]], OUTAGE)) == READ[:1]
     assert reader.last_id == "1"
     assert list(reader.read([b"data: {}\n\n"], OUTAGE)) == [Event("message", {}, "1")]
 
 
-def test_a_pause_is_what_was_asked_for_and_grows_up_to_a_bound() -> None:
-    asked = Unavailable(429, {}, retry_after=7.0)
-    assert all(7.0 <= _pause(asked, attempt) <= 7.0 + MAX_PAUSE for attempt in range(100))
+def test_pause_follows_retry_after_and_grows_up_to_a_limit() -> None:
+    error = Unavailable(429, {}, retry_after=7.0)
+    assert all(7.0 <= _pause(error, attempt) <= 7.0 + MAX_PAUSE for attempt in range(100))
     cut = [[_pause(requests.ConnectionError(), attempt) for _ in range(200)] for attempt in (0, 3, 100)]
     assert max(cut[0]) < max(cut[1]) < max(cut[2]) <= MAX_PAUSE
     assert all(len(set(pauses)) > 100 for pauses in cut)
 
 
-def test_what_is_tried_again() -> None:
+def test_retried_errors() -> None:
     with pytest.raises(requests.ConnectionError) as nobody:
         Calls(f"127.0.0.1:{free_port()}", 5.0, "", 0.0).json("GET", "models")
-    assert passing(nobody.value)
-    assert refused(nobody.value)
+    assert is_transient(nobody.value)
+    assert not_sent(nobody.value)
     for cut in (requests.ConnectionError("cut"), requests.ReadTimeout(), Unavailable(503, {})):
-        assert passing(cut)
-        assert not refused(cut)
+        assert is_transient(cut)
+        assert not not_sent(cut)
     for final in (requests.exceptions.SSLError(), Problem(422, {}), Problem(409, {})):
-        assert not passing(final)
+        assert not is_transient(final)
 
 
-def test_a_refusal_says_where_keys_come_from() -> None:
+def test_missing_key_error_says_where_keys_come_from() -> None:
     unauthorized = Problem(401, {"type": "urn:problem-type:mldeploy:unauthorized", "title": "A key is needed"})
     assert "mldeploy keys create" in str(unauthorized)
     assert "MLDEPLOY_API_KEY" in str(unauthorized)

@@ -16,18 +16,18 @@ SERVICES: dict[str, Any] = COMPOSE["services"]
 
 
 def size(text: str) -> int:
-    """In bytes, of `2gb` or the default of `${NAME:-2gb}`."""
+    """Return the bytes of `2gb` or of the default of `${NAME:-2gb}`."""
     number, unit = re.fullmatch(r"(?:\$\{\w+:-)?(\d+)([kmg]b)\}?", text).groups()  # type: ignore[union-attr]
     return int(number) * UNITS[unit]
 
 
-def test_only_who_signs_or_verifies_models_has_the_signing_key() -> None:
+def test_only_services_that_sign_or_verify_models_have_the_signing_key() -> None:
     with_key = {name for name, service in SERVICES.items() if "SIGNING_KEY" in str(service)}
     assert with_key == SIGNERS
     assert {name for name in SIGNERS if "MLDEPLOY_SIGNING_KEY" in SERVICES[name]["environment"]} == SIGNERS
 
 
-def test_models_are_written_by_those_who_train_alone_and_the_ledger_by_redis_alone() -> None:
+def test_only_trainers_write_models_and_only_redis_writes_the_ledger() -> None:
     mounted = {name: service.get("volumes", []) for name, service in SERVICES.items()}
     assert {name: volumes for name, volumes in mounted.items() if volumes} == {
         "redis": ["redis:/data"],

@@ -1,4 +1,4 @@
-"""Which connection gives way to another, and how it ends."""
+"""Which connection is evicted for another, and how it ends."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from tests.echo_server import LIMITS
 
 
 class Idle:
-    """A connection that rests, and whose client has left so many bytes unread."""
+    """An idle connection whose client has this many bytes unread."""
 
     address = "127.0.0.1"
     peer: Peer
@@ -34,7 +34,7 @@ class Idle:
         return self._left
 
 
-def test_who_gives_way_and_has_not_read_its_answer_does_not_stay_open_until_it_has() -> None:
+def test_evicted_connection_is_closed_though_its_answer_is_unread() -> None:
     async def give_way() -> list[list[str]]:
         connections = Connections(replace(LIMITS, per_address=2))
         members = [Idle(0), Idle(5000), Idle(0), Idle(0)]

@@ -1,4 +1,4 @@
-"""Must show 4 of the contract: each route and each state is named by a test that asks for it."""
+"""Each route is called and each state is named by a test."""
 
 import re
 from pathlib import Path
@@ -10,16 +10,18 @@ from api.app import create_app
 from jobs.job import State
 
 TESTS = Path(__file__).parent.parent
-ELSEWHERE = {"/", "/metrics"}  # the page and the metrics are of another contract
-ASKED = ("integration", "acceptance", "faults")  # where tests call a service that runs
+ELSEWHERE = {"/", "/metrics"}  # the page and the metrics are not in the API
+FOLDERS = ("integration", "acceptance", "faults")  # where tests call a running service
 
 PART = r"""[^/"'?\s]+"""
 CALL = r"""(?:\b{lower}\(|["']{upper}["'],).*?["'/]?"""
 
 
 def texts() -> list[str]:
-    files = [path for folder in ASKED for path in sorted((TESTS / folder).rglob("test_*.py"))]
-    return [path.read_text() for path in files if path.name != "test_admission.py"]  # which asks for all, but only who may
+    files = [path for folder in FOLDERS for path in sorted((TESTS / folder).rglob("test_*.py"))]
+    return [
+        path.read_text() for path in files if path.name != "test_admission.py"
+    ]  # it calls every route, but only checks access
 
 
 def routes(app: Flask) -> list[tuple[str, str]]:
@@ -32,7 +34,7 @@ def routes(app: Flask) -> list[tuple[str, str]]:
 
 
 def call_of(method: str, rule: str) -> re.Pattern[str]:
-    """A call with this method whose path fits, in one line: ``get("/models/x")`` or ``ask("PUT", f"/models/{name}/…")``."""
+    """A call with this method whose path fits, in one line: ``get("/models/x")`` or ``request("PUT", f"/models/{name}/…")``."""
     path = re.sub(r"<[^>]+>", lambda _: PART, rule)
     called = CALL.format(lower=method.lower(), upper=method)
     return re.compile(rf"""{called}["'}}]{path}["'?]""")
@@ -54,7 +56,7 @@ def test_each_state_is_named_by_a_test(state: State) -> None:
 
 
 def test_a_route_that_no_test_calls_would_be_found() -> None:
-    among = ['anybody.get("/models")', 'ask("PUT", f"/models/{name}/aliases/a")', 'delete(f"/result/{job}?wait=1")']
+    among = ['anybody.get("/models")', 'request("PUT", f"/models/{name}/aliases/a")', 'delete(f"/result/{job}?wait=1")']
     assert is_called("GET", "/models", among)
     assert is_called("PUT", "/models/<name>/aliases/<alias>", among)
     assert is_called("DELETE", "/result/<job_id>", among)

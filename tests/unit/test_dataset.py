@@ -1,4 +1,4 @@
-"""What becomes of a table: types, schema, the split, and what cannot be used."""
+"""Tables: types, schema, the split, and what cannot be used."""
 
 import re
 
@@ -50,7 +50,7 @@ def test_a_row_stays_on_its_side_whatever_its_label() -> None:
     assert np.array_equal(read("\n".join([lines[0], *relabeled]).encode()).in_test, read(IRIS).in_test)
 
 
-def test_the_rows_of_a_smaller_share_are_among_those_of_a_larger() -> None:
+def test_test_rows_of_a_smaller_share_are_among_those_of_a_larger() -> None:
     hashes = read(IRIS).hashes
     small, large = split.below(hashes, 0.1), split.below(hashes, 0.3)
     assert 0 < small.sum() < large.sum()
@@ -58,7 +58,7 @@ def test_the_rows_of_a_smaller_share_are_among_those_of_a_larger() -> None:
 
 
 def test_the_hash_of_a_row_never_changes() -> None:
-    """Another pandas that hashed otherwise would make training rows of test rows."""
+    """A pandas that hashed differently would make training rows of test rows."""
     csv = b"a,b,c,d,e\n1,x,true,2024-01-01,\n2,,false,,1.5\n3,7,,2024-02-01,2\n"
     assert split.row_hashes(table.read(csv, "csv")).tolist() == GOLDEN
 
@@ -66,7 +66,7 @@ def test_the_hash_of_a_row_never_changes() -> None:
 GOLDEN = [12867527628102976154, 1390215603106717288, 531273074730562623]
 
 
-def test_types_are_told_from_the_values() -> None:
+def test_types_are_inferred_from_the_values() -> None:
     lines = [
         f"{n / 2},{n},{'true' if n % 2 else 'false'},{'red' if n % 3 else ''},2024-01-{n % 28 + 1:02},id{n},{n % 2}\n"
         for n in range(600)
@@ -120,7 +120,7 @@ def test_a_test_row_stays_one_when_a_column_becomes_one_of_too_many_texts() -> N
     assert np.array_equal(few.in_test, many.in_test[:200])
 
 
-def test_texts_that_look_like_one_number_are_two() -> None:
+def test_texts_that_look_like_one_number_stay_distinct() -> None:
     texts = table.read(("c,y\n" + "".join(f"{code},{n % 2}\n" for n, code in enumerate(["007", "7", "x"] * 20))).encode(), "csv")
     assert len(set(split.row_hashes(texts, without={"y"}, exact=True))) == 3
     assert len(set(split.row_hashes(texts, without={"y"}))) == 2
@@ -138,11 +138,11 @@ def test_texts_that_look_like_one_number_are_two() -> None:
         ("a,y\n" + "".join(f"{n},{'rare' if n == 3 else n % 2}\n" for n in range(400)), "no test row is of class rare"),
     ],
 )
-def test_what_is_doubtful_about_a_set_is_told(csv: str, says: str) -> None:
+def test_doubtful_data_gives_warnings(csv: str, says: str) -> None:
     assert any(re.search(says, doubt) for doubt in data_warnings(read(csv.encode())))
 
 
-def test_more_categories_than_may_be_are_as_unknown_ones() -> None:
+def test_categories_beyond_the_limit_are_unknown() -> None:
     csv = "c,y\n" + "".join(f"c{n % 300:03},{n % 2}\n" for n in range(1200))
     feature = read(csv.encode()).schema.features[0]
     assert (len(feature.categories), feature.unknown) == (255, "ignore")
@@ -174,7 +174,7 @@ def test_a_set_that_cannot_be_used_says_why(csv: bytes, says: str) -> None:
 
 
 @pytest.mark.parametrize("body", [b"PAR1" + b"x" * 50 + b"PAR1", b"", b"PAR1"])
-def test_parquet_that_is_none_is_refused(body: bytes) -> None:
+def test_invalid_parquet_is_refused(body: bytes) -> None:
     with pytest.raises(BadTrainingData, match="cannot be read"):
         table.read(body, "parquet")
 
@@ -192,7 +192,7 @@ def test_a_schema_too_large_for_a_card_is_refused() -> None:
 
 
 @pytest.mark.parametrize("body", [b"[1]\n", b'{"a": [1]}\n', b'{"a": 1', b"[" * 100_000])
-def test_ndjson_that_is_none_is_refused(body: bytes) -> None:
+def test_invalid_ndjson_is_refused(body: bytes) -> None:
     with pytest.raises(BadTrainingData, match="NDJSON"):
         table.read(body, "ndjson")
 
@@ -211,7 +211,7 @@ def test_a_target_that_is_not_there_names_the_columns() -> None:
 
 
 @pytest.mark.parametrize("weights", ["-1", "", "heavy"])
-def test_weights_that_are_none_are_refused(weights: str) -> None:
+def test_invalid_weights_are_refused(weights: str) -> None:
     csv = "a,w,y\n" + "".join(f"{n},{weights if n == 7 else 1},{n % 2}\n" for n in range(60))
     with pytest.raises(BadTrainingData, match="column of weights"):
         read(csv.encode(), weight="w")

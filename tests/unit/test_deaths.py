@@ -1,4 +1,4 @@
-"""How a process of Celery's pool ended is known to its parent, whoever reaps it first."""
+"""The parent knows how a process of Celery's pool ended, whichever code reaps it first."""
 
 import signal
 import time

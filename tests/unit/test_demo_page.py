@@ -1,4 +1,4 @@
-"""How the demo is laid out."""
+"""The layout of the demo."""
 
 from mldeploy.demo.page import COLUMNS, ERASE_LINE, MAX_JSON_LINES, Page, Waiting
 from tests.processes import until

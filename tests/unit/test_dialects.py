@@ -1,4 +1,4 @@
-"""Tensors, data frames and CSV as measurements: what they hold, and what each refusal points at."""
+"""Tensors, data frames and CSV as measurements, and where each error points."""
 
 import json
 from typing import Any
@@ -42,15 +42,15 @@ def tensor(shape: list[int], data: Any, datatype: str = "FP32", name: str = "pre
     return msgspec.json.decode(json.dumps(sent), type=Tensor)
 
 
-def rows(*inputs: Tensor, schema: Schema | None = None, most: int = 10) -> list[list[Any]]:
-    told = json.loads(rows_of(inputs, schema or iris(), most).body)
-    return [list(row.values()) for row in told]
+def rows(*inputs: Tensor, schema: Schema | None = None, max_rows: int = 10) -> list[list[Any]]:
+    decoded = json.loads(rows_of(inputs, schema or iris(), max_rows).body)
+    return [list(row.values()) for row in decoded]
 
 
-def fault(call: Any, *args: Any, **given: Any) -> InputError:
+def fault(call: Any, *args: Any, **kwargs: Any) -> InputError:
     with pytest.raises(InvalidInput) as refused:
-        call(*args, **given)
-    return refused.value.faults[0]
+        call(*args, **kwargs)
+    return refused.value.errors[0]
 
 
 # Tensors
@@ -61,8 +61,8 @@ def fault(call: Any, *args: Any, **given: Any) -> InputError:
     [([2, 4], [[1, 2, 3, 4], [5, 6, 7, 8]]), ([2, 4], [1, 2, 3, 4, 5, 6, 7, 8])],
 )
 def test_a_matrix_nested_or_flat_is_rows_in_the_order_of_the_features(shape: list[int], data: Any) -> None:
-    told = json.loads(rows_of([tensor(shape, data)], iris(), 10).body)
-    assert told == [dict(zip(NAMES, row, strict=True)) for row in ([1, 2, 3, 4], [5, 6, 7, 8])]
+    decoded = json.loads(rows_of([tensor(shape, data)], iris(), 10).body)
+    assert decoded == [dict(zip(NAMES, row, strict=True)) for row in ([1, 2, 3, 4], [5, 6, 7, 8])]
 
 
 def test_a_vector_is_one_row() -> None:
@@ -128,7 +128,7 @@ def test_a_tensor_that_is_not_taken_is_pointed_at(inputs: list[Tensor], pointer:
     assert fault(rows, *inputs).pointer == pointer
 
 
-def test_more_rows_than_may_be() -> None:
+def test_too_many_rows_are_refused() -> None:
     for inputs in ([tensor([11, 4], [])], [tensor([11], [], name=name) for name in NAMES]):
         with pytest.raises(TooManyRows):
             rows(*inputs)
@@ -151,15 +151,15 @@ def test_a_shape_has_one_or_two_sizes(shape: Any) -> None:
     ],
 )
 def test_labels_as_a_tensor(labels: list[Any], datatype: str, data: list[Any]) -> None:
-    (told,) = outputs_of([Prediction(prediction=label) for label in labels], ["predict"])
-    assert (told.name, told.shape, told.datatype, told.data) == ("predict", [2, 1], datatype, data)
+    (output,) = outputs_of([Prediction(prediction=label) for label in labels], ["predict"])
+    assert (output.name, output.shape, output.datatype, output.data) == ("predict", [2, 1], datatype, data)
 
 
 def test_probabilities_as_a_tensor() -> None:
     predictions = [Prediction(prediction="a", probabilities={"a": 0.75, "b": 0.25}) for _ in range(3)]
-    told = outputs_of(predictions, ["predict_proba", "predict"])
-    assert [each.name for each in told] == ["predict_proba", "predict"]
-    assert (told[0].shape, told[0].datatype, told[0].data) == ([3, 2], "FP64", [0.75, 0.25] * 3)
+    outputs = outputs_of(predictions, ["predict_proba", "predict"])
+    assert [each.name for each in outputs] == ["predict_proba", "predict"]
+    assert (outputs[0].shape, outputs[0].datatype, outputs[0].data) == ([3, 2], "FP64", [0.75, 0.25] * 3)
 
 
 # Data frames
@@ -175,8 +175,8 @@ def test_lists_have_a_value_for_each_feature() -> None:
 
 
 def test_columns_are_of_one_length() -> None:
-    given = from_columns({"a": [1, 2], "b": ["x", None]}, {}, "/inputs")
-    assert json.loads(given.body) == [{"a": 1, "b": "x"}, {"a": 2, "b": None}]
+    measurements = from_columns({"a": [1, 2], "b": ["x", None]}, {}, "/inputs")
+    assert json.loads(measurements.body) == [{"a": 1, "b": "x"}, {"a": 2, "b": None}]
     assert fault(from_columns, {"a": [1, 2], "b": [1]}, {}, "/inputs") == InputError(
         "/inputs", "the columns are not of one length: a 2, b 1"
     )
@@ -185,12 +185,12 @@ def test_columns_are_of_one_length() -> None:
 # CSV
 
 
-def csv(text: str, most: int = 10) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(from_csv(text.encode(), PETS, most).body)
+def csv(text: str, max_rows: int = 10) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(from_csv(text.encode(), PETS, max_rows).body)
     return found
 
 
-def test_what_is_missing_is_what_a_training_does_not_see() -> None:
+def test_missing_values_are_those_of_a_training() -> None:
     assert MISSING == STR_NA_VALUES
 
 
@@ -205,7 +205,7 @@ def test_each_text_is_read_as_its_feature_takes_it() -> None:
 
 
 @pytest.mark.parametrize("text", ["inf", "-Infinity", "1e999", "1_000", "one"])
-def test_what_is_no_number_stays_text_and_is_refused_as_that(text: str) -> None:
+def test_invalid_number_stays_text_and_is_refused(text: str) -> None:
     assert csv(f"age,tame\n{text},yes\n") == [{"age": text, "tame": "yes"}]
 
 
@@ -226,7 +226,7 @@ def test_a_csv_that_cannot_be_read(body: bytes, says: str) -> None:
         from_csv(body, PETS, 10)
 
 
-def test_a_csv_of_more_rows_than_may_be() -> None:
+def test_csv_with_too_many_rows_is_refused() -> None:
     with pytest.raises(TooManyRows):
         csv("age\n" + "1\n" * 11)
 
@@ -237,8 +237,8 @@ def test_a_csv_of_more_rows_than_may_be() -> None:
 def test_errors_speak_the_dialect_of_their_route() -> None:
     assert error_members("/v2/models/iris/infer", 422, "/inputs/0: missing") == {"error": "/inputs/0: missing"}
     assert error_members("/v2", 503, "away") == {"error": "away"}
-    told = {status: error_members("/invocations", status, "away")["error_code"] for status in (400, 422, 500, 503, 504)}
-    assert told == {
+    codes = {status: error_members("/invocations", status, "away")["error_code"] for status in (400, 422, 500, 503, 504)}
+    assert codes == {
         400: "BAD_REQUEST",
         422: "INVALID_PARAMETER_VALUE",
         500: "INTERNAL_ERROR",

@@ -1,4 +1,4 @@
-"""Whose disk is watched."""
+"""Which disk is watched."""
 
 from pathlib import Path
 

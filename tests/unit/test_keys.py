@@ -2,7 +2,7 @@ import pytest
 
 from auth.keys import SCOPES, BadKey, Key, KeySet, check_name, check_scopes, parse_rate
 from auth.rates import Verdict, headers
-from mldeploy.cli.keys import table
+from mldeploy.admin.keys import table
 
 SECRET = "s" * 43
 HASH = "d64b93c9f1b60eb338e5cb415d6a36bd920edd0e9b36f7ea5c730d0e10ff147f"  # sha256 of SECRET
@@ -38,26 +38,26 @@ def test_a_token_finds_its_key() -> None:
     ],
 )
 def test_any_other_token_finds_nothing(token: str) -> None:
-    ring = KeySet([ALICE])
-    assert ring.find(token) is None
-    assert ring.find(TOKEN) == ring.find(TOKEN) == ALICE
-    assert ring.find(token) is None
+    key_set = KeySet([ALICE])
+    assert key_set.find(token) is None
+    assert key_set.find(TOKEN) == key_set.find(TOKEN) == ALICE
+    assert key_set.find(token) is None
 
 
 def test_an_unknown_id_finds_nothing_whatever_its_secret() -> None:
-    """Also not what an unknown id is compared with, so that it takes as long."""
+    """Nor does the dummy hash that keeps the time equal."""
     for secret in (SECRET, "0" * 43):
         assert KeySet().find(f"mld_0123456789_{secret}") is None
 
 
 def test_a_revoked_key_opens_nothing_and_keeps_the_service_closed() -> None:
-    ring = KeySet([Key("0123456789", "alice", ("admin",), "", HASH, "2026-01-01T00:00:00.000Z", "2026-01-02T00:00:00.000Z")])
-    assert ring.find(TOKEN) is None
-    assert ring.closed
+    key_set = KeySet([Key("0123456789", "alice", ("admin",), "", HASH, "2026-01-01T00:00:00.000Z", "2026-01-02T00:00:00.000Z")])
+    assert key_set.find(TOKEN) is None
+    assert key_set.closed
     assert not KeySet().closed
 
 
-def test_admin_may_all_and_others_what_they_are_made_for() -> None:
+def test_admin_has_all_scopes_and_others_their_own() -> None:
     assert [ALICE.may(scope) for scope in SCOPES] == [True, True, False]
     admin = Key("0123456789", "root", ("admin",), "", HASH, "")
     assert all(admin.may(scope) for scope in SCOPES)
@@ -128,7 +128,7 @@ def test_rates_out_of_bounds(text: str) -> None:
         parse_rate(text)
 
 
-def test_headers_are_those_of_the_draft() -> None:
+def test_headers_follow_the_draft() -> None:
     assert headers(Verdict(allowed=True, quota=100, window=60, remaining=50, reset=30, retry_after=0)) == [
         ("RateLimit-Policy", '"default";q=100;w=60'),
         ("RateLimit", '"default";r=50;t=30'),

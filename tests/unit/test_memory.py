@@ -1,4 +1,4 @@
-"""What is read of memory, on machines of several makes, and what a death is taken for."""
+"""Reading memory limits on several kinds of machines, and the reasons derived from a death."""
 
 import json
 import os
@@ -14,7 +14,7 @@ GB = 1_000_000_000
 
 
 class Machine:
-    """As much of /proc and /sys/fs/cgroup as is looked at."""
+    """The files of /proc and /sys/fs/cgroup that are read."""
 
     def __init__(self, folder: Path, cgroup: str) -> None:
         self.proc, self.system = folder / "proc", folder / "cgroup"
@@ -37,7 +37,7 @@ class Machine:
 
 @pytest.fixture
 def bare(tmp_path: Path) -> Machine:
-    """No control group is to be seen."""
+    """A machine without control groups."""
     return Machine(tmp_path, "0::/\n")
 
 
@@ -46,7 +46,7 @@ def test_a_machine_without_control_groups(bare: Machine) -> None:
     assert bare.memory.kills() == 5
 
 
-def test_version_1_by_the_group_of_this_process_and_those_above_it(tmp_path: Path) -> None:
+def test_version_1_uses_the_group_of_this_process_and_its_parents(tmp_path: Path) -> None:
     machine = Machine(tmp_path, "5:cpu:/\n4:pids,memory:/a/b\n0::/\n")
     for group, limit, kills in ("", 9223372036854771712, 0), ("a", 3 * GB, 7), ("a/b", 4 * GB, 2):
         machine.write(f"cgroup/memory/{group}/memory.limit_in_bytes", f"{limit}\n")
@@ -73,23 +73,23 @@ def test_version_2(tmp_path: Path) -> None:
 
 def test_where_nothing_can_be_read_nothing_is_known(tmp_path: Path) -> None:
     memory = Memory(tmp_path / "proc", tmp_path / "cgroup")
-    assert (memory.limit(), memory.kills(), memory.largest(1)) == (None, None, None)
+    assert (memory.limit(), memory.kills(), memory.peak_size(1)) == (None, None, None)
 
 
 def test_this_machine_can_be_read() -> None:
     memory = Memory()
-    assert (memory.limit() or 0) > (memory.largest(os.getpid()) or 0) > 1_000_000
+    assert (memory.limit() or 0) > (memory.peak_size(os.getpid()) or 0) > 1_000_000
     assert memory.kills() is not None
 
 
 def reason(machine: Machine, death: Death, size: int, kills: int = 5) -> tuple[str, str]:
     deaths = Deaths("train", machine.memory)
     machine.grow(7, size)
-    deaths.look([7])
+    deaths.observe([7])
     machine.write("proc/vmstat", f"oom_kill {kills}\n")
-    deaths.look([])
-    told = json.loads(deaths.reason(7, death))
-    return told["type"], told["detail"]
+    deaths.observe([])
+    error = json.loads(deaths.reason(7, death))
+    return error["type"], error["detail"]
 
 
 KILLED = Death(signal=signal.SIGKILL)
@@ -98,7 +98,7 @@ KILLED = Death(signal=signal.SIGKILL)
 @pytest.mark.parametrize(
     ("death", "size", "kills", "type_"),
     [
-        (KILLED, 7 * GB, 5, "out-of-memory"),  # large, as where another than the kernel sees to memory
+        (KILLED, 7 * GB, 5, "out-of-memory"),  # large, as where something other than the kernel kills for memory
         (KILLED, GB, 6, "out-of-memory"),  # the kernel has just killed for memory
         (KILLED, GB, 5, "worker-died"),
         (Death(signal=signal.SIGSEGV), 7 * GB, 6, "worker-died"),
@@ -119,7 +119,7 @@ def test_the_reason_says_how_much_there_was_and_what_to_do(bare: Machine) -> Non
 
 
 @pytest.mark.parametrize(
-    ("death", "told"),
+    ("death", "text"),
     [
         (KILLED, "killed by SIGKILL"),
         (Death(signal=40), "killed by signal 40"),
@@ -127,5 +127,5 @@ def test_the_reason_says_how_much_there_was_and_what_to_do(bare: Machine) -> Non
         (Death(), "not known how"),
     ],
 )
-def test_a_death_is_told_in_words(bare: Machine, death: Death, told: str) -> None:
-    assert told in reason(bare, death, GB)[1]
+def test_death_is_described_in_words(bare: Machine, death: Death, text: str) -> None:
+    assert text in reason(bare, death, GB)[1]

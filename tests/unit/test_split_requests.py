@@ -1,4 +1,4 @@
-"""However the bytes of a request are split on their way, the answer is the same."""
+"""However the bytes of a request are split, the response is the same."""
 
 import array
 import asyncio
@@ -50,7 +50,7 @@ MESSAGES = WELL | BADLY
 
 
 def answers(parts: list[bytes]) -> bytes:
-    """All that the client reads until the connection ends, when the server reads its bytes in these parts."""
+    """Return all that the client reads until the connection ends, when the server reads the bytes in these parts."""
     return asyncio.run(asyncio.wait_for(_answers(parts), 10))
 
 
@@ -88,7 +88,7 @@ async def _read_all(ours: socket.socket) -> bytes:
 
 
 def _unread(theirs: socket.socket) -> int:
-    """Bytes that the server has not read yet; none when it has closed."""
+    """Return the bytes that the server has not read; none when it has closed."""
     if theirs.fileno() < 0:
         return 0
     waiting = array.array("i", [0])
@@ -125,8 +125,8 @@ def test_pipeline_split_anywhere_is_the_same(well: list[str], badly: str, places
 
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(list(MESSAGES)), st.integers(0, 300), st.binary(max_size=4), st.lists(st.integers(1, 300), max_size=6))
-def test_harmed_request_is_answered_the_same_however_it_comes(what: str, place: int, junk: bytes, places: list[int]) -> None:
-    """And never with more than one answer per request that came."""
+def test_damaged_request_is_answered_the_same_however_it_is_split(what: str, place: int, junk: bytes, places: list[int]) -> None:
+    """There is never more than one response per request."""
     data = MESSAGES[what]
     harmed = data[:place] + junk + data[place + len(junk) :] + b"\r\n\r\n" + LAST + b"\x00"
     assert answers(split(harmed, places)) == answers([harmed])

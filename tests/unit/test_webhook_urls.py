@@ -1,4 +1,4 @@
-"""Which URLs a webhook may have, and when it is tried again."""
+"""Which URLs a webhook may have, and when it is retried."""
 
 from ipaddress import ip_address
 
@@ -6,7 +6,7 @@ import pytest
 
 from webhooks.networks import Networks, parse_networks
 from webhooks.retry_schedule import DELAYS, next_delay
-from webhooks.url import LONGEST, BadWebhook, Target, check_url
+from webhooks.url import MAX_URL, BadWebhook, Target, check_url
 
 PUBLIC_ONLY = Networks()
 
@@ -21,8 +21,8 @@ PUBLIC_ONLY = Networks()
         ("https://hooks_1.example-2.com/@x", Target("https", "hooks_1.example-2.com", 443, "/@x")),
         ("https://1.1.1.1/", Target("https", "1.1.1.1", 443, "/")),
         ("https://[2606:4700:4700:0::1111]:444/", Target("https", "2606:4700:4700::1111", 444, "/")),
-        ("https://" + "a" * (LONGEST - 12) + ".com", None),
-        ("https://example.com/" + "a" * (LONGEST - 20), Target("https", "example.com", 443, "/" + "a" * (LONGEST - 20))),
+        ("https://" + "a" * (MAX_URL - 12) + ".com", None),
+        ("https://example.com/" + "a" * (MAX_URL - 20), Target("https", "example.com", 443, "/" + "a" * (MAX_URL - 20))),
     ],
 )
 def test_a_url_is_taken_apart(url: str, target: Target | None) -> None:
@@ -36,7 +36,7 @@ def test_a_url_is_taken_apart(url: str, target: Target | None) -> None:
 @pytest.mark.parametrize(
     ("url", "why"),
     [
-        ("https://example.com/" + "a" * (LONGEST - 19), "longer than 2000"),
+        ("https://example.com/" + "a" * (MAX_URL - 19), "longer than 2000"),
         ("", "must begin with https"),
         ("example.com", "must begin with https"),
         ("http://example.com", "must begin with https"),
@@ -130,16 +130,16 @@ def test_what_the_operator_allows_may_be_private_and_without_tls() -> None:
 
 
 @pytest.mark.parametrize("text", ["10.0.0.0/33", "10.0.0.1/8", "example.com", "10.0.0.0/8 127.0.0.1"])
-def test_networks_that_are_none_are_told(text: str) -> None:
+def test_invalid_networks_are_reported(text: str) -> None:
     with pytest.raises(ValueError, match="separated by commas"):
         parse_networks(text)
 
 
-def test_the_host_header_names_a_port_that_is_not_usual() -> None:
-    told = {
+def test_host_header_names_a_nonstandard_port() -> None:
+    hosts = {
         url: check_url(url, PUBLIC_ONLY).authority for url in ("https://a.com", "https://a.com:80", "https://[2606:4700::1]:444")
     }
-    assert list(told.values()) == ["a.com", "a.com:80", "[2606:4700::1]:444"]
+    assert list(hosts.values()) == ["a.com", "a.com:80", "[2606:4700::1]:444"]
 
 
 def test_a_delivery_is_tried_ten_times_over_three_days() -> None:

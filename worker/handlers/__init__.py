@@ -1,1 +1,1 @@
-"""What workers do with the jobs that they have claimed."""
+"""The handlers execute the jobs that a worker has claimed."""

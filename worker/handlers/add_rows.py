@@ -1,4 +1,4 @@
-"""Rows for a data set: checked against what it has, each row once, stored, and known in the very step that ends the job."""
+"""Adds rows to a data set: checks and deduplicates them, stores them, and updates the record in the step that ends the job."""
 
 import logging
 
@@ -9,7 +9,7 @@ from jobs.job import Claim, ClaimedJob, Effect, Outcome, State
 from modeler import dataset_parts, table
 from modeler.dataset_parts import LostRows
 from modeler.table import BadTrainingData, Table
-from models.datasets import DatasetRecord, Datasets, Found, shown
+from models.datasets import DatasetRecord, Datasets, Found, unscoped_name
 from models.options import AddTask
 from models.results import Added
 from models.store import Store
@@ -19,28 +19,28 @@ from worker.time_limit import TimeLimit, time_limit
 
 log = logging.getLogger("mldeploy.worker")
 
-TRIES = 50  # while others add too
+MAX_TRIES = 50  # while other jobs change the data set
 
 
 class TooManyDatasets(RuntimeError):
-    """The caller has as many as may be."""
+    """The caller has reached the limit of data sets."""
 
 
 class AddRows:
-    def __init__(self, datasets: Datasets, store: Store, limit: float, most: int) -> None:
-        """``limit``: seconds for one job; ``most``: data sets of one caller."""
+    def __init__(self, datasets: Datasets, store: Store, limit: float, max_datasets: int) -> None:
+        """``limit``: seconds for one job; ``max_datasets``: for one caller."""
         self._datasets = datasets
         self._store = store
         self._limit = limit
-        self._most = most
+        self._max_datasets = max_datasets
 
     def handle(self, claim: Claim, task: AddTask, finish: Finish) -> None:
-        """If the data set changes meanwhile, what was sent is held against what it has become."""
+        """Repeats the check against the new data set if it changes meanwhile."""
         job = claim.jobs[0]
-        for _ in range(TRIES):
+        for _ in range(MAX_TRIES):
             found = self._datasets.find(task.dataset)
-            outcome, record = self._tried(found, task, job)
-            changes = self._datasets.change(found, record) if record and record != found.record else []
+            outcome, record = self._try_to_add(found, task, job)
+            changes = self._datasets.changes(found, record) if record and record != found.record else []
             try:
                 finish([outcome], [Effect(*change) for change in changes])
                 return
@@ -49,15 +49,15 @@ class AddRows:
             except NoRoom as error:
                 finish([failed(job, "adding-failed", f"{error}. The data set is as it was.")], ())
                 return
-        finish([failed(job, "adding-failed", f"{shown(task.dataset)} kept changing: send the rows again")], ())
+        finish([failed(job, "adding-failed", f"{unscoped_name(task.dataset)} kept changing: send the rows again")], ())
 
-    def _tried(self, found: Found, task: AddTask, job: ClaimedJob) -> tuple[Outcome, DatasetRecord | None]:
+    def _try_to_add(self, found: Found, task: AddTask, job: ClaimedJob) -> tuple[Outcome, DatasetRecord | None]:
         try:
             with time_limit(self._limit):
                 record, added = self._add(found, task, job.payload)
         except TimeLimit:
             return failed(job, "time-limit", f"it took longer than {self._limit:g} s"), None
-        except Exception as error:  # noqa: BLE001 - whatever a table can do to a library fails its own job
+        except Exception as error:  # noqa: BLE001 - whatever a library raises on a table fails its own job
             return _failure(job, error), None
         return Outcome(job, State.SUCCEEDED, json.encode(added)), record
 
@@ -65,19 +65,19 @@ class AddRows:
         record = found.record
         sent = table.read(payload, task.format, record.types if record else None)
         if record is None:
-            if not self._datasets.has_room(task.dataset, self._most):  # others were made since this was accepted
-                raise TooManyDatasets(f"there are as many data sets as may be: {self._most}")
+            if not self._datasets.has_room(task.dataset, self._max_datasets):  # others were created since the job was accepted
+                raise TooManyDatasets(f"there are as many data sets as may be: {self._max_datasets}")
             return self._first(task, sent)
         known = dataset_parts.read(self._store, record.parts)
         fresh, duplicates = dataset_parts.new_rows(record, known, sent)
         if len(fresh.frame):
             record = dataset_parts.extended(record, self._store, known, fresh)
-        return record, Added(shown(record.name), len(fresh.frame), duplicates, record.rows, record.revision)
+        return record, Added(unscoped_name(record.name), len(fresh.frame), duplicates, record.rows, record.revision)
 
     def _first(self, task: AddTask, sent: Table) -> tuple[DatasetRecord, Added]:
         once, duplicates = dataset_parts.each_once(sent)
         record = dataset_parts.first(task.dataset, once, "", "", 0.0, dataset_parts.write(self._store, once))
-        return record, Added(shown(record.name), record.rows, duplicates, record.rows, record.revision)
+        return record, Added(unscoped_name(record.name), record.rows, duplicates, record.rows, record.revision)
 
 
 def _failure(job: ClaimedJob, error: Exception) -> Outcome:

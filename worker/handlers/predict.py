@@ -1,4 +1,4 @@
-"""Predictions: all rows of a claim in one `predict`; if that raises, halves of it, so that only the guilty job fails."""
+"""Predictions: all rows of a claim in one `predict`. If that raises, the claim is bisected, so that only the faulty job fails."""
 
 import logging
 import time
@@ -21,12 +21,12 @@ from models.rollout import Rollout
 from models.schema import unpack
 from worker.failure_messages import Failure, describe, failed
 from worker.load_reports import LoadReports
-from worker.process import Finish, Unloadable, patiently
+from worker.process import Finish, Unloadable, retry_until_available
 from worker.time_limit import TimeLimit, time_limit
 
 log = logging.getLogger("mldeploy.worker")
 
-LOOK_EVERY = 0.2  # seconds, for versions that are about to serve
+CHECK_INTERVAL = 0.2  # seconds between two checks for versions that are about to serve
 
 
 class PredictHandler:
@@ -47,32 +47,32 @@ class PredictHandler:
         self._loaded = loaded
         self._reports = reports
         self._limit = limit
-        self._next_look = 0.0
+        self._next_check = 0.0
 
     def on_idle(self) -> None:
-        """Load what is about to serve, when it is this process's turn, and try it."""
-        if time.monotonic() < self._next_look:
+        """Loads and tries the versions of a rollout when it is this process's turn."""
+        if time.monotonic() < self._next_check:
             return
-        self._next_look = time.monotonic() + LOOK_EVERY
-        for name, version in self._rollout.asked_of(self._owner):
+        self._next_check = time.monotonic() + CHECK_INTERVAL
+        for name, version in self._rollout.pending(self._owner):
             if self._rollout.take_turn(name, version, self._owner):
-                self._rollout.answer(name, version, self._owner, self._try(name, version))
+                self._rollout.report(name, version, self._owner, self._try(name, version))
         with suppress(LedgerError):
-            self._reports.look()
+            self._reports.refresh()
 
     def _try(self, name: str, version: int) -> str:
-        """Why the version cannot be loaded here and asked; empty if it can."""
+        """The reason why this process cannot load the version and predict with it; empty if it can."""
         try:
             with time_limit(self._limit):
                 card = self._rollout.card(name, version)
                 self._loaded.get(card).warm()
         except (Exception, TimeLimit) as error:
-            log.exception("%s version %d cannot serve here", name, version)
+            log.exception("%s version %d cannot be served by this process", name, version)
             return describe(error)
         return ""
 
     def handle(self, claim: Claim, finish: Finish) -> None:
-        """Raises Unloadable, and TimeLimit or MemoryError for a group."""
+        """Raises Unloadable, and for a claim of several jobs TimeLimit or MemoryError."""
         predictor = self._predictor(claim)
         if isinstance(predictor, Failure):
             finish([failed(job, predictor.type, predictor.detail) for job in claim.jobs], ())
@@ -80,10 +80,10 @@ class PredictHandler:
             finish(self._outcomes(predictor, claim.jobs), ())
 
     def _predictor(self, claim: Claim) -> Predictor | Failure:
-        """The claim's version, loaded, or why all of its jobs fail. Raises Unloadable if another worker may do better."""
+        """The loaded version, or why all jobs of the claim fail. Raises Unloadable if another worker may load it."""
         card = self._registry.card(claim.model, claim.version)
         if card is None:
-            return self._why_missing(claim)
+            return self._missing(claim)
         try:
             found = self._load(card)
         except Unloadable as error:
@@ -106,11 +106,11 @@ class PredictHandler:
         except Exception as error:  # noqa: BLE001 - whatever unpickling raises
             return Failure("prediction-failed", f"the model cannot be loaded: {describe(error)}")
 
-    def _why_missing(self, claim: Claim) -> Failure:
-        """A reserved version that never came to be fails with the error of its training."""
+    def _missing(self, claim: Claim) -> Failure:
+        """The failure of a version that does not exist: if it was reserved, the error of its training."""
         version = f"{claim.model} version {claim.version}"
         holder = claim.jobs[0].after
-        training = patiently(lambda: self._ledger.get(holder)) if holder else None
+        training = retry_until_available(lambda: self._ledger.get(holder)) if holder else None
         if training is None or training.error is None:
             return Failure("model-missing", f"{version} does not exist")
         cause = json.decode(training.error, type=Failure)
@@ -146,12 +146,12 @@ def _predict(predictor: Predictor, jobs: Sequence[ClaimedJob]) -> list[Outcome]:
     labels = predictor.predict(rows)
     if len(labels) != len(rows):
         raise ValueError(f"the model gave {len(labels)} predictions for {len(rows)} rows")
-    tables = predictor.probabilities(rows) if any(asked.proba for asked in options) else None
+    tables = predictor.probabilities(rows) if any(requested.proba for requested in options) else None
     outcomes, start = [], 0
-    for job, asked in zip(jobs, options, strict=True):
+    for job, requested in zip(jobs, options, strict=True):
         part = slice(start, start + job.rows)
-        predictions = _predictions(labels[part], tables[part] if tables and asked.proba else None)
-        body = _single(predictions[0], predictor.schema.decode(rows[start])) if asked.single else Predictions(predictions)
+        predictions = _predictions(labels[part], tables[part] if tables and requested.proba else None)
+        body = _single(predictions[0], predictor.schema.decode(rows[start])) if requested.single else Predictions(predictions)
         outcomes.append(Outcome(job, State.SUCCEEDED, json.encode(body)))
         start += job.rows
     return outcomes

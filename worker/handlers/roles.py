@@ -1,4 +1,4 @@
-"""What workers that predict and workers that train have and can do."""
+"""The roles of the workers that predict and of those that train: what they prepare, and their handlers."""
 
 import logging
 from collections.abc import Callable
@@ -24,14 +24,14 @@ from worker.handlers.train import Training
 from worker.handlers.trainer import TrainHandler
 from worker.load_reports import LoadReports
 from worker.preload import preload
-from worker.process import patiently
+from worker.process import retry_until_available
 from worker.store_survey import StoreSurvey
 
 log = logging.getLogger("mldeploy.worker")
 
 
-class Predict:
-    """Loads the champions before the fork; see preload."""
+class PredictRole:
+    """Predicts. It loads the champions before the fork; see preload."""
 
     def __init__(self, settings: Settings) -> None:
         """Raises NoKey or BadStore."""
@@ -42,8 +42,8 @@ class Predict:
     def prepare(self) -> None:
         self._failures = preload(self._settings, self._loaded)
 
-    def handler(self, owner: str, ledger: Ledger, wakeup_sender: WakeupSender) -> PredictHandler:  # noqa: ARG002 - of the protocol
-        known = ledger.redis, ledger.prefix, _patient(ledger)
+    def handler(self, owner: str, ledger: Ledger, wakeup_sender: WakeupSender) -> PredictHandler:  # noqa: ARG002 - required by the protocol
+        known = ledger.redis, ledger.prefix, _retrying_guard(ledger)
         registry, limit = Registry(*known), self._settings.predict_limit
         self._warm()
         reports = LoadReports(ledger, registry, self._loaded, limit, self._failures)
@@ -53,23 +53,23 @@ class Predict:
         try:
             self._loaded.warm()
         except Exception:
-            log.exception("a model that was loaded before the fork cannot be asked here; its first job tries again")
+            log.exception("a model that was loaded before the fork cannot predict in this process; its first job retries")
 
 
-class Train:
+class TrainRole:
     def __init__(self, settings: Settings) -> None:
         """Raises NoKey or BadStore."""
         self._settings = settings
         self._artifacts = _artifacts(settings)
 
     def prepare(self) -> None:
-        """Looks the store through before anything is claimed."""
+        """Surveys the store before the first claim."""
         ledger = Ledger(self._settings)
         known = ledger.redis, ledger.prefix, ledger.guard
-        StoreSurvey(ledger, Inventory(*known, Registry(*known), self._artifacts.store)).make()
+        StoreSurvey(ledger, Inventory(*known, Registry(*known), self._artifacts.store)).survey()
 
     def handler(self, owner: str, ledger: Ledger, wakeup_sender: WakeupSender) -> TrainHandler:
-        known = ledger.redis, ledger.prefix, _patient(ledger)
+        known = ledger.redis, ledger.prefix, _retrying_guard(ledger)
         registry, datasets, store = Registry(*known), Datasets(*known), self._artifacts.store
         inventory = Inventory(*known, registry, store)
         rollout = ChampionRollout(
@@ -82,12 +82,12 @@ class Train:
 
 def role_of(kind: Kind, settings: Settings) -> Role:
     """Raises NoKey or BadStore."""
-    return Train(settings) if kind is Kind.TRAIN else Predict(settings)
+    return TrainRole(settings) if kind is Kind.TRAIN else PredictRole(settings)
 
 
 def _artifacts(settings: Settings) -> ArtifactStore:
     return open_artifact_store(settings.store_location, signing_key(settings.home_path, settings.signing_key))
 
 
-def _patient(ledger: Ledger) -> Callable[[Callable[[], Any]], Any]:
-    return lambda call: patiently(lambda: ledger.guard(call))
+def _retrying_guard(ledger: Ledger) -> Callable[[Callable[[], Any]], Any]:
+    return lambda call: retry_until_available(lambda: ledger.guard(call))

@@ -1,4 +1,4 @@
-"""What goes with a move of champion: the workers load the version first; and versions that nobody needs go."""
+"""What accompanies a move of champion: the workers load the version first, and unneeded versions are removed afterwards."""
 
 import logging
 
@@ -42,37 +42,37 @@ class ChampionRollout:
         self._rollout.await_loaded(card, self._live_workers, self._settings.swap_patience)
 
     def tidy(self, name: str) -> None:
-        """Remove versions that nobody needs, and what trainings that died for good have left behind. What cannot be done now is
-        done after the next training."""
+        """Removes unneeded versions, and the folders of trainings that failed for good. What fails now is repeated after the next
+        training."""
         try:
-            model = self._registry.known(name)
-            for version in _old(model, self._settings.keep_versions):
+            model = self._registry.get(name)
+            for version in _outdated(model, self._settings.keep_versions):
                 if self._retire(name, version) == "retired":
                     remove_version(model.cards[version], self._store, self._inventory, self._registry, self._datasets)
                     log.info("removed %s version %d", name, version)
             self._remove_leftovers(model)
-        except Exception:  # the job has ended well
-            log.exception("old versions of %s are left for later", name)
+        except Exception:  # the job itself has succeeded
+            log.exception("old versions of %s could not be removed; the next training retries", name)
 
     def _retire(self, name: str, version: int) -> str:
         return self._ledger.retire(f"model:{name}", version, f"{name}/{version}")
 
     def _remove_leftovers(self, model: Model) -> None:
-        """Folders that this registry made, of versions that were never published and whose training is not open any more."""
+        """Removes the folders of versions of this registry that were never published and are not in training."""
         for folder in self._inventory.leftovers(model.name):
-            if self._is_nobodys(model, folder.version):
+            if self._is_orphan(model, folder.version):
                 self._inventory.remove_leftover(model.name, folder)
 
-    def _is_nobodys(self, model: Model, version: int) -> bool:
+    def _is_orphan(self, model: Model, version: int) -> bool:
         known = version in model.cards or self._registry.is_announced(model.name, version)
         return not known and self._retire(model.name, version) == "missing"
 
 
-def _old(model: Model, keep: int) -> list[int]:
-    """All but the newest few, the one that a rollback goes back to, and those that were adopted: another registry may have made
-    them, and may need them."""
+def _outdated(model: Model, keep: int) -> list[int]:
+    """The versions to remove: all but the newest ``keep``, the target of a rollback, and adopted ones, which another registry may
+    have made and may need."""
     try:
-        before = {alias_history.before(model.moves, list(model.cards))}
+        before = {alias_history.rollback_target(model.history, list(model.cards))}
     except NothingToRollBackTo:
         before = set()
     made = sorted(set(model.cards) - model.adopted)

@@ -1,4 +1,4 @@
-"""Trainings: fit and judge, have the workers load what won, then publish the version in the very step that ends its job."""
+"""Trainings: fit and evaluate, let the workers load a better version, then publish it in the step that ends the job."""
 
 import logging
 
@@ -13,7 +13,7 @@ from modeler.dataset_parts import LostRows
 from modeler.table import BadTrainingData, Table
 from modeler.train import Made
 from models.card import Card
-from models.datasets import Datasets, shown
+from models.datasets import Datasets, unscoped_name
 from models.gate import Comparison, Verdict, decide
 from models.inventory import Inventory, NumberTaken
 from models.options import TrainOptions, TrainTask
@@ -23,14 +23,14 @@ from models.rollout import CannotServe
 from settings import Settings
 from worker.failure_messages import describe, failed
 from worker.handlers.rollout import ChampionRollout
-from worker.handlers.training_rows import Source, rows_of, what_becomes_of
+from worker.handlers.training_rows import Source, dataset_changes, training_rows
 from worker.process import Finish
 from worker.progress import Progress
 from worker.time_limit import TimeLimit, time_limit
 
 log = logging.getLogger("mldeploy.worker")
 
-TRIES = 50  # to publish, while others publish too
+MAX_TRIES = 50  # to publish, while other jobs publish too
 
 
 class Training:
@@ -77,7 +77,7 @@ class Training:
         folder = self._inventory.begin(options.model, claim.version, job.fence)
         champion = self._registry.look_up(options.model)
         progress(*train.stage("read"))
-        source = rows_of(task, job.payload, champion, self._datasets, self._artifacts.store)
+        source = training_rows(task, job.payload, champion, self._datasets, self._artifacts.store)
         target = options.target or source.target
         unknown = options.unknown or (champion.unknown if champion else "refuse")
         same = champion is not None and champion.schema.target == target
@@ -98,15 +98,15 @@ class Training:
         return source, made, train.save(made, self._artifacts, options.model, claim.version, job.id, folder, data)
 
     def _publish(self, job: ClaimedJob, options: TrainOptions, source: Source, made: Made, card: Card, finish: Finish) -> None:
-        """If the champion or the data set moves meanwhile, the challenger is judged again, against the new one."""
-        for _ in range(TRIES):
+        """Evaluates the challenger again if the champion or the data set changes meanwhile."""
+        for _ in range(MAX_TRIES):
             champion = self._registry.look_up(card.name)
             comparison = self._comparison(champion, source, made, card)
             verdict = self._loaded_first(card, decide(options, made.metric, comparison))
             changes = self._registry.publication(
                 card, verdict.promoted, champion.version if champion else None, f"training {job.id}", verdict.reason
             )
-            changes += what_becomes_of(source, made.dataset, verdict.promoted, self._datasets)
+            changes += dataset_changes(source, made.dataset, verdict.promoted, self._datasets)
             result = TrainResult(
                 model=TrainedModel(card.name, card.version),
                 metrics=comparison.ours or card.metrics,
@@ -115,7 +115,7 @@ class Training:
                 improvement=verdict.improvement,
                 promoted=verdict.promoted,
                 reason=verdict.reason,
-                dataset=TrainedOn(shown(card.data.dataset), card.data.rows, card.data.training_rows, card.data.sha256),
+                dataset=TrainedOn(unscoped_name(card.data.dataset), card.data.rows, card.data.training_rows, card.data.sha256),
                 estimator=card.estimator,
                 warnings=[*data_warnings(made.dataset), *made.warnings],
             )
@@ -135,17 +135,17 @@ class Training:
 
     def _comparison(self, champion: Card | None, source: Source, made: Made, card: Card) -> Comparison:
         if champion is None:
-            return train.against_baseline(made, card)
+            return train.compare_with_baseline(made, card)
 
         def known() -> Table | None:
             record = self._datasets.find(champion.data.dataset).record
             all_of_it = record and not source.sent and source.name == record.name
             return dataset_parts.read(self._artifacts.store, record.parts) if record and not all_of_it else None
 
-        return train.against(made, champion, self._artifacts, known)
+        return train.compare_with_champion(made, champion, self._artifacts, known)
 
     def _loaded_first(self, card: Card, verdict: Verdict) -> Verdict:
-        """The workers load and try it before the alias moves."""
+        """Lets the workers load and try the version before the alias moves."""
         if verdict.promoted:
             try:
                 self._rollout.await_loaded(card)

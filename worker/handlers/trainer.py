@@ -1,4 +1,4 @@
-"""What the workers that train do: trainings, and rows for data sets."""
+"""The handler of the workers that train: trainings, and rows for data sets."""
 
 from msgspec import json
 
@@ -28,5 +28,5 @@ class TrainHandler:
             self._training.handle(claim, task, Progress(self._ledger, self._owner, claim.jobs[0]), finish)
 
     def on_idle(self) -> None:
-        """Before each claim, so that no training starts on a store that was not looked through."""
+        """Surveys the store if that is due, so that no training starts before a survey."""
         self._survey.refresh()

@@ -1,5 +1,4 @@
-"""The rows of a training: those that were sent, those of a data set, or those that come with mldeploy; and what the data set is
-afterwards."""
+"""The rows of a training: from the job, a data set or mldeploy itself; and the changes of the data set afterwards."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,8 +9,8 @@ from modeler import dataset_parts, table
 from modeler.dataset import Dataset
 from modeler.table import BadTrainingData, Table
 from models.card import Card
-from models.compare_and_set import Change
-from models.datasets import DatasetRecord, Datasets, Part, scoped, shown
+from models.compare_and_set import CompareAndSet
+from models.datasets import DatasetRecord, Datasets, Part, scoped, unscoped_name
 from models.options import AUTO, TEST_SHARE, TrainTask
 from models.packaged import PACKAGED_ESTIMATOR, packaged_csv
 from models.store import Store
@@ -19,8 +18,8 @@ from models.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """``name`` is the data set's; ``record`` what it was when the training began; ``sent``: the rows came with the job, or with
-    mldeploy, and are not of the data set yet. ``parts`` are where the rows are, once they are stored."""
+    """``name``: of the data set. ``record``: of the data set when the training began. ``sent``: the rows came with the job or
+    with mldeploy, and are not in the data set yet. ``parts``: where the rows are stored, once they are."""
 
     name: str
     table: Table
@@ -36,8 +35,8 @@ class Source:
         return replace(self, parts=tuple(parts))
 
 
-def rows_of(task: TrainTask, payload: bytes, champion: Card | None, datasets: Datasets, store: Store) -> Source:
-    """Raises BadTrainingData, rows.LostRows or OSError."""
+def training_rows(task: TrainTask, payload: bytes, champion: Card | None, datasets: Datasets, store: Store) -> Source:
+    """Raises BadTrainingData, LostRows or OSError."""
     options = task.options
     name = _name(task, champion)
     record = datasets.find(name).record
@@ -47,7 +46,7 @@ def rows_of(task: TrainTask, payload: bytes, champion: Card | None, datasets: Da
         texts = {column: type_ for column, type_ in record.types.items() if type_ == "category"} if record else {}
         sent = table.read(payload, task.format, texts)
         if not options.target and target not in sent.types:
-            target = ""  # of another table: its own last column
+            target = ""  # the champion had another table; this one's target is its last column
         return Source(name, sent, target, weight if weight in sent.types else "", share, estimator, record, True)
     if record:
         return Source(
@@ -55,7 +54,7 @@ def rows_of(task: TrainTask, payload: bytes, champion: Card | None, datasets: Da
         )
     packaged = packaged_csv(options.model) if not options.dataset else None
     if packaged is None:
-        raise BadTrainingData(f"there are no rows to train {options.model} on: no data set {shown(name)}; send a CSV")
+        raise BadTrainingData(f"there are no rows to train {options.model} on: no data set {unscoped_name(name)}; send a CSV")
     return Source(name, table.read(packaged, "csv"), target, weight, share, PACKAGED_ESTIMATOR, None, True)
 
 
@@ -68,28 +67,28 @@ def _name(task: TrainTask, champion: Card | None) -> str:
     return champion.data.dataset or scoped(task.caller, options.model)
 
 
-def what_becomes_of(source: Source, made_of: Dataset, promoted: bool, datasets: Datasets) -> list[Change]:
-    """The rows that were sent are those of the data set from now on if their version was promoted, or if there is none yet; a
-    data set that was never trained on has its target and test share fixed."""
+def dataset_changes(source: Source, made_of: Dataset, promoted: bool, datasets: Datasets) -> list[CompareAndSet]:
+    """The changes of the data set's record. The rows that were sent replace it if their version was promoted, or create it if
+    there is none. The first training fixes the target and the test share."""
     found = datasets.find(source.name)
     record, target, weight = found.record, made_of.schema.target, made_of.weight
     if record is None:
         first = dataset_parts.first(source.name, source.table, target, weight, source.test_share, source.parts[0])
-        return datasets.change(found, first) if source.sent else []
+        return datasets.changes(found, first) if source.sent else []
     if source.sent and promoted:
         added = _added_since(source, record)
         if added is not None:
             now = dataset_parts.replaced(record, source.table, target, weight, source.test_share, source.parts[0], added)
-            return datasets.change(found, now)
+            return datasets.changes(found, now)
     if not record.test_share:
         fixed = msgspec.structs.replace(record, target=target, weight=weight, test_share=source.test_share)
-        return datasets.change(found, fixed)
+        return datasets.changes(found, fixed)
     return []
 
 
 def _added_since(source: Source, record: DatasetRecord) -> list[Part] | None:
-    """What has come to the data set since the training began, and is to stay; None if that does not go with the rows that were
-    sent (other columns), or if the data set was changed otherwise (rows deleted, parts put together): then it stays as it is."""
+    """The parts that were added since the training began. None if they do not fit the rows that were sent (other columns), or if
+    the data set was changed otherwise (rows deleted, parts merged): then it stays as it is."""
     known = source.record.parts if source.record else ()
     if record.parts[: len(known)] != known:
         return None
@@ -101,17 +100,18 @@ def _added_since(source: Source, record: DatasetRecord) -> list[Part] | None:
 
 
 def _target(champion: Card | None, record: DatasetRecord | None) -> tuple[str, str]:
-    """The model's own, or the data set's."""
+    """Target and weight: those of the model, else those of the data set."""
     if champion:
         return champion.schema.target, champion.data.weight
     return (record.target, record.weight) if record else ("", "")
 
 
 def _test_share(task: TrainTask, champion: Card | None, record: DatasetRecord | None) -> float:
-    asked = task.options.test_share
+    requested = task.options.test_share
     fixed = record.test_share if record and record.test_share else champion.data.test_share if champion else 0.0
-    if asked and fixed and asked != fixed:
+    if requested and fixed and requested != fixed:
         raise BadTrainingData(
-            f"the test share was fixed at {fixed:g} by the first training, so that a test row stays one: it cannot be {asked:g}"
+            f"the test share was fixed at {fixed:g} by the first training, so that a test row stays one: "
+            f"it cannot be {requested:g}"
         )
-    return fixed or asked or TEST_SHARE
+    return fixed or requested or TEST_SHARE

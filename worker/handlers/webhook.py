@@ -1,4 +1,4 @@
-"""Webhooks: the ends of jobs, told to who asked for it, each in a thread of its own."""
+"""Delivers webhooks at the end of jobs, each in a thread of its own."""
 
 import logging
 import ssl
@@ -21,17 +21,17 @@ from webhooks.signature import sign
 from webhooks.signing_secrets import Secrets
 from webhooks.url import BadWebhook, check_url
 from worker.handlers.webhook_message import MAX_BYTES, Message, encode, message_of
-from worker.process import Finish, patiently
+from worker.process import Finish, retry_until_available
 
 log = logging.getLogger("mldeploy.worker")
 
 THREADS = 32
-SLOW = 0.25  # share of the time-out after which no answer held others up
-GONE = 410  # the receiver wants no more
+SLOW_SHARE = 0.25  # share of the time-out; a failure after it counts against the host
+GONE = 410  # the receiver wants no further attempt
 
 
 class WebhookHandler:
-    """To be made after the fork."""
+    """To be created after the fork."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class WebhookHandler:
         pass
 
     def handle(self, claim: Claim, finish: Finish) -> None:
-        """Each delivery is over as soon as its receiver has answered; nothing is left to finish."""
+        """Records each delivery as soon as its receiver has responded; so the final ``finish`` has no outcomes."""
         under_way = [self._pool.submit(self._deliver, delivery) for delivery in claim.jobs]
         for done in as_completed(under_way):
             self._wakeup_sender.send(done.result())
@@ -64,22 +64,22 @@ class WebhookHandler:
 
     def _deliver(self, delivery: ClaimedJob) -> Wakeups:
         message, now = message_of(delivery, self._record), time.time()
-        silent = self._backoff.left(message.host) if message else 0.0
-        if message and silent:  # not tried, and so no attempt
-            return self._note(delivery, b"", silent, encode(message))
-        reply = self._tell(message, now) if message else failed("the job was forgotten before it could be told")
+        backoff = self._backoff.remaining(message.host) if message else 0.0
+        if message and backoff:  # this does not count as an attempt
+            return self._note(delivery, b"", backoff, encode(message))
+        reply = self._send(message, now) if message else failed("the job was forgotten before its webhook could be sent")
         attempt = json.encode(Attempt(iso(round(now * 1000)), reply.status, reply.error))
         again_in, payload = self._next(message, reply) if message else (None, b"")
         return self._note(delivery, attempt, again_in, payload)
 
     def _record(self, job_id: str) -> Record | None:
-        """Without a result that no message would hold."""
-        return patiently(lambda: self._ledger.get(job_id, MAX_BYTES))
+        """The record, without a result that is too large for a message."""
+        return retry_until_available(lambda: self._ledger.get(job_id, MAX_BYTES))
 
     def _note(self, delivery: ClaimedJob, attempt: bytes, again_in: float | None, payload: bytes) -> Wakeups:
-        return patiently(lambda: self._ledger.deliver(self._owner, delivery, attempt, again_in, payload))
+        return retry_until_available(lambda: self._ledger.deliver(self._owner, delivery, attempt, again_in, payload))
 
-    def _tell(self, message: Message, now: float) -> Reply:
+    def _send(self, message: Message, now: float) -> Reply:
         try:
             target = check_url(message.url, self._networks)
             address = resolve(target, self._networks)
@@ -88,9 +88,9 @@ class WebhookHandler:
         began = time.monotonic()
         reply = send(target, address, self._headers(message, int(now)), message.body, self._tls, self._timeout)
         if reply.status is not None:
-            self._backoff.heard(message.host)
-        elif time.monotonic() - began > SLOW * self._timeout:
-            self._backoff.not_heard(message.host)
+            self._backoff.record_response(message.host)
+        elif time.monotonic() - began > SLOW_SHARE * self._timeout:
+            self._backoff.record_silence(message.host)
         return reply
 
     def _headers(self, message: Message, timestamp: int) -> dict[str, str]:
@@ -102,12 +102,12 @@ class WebhookHandler:
         return {**signed, "traceparent": message.trace} if message.trace else signed
 
     def _next(self, message: Message, reply: Reply) -> tuple[float | None, bytes]:
-        """After how many seconds to try again, if at all, and with what."""
+        """Seconds until the next attempt, and its payload; None after the last."""
         if reply.status is not None and 200 <= reply.status < 300:
             return None, b""
         made = message.attempts + 1
         again_in = None if reply.status == GONE else next_delay(made)
         if again_in is None:
-            log.warning("webhook of job %s: given up after %d attempts: %s", message.job_id, made, reply.status or reply.error)
+            log.warning("webhook of job %s: abandoned after %d attempts: %s", message.job_id, made, reply.status or reply.error)
             return None, b""
         return again_in, encode(structs.replace(message, attempts=made))

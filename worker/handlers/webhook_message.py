@@ -1,5 +1,5 @@
-"""What is told of a job's end, and to whom. The first attempt makes it from the job's record; the others repeat it to the letter,
-also when the record is gone meanwhile."""
+"""The message that a webhook sends at a job's end. The first attempt makes it from the job's record; later attempts repeat it
+unchanged, even if the record is gone."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,14 +13,14 @@ from jobs.resource import iso, of_record
 MAX_BYTES = 20_000
 
 
-class Told(Struct, frozen=True):
+class WebhookBody(Struct, frozen=True):
     type: str
     timestamp: str
     data: Any  # the job as the API answers it
 
 
 class Message(Struct, frozen=True, array_like=True):
-    """``caller`` is the one whose secret signs, ``attempts`` how many were made."""
+    """``caller``: whose secret signs it. ``attempts``: how many were made."""
 
     job_id: str
     url: str
@@ -39,29 +39,29 @@ encode = msgpack.Encoder().encode
 
 
 def message_of(delivery: ClaimedJob, read: Callable[[str], Record | None]) -> Message | None:
-    """None if the record has gone. The payload is what was encoded; or the job's id alone before the first attempt, and after it
-    if too much waits to be kept."""
-    if delivery.payload != told_of(delivery).encode():
+    """The message of a delivery; None if the record is gone. The payload is the encoded message, or the job's id: before the
+    first attempt, and later if there was no room to keep the message."""
+    if delivery.payload != job_id_of(delivery).encode():
         return _decode(delivery.payload)
-    record = read(told_of(delivery))
+    record = read(job_id_of(delivery))
     if record is None:
         return None
     made = len(json.decode(record.deliveries))
-    return Message(record.id, record.more.webhook, record.caller, record.more.trace, _body(record), made)
+    return Message(record.id, record.metadata.webhook, record.caller, record.metadata.trace, _body(record), made)
 
 
-def told_of(delivery: ClaimedJob) -> str:
-    """The id of the job whose end is told."""
+def job_id_of(delivery: ClaimedJob) -> str:
+    """The id of the job that has ended."""
     return delivery.id.removeprefix("wh-")
 
 
 def _body(record: Record) -> bytes:
-    """As before the first attempt, whenever it is made. A result that is too large is left out: its URL is in there."""
+    """The body, always with an empty list of attempts. A result that is too large is left out; the body has its URL."""
     record = structs.replace(record, deliveries=b"[]")
-    body = _encoded(record, result=True)
-    return body if len(body) < MAX_BYTES else _encoded(record, result=False)
+    body = _encode_body(record, result=True)
+    return body if len(body) < MAX_BYTES else _encode_body(record, result=False)
 
 
-def _encoded(record: Record, result: bool) -> bytes:
+def _encode_body(record: Record, result: bool) -> bytes:
     assert record.finished_at is not None
-    return json.encode(Told(f"job.{record.state}", iso(record.finished_at), of_record(record, result)))
+    return json.encode(WebhookBody(f"job.{record.state}", iso(record.finished_at), of_record(record, result)))

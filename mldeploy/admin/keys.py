@@ -1,4 +1,4 @@
-"""`mldeploy keys`: who may call. Works on the server, beside a service that runs."""
+"""`mldeploy keys`: manages API keys. It runs on the server, beside a running service."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -10,20 +10,20 @@ import click
 from auth.keys import SCOPES, BadKey, Key, Keys, NameTaken, TooManyKeys, UnknownKey, check_name, check_scopes, parse_rate
 from jobs.errors import LedgerFull, LedgerUnavailable
 from jobs.ledger import Ledger
-from mldeploy.cli.output import tell, told
+from mldeploy.cli.output import errors_reported, print_json
 from settings import Settings, load
 
 home_option = click.option("--home", type=click.Path(file_okay=False), help="Of the service.  [default: ~/.mldeploy]")
 
 COLUMNS = ("id", "name", "scopes", "rate", "created_at", "revoked_at")
-FIRST = (
+FIRST_KEY_NOTICE = (
     "This is the service's first key: from now on every request but those to /health needs one "
     "(Authorization: Bearer mld_…), also when all keys are revoked."
 )
 
 
 def checked(check: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, str], str]:
-    """An option's callback that says what to give instead."""
+    """An option's callback that reports an invalid value as a usage error."""
 
     def callback(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
         try:
@@ -39,7 +39,7 @@ def _split(scopes: str) -> list[str]:
     return [scope.strip() for scope in scopes.split(",")]
 
 
-def _rated(rate: str) -> str:
+def _parse_rate(rate: str) -> str:
     return parse_rate(rate) if rate else ""
 
 
@@ -62,7 +62,9 @@ def keys() -> None:
     callback=checked(lambda value: check_scopes(_split(value))),
     help=f"What it may do, of {','.join(SCOPES)}. admin may all: aliases, rollback, the jobs of others too.",
 )
-@click.option("--rate", default="", callback=checked(_rated), help="How often: 100/m, 5/s, 1000/h, 100/30s.  [default: no limit]")
+@click.option(
+    "--rate", default="", callback=checked(_parse_rate), help="How often: 100/m, 5/s, 1000/h, 100/30s.  [default: no limit]"
+)
 @home_option
 def create(name: str, scopes: str, rate: str, home: str | None) -> None:
     """Make a key, and print it on the last line: it is shown this once, and kept only as a hash."""
@@ -76,7 +78,7 @@ def create(name: str, scopes: str, rate: str, home: str | None) -> None:
         f"Key {key.id} of {key.name}: {', '.join(key.scopes)}; {_rate(key) or 'no limit'}. It is shown this once:", err=True
     )
     if first:
-        click.echo(FIRST, err=True)
+        click.echo(FIRST_KEY_NOTICE, err=True)
     click.echo(token)
 
 
@@ -93,7 +95,7 @@ def list_keys(home: str | None) -> None:
             else "There is no key: the service is for this machine alone, or with --insecure for everybody who reaches it."
         )
     else:
-        tell({"keys": rows})
+        print_json({"keys": rows})
 
 
 @keys.command()
@@ -101,7 +103,7 @@ def list_keys(home: str | None) -> None:
 @home_option
 def rotate(name_or_id: str, home: str | None) -> None:
     """A new token for a key, printed on the last line; the old one is worthless at once. Its jobs and data sets stay its own."""
-    with _keys(home) as known, _named():
+    with _keys(home) as known, _unknown_key_reported():
         key, token = known.rotate(name_or_id)
     click.echo(f"Key {key.id} of {key.name} has a new token. It is shown this once:", err=True)
     click.echo(token)
@@ -113,13 +115,13 @@ def rotate(name_or_id: str, home: str | None) -> None:
 def revoke(name_or_id: str, home: str | None) -> None:
     """Make a key worthless, at once and for good: nobody but an admin reads its jobs, and nobody its data sets (see rotate).
     After the last one the service answers nobody until a new one is made."""
-    with _keys(home) as known, _named():
+    with _keys(home) as known, _unknown_key_reported():
         key = known.revoke(name_or_id)
     click.echo(f"revoked {key.id} of {key.name}")
 
 
 @contextmanager
-def _named() -> Iterator[None]:
+def _unknown_key_reported() -> Iterator[None]:
     try:
         yield
     except UnknownKey as error:
@@ -127,7 +129,7 @@ def _named() -> Iterator[None]:
 
 
 def table(rows: list[dict[str, Any]]) -> list[str]:
-    """A line for each, under a head."""
+    """The lines of a table, with a header."""
     texts = [[",".join(row["scopes"]) if name == "scopes" else str(row[name] or "-") for name in COLUMNS] for row in rows]
     texts.insert(0, [name.removesuffix("_at").upper() for name in COLUMNS])
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
@@ -135,25 +137,25 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _rate(key: Key) -> str | None:
-    """As `--rate` takes it."""
+    """The rate as `--rate` accepts it."""
     return f"{key.rate}s" if key.rate else None
 
 
 @contextmanager
 def _keys(home: str | None) -> Iterator[Keys]:
-    """Errors that a person can do something about, as one message and exit status 1."""
-    with told():
+    """Reports errors that the user can fix as one message, with exit status 1."""
+    with errors_reported():
         settings = load().replace(home=home) if home else load()
         ledger = Ledger(settings.with_embedded_redis())
         try:
             yield Keys(ledger.redis, ledger.prefix, ledger.guard)
         except LedgerUnavailable as error:
-            raise click.ClickException(f"{_nobody(settings)} ({error})") from None
+            raise click.ClickException(f"{_unreachable(settings)} ({error})") from None
         except (LedgerFull, TooManyKeys) as error:
             raise click.ClickException(str(error)) from None
 
 
-def _nobody(settings: Settings) -> str:
+def _unreachable(settings: Settings) -> str:
     if settings.redis_url:
         return "the Redis at MLDEPLOY_REDIS_URL does not answer: start it, or set the URL that the service has"
     return f"no service runs on {settings.home}: start it with `mldeploy up --home {settings.home}`, or give its own --home"

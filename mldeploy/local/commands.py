@@ -6,9 +6,10 @@ from typing import Any
 
 import click
 
-from mldeploy.cli.output import told
+from mldeploy.cli.output import errors_reported
 from mldeploy.local.announcer import Announcer
-from mldeploy.local.up import Up
+from mldeploy.local.server_choice import NoRedis
+from mldeploy.local.up import CannotStart, Up
 from settings import Settings, load
 
 
@@ -36,7 +37,7 @@ def up(**options: Any) -> None:
     Starts a Redis of its own (or uses the one at MLDEPLOY_REDIS_URL), the API, workers and reconciler, and restarts what
     dies. Every option can be given as MLDEPLOY_<NAME> too.
     """
-    with told(), Announcer() as announcer:
+    with errors_reported(CannotStart, NoRedis), Announcer() as announcer:
         Up(_settings(options), announcer.say).run()
 
 
@@ -49,7 +50,7 @@ def demo(once: bool, verbose: bool, **options: Any) -> None:
 
     Then the service is left running until Ctrl-C, or with --once ended.
     """
-    with told():
+    with errors_reported():
         settings = _settings(options)
     program = [
         sys.executable,
@@ -58,7 +59,7 @@ def demo(once: bool, verbose: bool, **options: Any) -> None:
         "mldeploy.demo",
         *(["--once"] if once else []),
         *(["--verbose"] if verbose else []),
-    ]  # apart: it needs scikit-learn, we do not
+    ]  # in its own process: only the demo needs scikit-learn
     os.execve(program[0], program, settings.environment())
 
 
