@@ -44,6 +44,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
 
     host: str = "127.0.0.1"
     app: Annotated[str, Meta(pattern=APP)] = ""  # package.module:factory; it gets and returns the Flask application
+    cors_origins: Annotated[str, Meta(max_length=10_000)] = ""  # of pages that may call: separated by commas; * for all
     insecure: bool = False  # serve other machines even without keys
     port: Port = 5000
     api_workers: Count = 1

@@ -110,6 +110,10 @@ class Application(Flask):
         thread = WaitingThread(self._loop)
         return self._respond(thread.wait_for(self._pipeline.respond(api_context(), WsgiBody(flask.request, thread))))
 
+    def process_response(self, response: FlaskResponse) -> FlaskResponse:
+        """Adds the headers that every response has to those of the operator's own routes and error handlers."""
+        return _with_extra_headers(super().process_response(response))
+
     def _check_routing(self) -> None:
         """Raises the error of Flask's routing, except for 404 and 405: only authenticated callers learn which routes exist."""
         error = flask.request.routing_exception
@@ -191,7 +195,7 @@ class Application(Flask):
                 result = await self._loop.run_in_executor(self.callers, call, super().dispatch_request)
         except Exception as error:  # noqa: BLE001 - becomes a response, as in Flask
             result = self.handle_user_exception(error)
-        response = await self._postprocess(self.make_response(result))
+        response = _with_extra_headers(await self._postprocess(self.make_response(result)))
         signals.request_finished.send(self, _async_wrapper=self.ensure_sync, response=response)
         return response
 
@@ -224,3 +228,10 @@ class Application(Flask):
 
 async def _awaited(result: Any) -> Any:
     return await result if asyncio.iscoroutine(result) else result
+
+
+def _with_extra_headers(response: FlaskResponse) -> FlaskResponse:
+    """With those that it does not have yet: it may come from a view or an error handler of the operator."""
+    present = set(response.headers.items())
+    response.headers.extend([pair for pair in api_context().extra_headers if pair not in present])
+    return response

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from api.alias_moves import AliasMoves
+from api.http.cors import Cors
 from api.parquet_process import ParquetProcess
 from api.readiness import ReadinessCheck
 from auth.keys import Keys
@@ -47,6 +48,7 @@ class Service:
     networks: Networks
     secrets: Secrets
     readiness: ReadinessCheck
+    cors: Cors
 
     async def warm(self) -> None:
         """Connects, and loads the served models into the cache, so that the first request is as fast as later ones."""
@@ -88,4 +90,5 @@ def make_service(settings: Settings) -> Service:
         networks=parse_networks(settings.webhook_networks),
         secrets=Secrets(*store),
         readiness=ReadinessCheck(settings, async_ledger, registry, threads),
+        cors=Cors(settings.cors_origins),
     )

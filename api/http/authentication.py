@@ -67,7 +67,7 @@ class Authenticator:
         key = context.key
         if key and key.rate:
             verdict = await self._rates.take(key.id, key.rate)
-            context.extra_headers = headers(verdict)
+            context.extra_headers = [*context.extra_headers, *headers(verdict)]
             if not verdict.allowed:
                 detail = f"{verdict.quota} requests in {verdict.window} s may be made with this key."
                 raise RateLimited(detail, verdict.retry_after)
@@ -185,9 +185,11 @@ def _token(context: ApiContext) -> tuple[str, bool]:
 
 
 def _check_origin(context: ApiContext) -> None:
-    """Raises HTTPProblem for a page of another origin. Another port on the same machine is another origin."""
+    """Raises HTTPProblem for a page of another origin that is not allowed. Another port on the same machine is another origin."""
     origin = context.headers.get("origin")
-    if origin is not None and not _is_own(origin, context.headers.get("host") or ""):
+    if origin is None or _is_own(origin, context.headers.get("host") or ""):
+        return
+    if not context.service.cors.allows(origin):
         raise HTTPProblem("foreign-origin", f"Pages of {origin[:100]} may not call this service.")
 
 

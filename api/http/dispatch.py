@@ -45,6 +45,7 @@ class Server:
             request.headers,
             request.disconnected,
             request.address,
+            extra_headers=self._pipeline.service.cors.headers(request.method, request.headers),
         )
         set_context(context)
         try:
@@ -61,6 +62,7 @@ class Server:
         if request.over and context.path not in HEALTH_CHECKS:
             raise HTTPProblem("too-many-connections", "Too many clients are connected; try again later.")
         if self._app.has_middleware:
+            context.extra_headers = []  # the request gets a context of its own there
             return await through_wsgi(self._app, self._pipeline, request)
         if self._app.has_hooks or not self._pipeline.is_ours(context.method, context.path):
             return await through_flask(self._app, self._pipeline, context, request)

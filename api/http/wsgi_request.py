@@ -19,17 +19,18 @@ BODY_ERROR = "mldeploy.body_failed"  # key in the WSGI environment: the error th
 
 
 def context_of(request: Request, service: Service, loop: asyncio.AbstractEventLoop) -> ApiContext:
-    pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in request.headers.items()]
+    headers = Headers([(name.encode("latin-1"), value.encode("latin-1")) for name, value in request.headers.items()])
     address = request.remote_addr or ""
     return ApiContext(
         service,
         request.method,
         request.path,
         request.query_string.decode("latin-1"),
-        Headers(pairs),
+        headers,
         request.environ.get(DISCONNECTED) or _never_disconnects(loop),
         address,
         is_local=not address or is_loopback(address),  # a Unix socket has no address
+        extra_headers=service.cors.headers(request.method, headers),
     )
 
 

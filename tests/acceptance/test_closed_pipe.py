@@ -76,7 +76,8 @@ def test_help_ends_quietly(arguments: tuple[str, ...]) -> None:
 def test_the_demo_ends_with_its_reader_and_leaves_nothing_behind(tmp_path: Path) -> None:
     home = tmp_path / "home"
     check_quiet(unread("demo", "--home", str(home), "--port", str(free_port())))
-    with (home / "lock").open() as lock:
+    home.mkdir(exist_ok=True)  # it may have ended before it made one
+    with (home / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while its service runs
 
 

@@ -1,0 +1,51 @@
+"""Which pages of other origins may call (`MLDEPLOY_CORS_ORIGINS`), by flask-cors, and with its meaning of origins."""
+
+from functools import lru_cache
+
+from flask_cors.core import (
+    ACL_REQUEST_HEADER_PRIVATE_NETWORK,
+    ACL_REQUEST_HEADERS,
+    ACL_REQUEST_METHOD,
+    DEFAULT_OPTIONS,
+    get_cors_headers,
+    serialize_options,
+    try_match_any_pattern,
+)
+from werkzeug.datastructures import Headers as WerkzeugHeaders
+
+from api.server.headers import Headers
+
+REQUEST_HEADERS = ("Origin", ACL_REQUEST_METHOD, ACL_REQUEST_HEADERS, ACL_REQUEST_HEADER_PRIVATE_NETWORK)
+EXPOSED = ["Location", "Retry-After"]  # a page must read these to follow a job
+MAX_CACHED = 1000  # different combinations of request headers
+
+Pairs = list[tuple[str, str]]
+
+
+class Cors:
+    """``origins``: separated by commas; each is an origin, a regular expression, or * for all. Empty: CORS is off."""
+
+    def __init__(self, origins: str) -> None:
+        patterns = [each.strip() for each in origins.split(",") if each.strip()]
+        self._is_on = bool(patterns)
+        self._options = serialize_options({**DEFAULT_OPTIONS, "origins": patterns, "expose_headers": EXPOSED})
+        self._headers = lru_cache(MAX_CACHED)(self._compute_headers)
+
+    def headers(self, method: str, request_headers: Headers) -> Pairs:
+        """The headers of the response."""
+        if not self._is_on:
+            return []
+        values = tuple(request_headers.get(name.lower()) for name in REQUEST_HEADERS)
+        return list(self._headers(method, values))
+
+    def allows(self, origin: str) -> bool:
+        """Whether pages of this origin may call without a key, or with credentials that a browser sends by itself. * allows no
+        page to do that, since any page could use a service that answers this machine alone."""
+        if not self._is_on or self._options.allow_all_origins:
+            return False
+        return try_match_any_pattern(origin, self._options.origins, caseSensitive=False)
+
+    def _compute_headers(self, method: str, values: tuple[str | None, ...]) -> Pairs:
+        sent = {name: value for name, value in zip(REQUEST_HEADERS, values, strict=True) if value is not None}
+        headers = get_cors_headers(self._options, WerkzeugHeaders(sent), method)
+        return [(name, str(value)) for name, value in headers.items(multi=True)]
