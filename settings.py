@@ -164,7 +164,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         hint = (
             f": did you mean {PREFIX}{close[0].upper()}?"
             if close
-            else "; `mldeploy up --help` and README.md name those there are"
+            else "; `mldeploy up --help` and docs/operations.md list the settings"
         )
         raise BadSettings(f"unknown setting {PREFIX}{unknown[0].upper()}{hint}")
     return _checked(values)

@@ -11,22 +11,22 @@ from settings import Settings
 
 # Script -> the parts that it needs, in the order of their dependencies
 PARTS = {
-    "add": ("clock", "memory", "keys", "lanes", "pace", "bulk", "bells"),
-    "cancel": ("clock", "memory", "keys", "lanes", "ends", "bulk", "bells"),
+    "add": ("clock", "memory", "keys", "lanes", "pace", "bulk", "wakeups"),
+    "cancel": ("clock", "memory", "keys", "lanes", "ends", "bulk", "wakeups"),
     "claim": ("clock", "memory", "keys", "lanes", "ends", "owners", "bulk"),
-    "condition": ("clock", "memory", "keys", "lanes", "bulk", "bells"),
-    "deliver": ("clock", "memory", "keys", "lanes", "bulk", "bells"),
+    "condition": ("clock", "memory", "keys", "lanes", "bulk", "wakeups"),
+    "deliver": ("clock", "memory", "keys", "lanes", "bulk", "wakeups"),
     "failed": ("clock", "keys"),
-    "finish": ("clock", "memory", "keys", "lanes", "ends", "bulk", "bells"),
+    "finish": ("clock", "memory", "keys", "lanes", "ends", "bulk", "wakeups"),
     "list": ("clock", "keys"),
     "read": ("clock", "keys", "pace"),
-    "reconcile": ("clock", "memory", "keys", "lanes", "ends", "owners", "bulk", "bells"),
-    "renew": ("clock", "memory", "keys", "lanes", "bulk", "bells"),
+    "reconcile": ("clock", "memory", "keys", "lanes", "ends", "owners", "bulk", "wakeups"),
+    "renew": ("clock", "memory", "keys", "lanes", "bulk", "wakeups"),
     "report": ("clock", "keys"),
     "retire": ("clock", "keys"),
-    "sign_off": ("clock", "memory", "keys", "lanes", "ends", "owners", "bulk", "bells"),
-    "stop": ("clock", "memory", "keys", "lanes", "ends", "bulk", "bells"),
-    "take_back": ("clock", "memory", "keys", "lanes", "ends", "owners", "bulk", "bells"),
+    "sign_off": ("clock", "memory", "keys", "lanes", "ends", "owners", "bulk", "wakeups"),
+    "stop": ("clock", "memory", "keys", "lanes", "ends", "bulk", "wakeups"),
+    "take_back": ("clock", "memory", "keys", "lanes", "ends", "owners", "bulk", "wakeups"),
 }
 MAX_DELIVERIES = 32  # in one claim
 

@@ -12,7 +12,7 @@ from mldeploy.client.job import RETRY_FOR
 from mldeploy.waiting import notices
 
 url_option = click.option("--url", default="", help="Where the service is.  [default: MLDEPLOY_URL, or http://127.0.0.1:5000]")
-key_option = click.option("--api-key", default="", help="As `mldeploy keys create` told it.  [default: MLDEPLOY_API_KEY]")
+key_option = click.option("--api-key", default="", help="As `mldeploy keys create` printed it.  [default: MLDEPLOY_API_KEY]")
 retry_option = click.option(
     "--retry-for",
     type=click.FloatRange(min=0),
@@ -43,7 +43,7 @@ def with_client(command: Callable[..., None]) -> Callable[..., None]:
 def submission_options(command: Any) -> Any:
     """Adds the options of every submission."""
     for option in (
-        click.option("--webhook", default="", help="A URL that is told of the job's end."),
+        click.option("--webhook", default="", help="A URL to which the job's end is sent."),
         click.option("--expires-in", type=float, help="Do not start the job any more after so many seconds."),
         click.option("--label", default="", help="A name of yours, to find the job by: `mldeploy jobs --label …`."),
     ):

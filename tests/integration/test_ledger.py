@@ -240,6 +240,13 @@ def test_the_same_owner_with_an_older_fence_is_refused(ledger: Ledger) -> None:
     assert ledger.finish("w:1", succeeded(new))[0] == 1
 
 
+def test_another_owner_with_the_current_fence_is_refused(ledger: Ledger) -> None:
+    added(ledger, 1)
+    claimed = claim(ledger, "w:1")
+    assert ledger.finish("w:2", succeeded(claimed))[0] == 0
+    assert ledger.finish("w:1", succeeded(claimed))[0] == 1
+
+
 def test_a_late_finish_whose_fence_holds_is_valid(ledger: Ledger) -> None:
     (one,) = added(ledger, 1)
     claimed = claim(ledger)

@@ -158,6 +158,15 @@ def test_an_altered_artifact_is_refused_before_it_is_unpickled(
         artifact.load(shelf_at(tmp_path), card)
 
 
+def test_an_altered_card_is_not_read_back(tmp_path: Path) -> None:
+    card = make(tmp_path)
+    file = tmp_path / card.artifact.folder / artifact.CARD
+    assert artifact.read_card(shelf_at(tmp_path), card.artifact.folder) == card
+    file.write_bytes(file.read_bytes().replace(card.estimator.encode(), b"GaussianNB"))
+    with pytest.raises(CorruptArtifact, match="its card is not the one that was published"):
+        artifact.read_card(shelf_at(tmp_path), card.artifact.folder)
+
+
 def test_foreign_signature_error_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(CorruptArtifact, match=r"restore the signing\.key"):
         artifact.load(shelf_at(tmp_path, b"another key"), make(tmp_path))
