@@ -3,6 +3,7 @@
 import importlib
 
 from api.application import Application
+from api.http.cors import Cors
 from api.protocols import infer, mlflow, open_inference
 from api.routes import aliases, datasets, docs, health, job, jobs, models, predict, train, webhook_secret
 from settings import BadSettings, Settings, load
@@ -13,6 +14,7 @@ MODULES = (predict, train, job, jobs, models, aliases, datasets, webhook_secret,
 def create_app(settings: Settings | None = None) -> Application:
     """``settings`` default to those of the environment. Opens no connection before the first request. Raises BadSettings."""
     app = Application((settings or load()).with_embedded_redis())
+    Cors(app.settings.cors_origins)  # checks the setting before anything is served
     for module in MODULES:
         app.register_blueprint(module.blueprint)
     app.register_blueprint(docs.make_blueprint(app))

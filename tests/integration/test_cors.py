@@ -6,7 +6,8 @@ from contextlib import ExitStack
 import pytest
 import requests
 
-from settings import Settings
+from api.http.cors import Cors
+from settings import BadSettings, Settings
 from tests.callers import code
 from tests.processes import Pieces
 
@@ -54,7 +55,9 @@ def test_errors_can_be_read_too(url: str) -> None:
     assert (answer.status_code, allowed_origin(answer)) == (404, SHOP)
 
 
-@pytest.mark.parametrize("origin", [FOREIGN, "https://shop.example.evil.example", "http://shop.example", "null"])
+@pytest.mark.parametrize(
+    "origin", [FOREIGN, "https://shop.example.evil.example", f"{BRANCH}.evil.example", "http://shop.example", "null"]
+)
 def test_pages_of_other_origins_may_not(url: str, origin: str) -> None:
     answer = requests.get(f"{url}/models", headers={"Origin": origin}, timeout=10)
     assert (answer.status_code, code(answer), allowed_origin(answer)) == (403, "foreign-origin", None)
@@ -94,3 +97,8 @@ def test_cors_is_off_by_default(tmp_path_factory: pytest.TempPathFactory) -> Non
         url = started(stack, tmp_path_factory)
         answer = requests.get(f"{url}/health/live", headers={"Origin": SHOP}, timeout=10)
         assert not [name for name in answer.headers if name.startswith("Access-Control")]
+
+
+def test_a_broken_regular_expression_is_refused_at_the_start() -> None:
+    with pytest.raises(BadSettings, match=r"MLDEPLOY_CORS_ORIGINS: https://\(\.example is no regular expression"):
+        Cors("https://(.example")
