@@ -1,6 +1,6 @@
 """Settings: one frozen value, read once from the environment (``MLDEPLOY_*``).
 
-No other module reads the environment; a test holds the project to that.
+Only mldeploy/cli/environment.py reads the environment too, for the client; a test holds the project to that.
 """
 
 import hashlib
