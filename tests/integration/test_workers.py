@@ -193,7 +193,7 @@ def test_a_process_listens_on_after_its_time_slice(assemble: Assemble) -> None:
     while time.monotonic() < end:
         seen.append(pieces.ledger.redis.zcard(serving))
     assert any(seen[-len(seen) // 6 :])
-    assert seen.count(0) < len(seen) / 10
+    assert seen.count(0) < len(seen) / 2  # one that did not listen on would be away for five slices of six
 
 
 def test_idle_worker_is_not_restarted(assemble: Assemble) -> None:
