@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 PREFIX = "MLDEPLOY_"
-RENAMED = {"bell": "wakeup_timeout", "linger": "worker_idle_timeout"}
+RENAMED = {"bell": "wakeup_timeout", "linger": "worker_idle_timeout"}  # old name -> new name, which the error says
 APP = r"^$|^[A-Za-z_][\w.]*:[A-Za-z_]\w*$(?!\n)"
 
 MAX_SOCKET_PATH = 100  # the kernel's limit is 107
@@ -73,9 +73,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     predict_workers: Count = 2
     train_workers: Count = 1
     webhook_workers: Count = 1
-    webhook_networks: Annotated[str, Meta(max_length=10_000)] = (
-        ""  # private ones that may receive webhooks: 10.0.0.0/8, 127.0.0.1
-    )
+    webhook_networks: Annotated[str, Meta(max_length=10_000)] = ""  # private ones that get webhooks: 10.0.0.0/8, 127.0.0.1
     lease: Annotated[float, Meta(ge=1, le=3600)] = 15.0  # an owner that has not renewed its lease for this long has died
     wakeup_timeout: Annotated[float, Meta(ge=0.1, le=60)] = 2.0  # a wakeup that no worker has answered by then is lost
     time_slice: Annotated[float, Meta(ge=0.1, le=600)] = 5.0  # of one serve task
@@ -86,7 +84,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     stall: Annotated[float, Meta(ge=1, le=3600)] = 20.0  # jobs have waited this long without a listening worker: restart
     drain: Annotated[float, Meta(ge=0, le=3600)] = 6.0  # jobs that take longer are returned to their lane
     max_deaths: Annotated[int, Meta(ge=1, le=100)] = 3  # of the workers of a job that was claimed alone
-    max_lapses: Annotated[int, Meta(ge=1, le=1000)] = 10  # of the lease of its worker: more often the network's fault
+    max_lapses: Annotated[int, Meta(ge=1, le=1000)] = 10  # of their leases: more often the network's fault
     claim_jobs: Annotated[int, Meta(ge=1, le=10_000)] = 128
     claim_rows: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
     claim_bytes: Size = 16_000_000

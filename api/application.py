@@ -160,8 +160,8 @@ class Application(Flask):
             self._run_in_this_process()
             if asyncio._get_running_loop() is not self._loop:
                 return WaitingThread(self._loop).wait_for(func(*args, **kwargs))
-            with ThreadPoolExecutor(1) as run_in_thread:
-                return run_in_thread.submit(copy_context().run, asyncio.run, func(*args, **kwargs)).result()
+            with ThreadPoolExecutor(1) as pool:
+                return pool.submit(copy_context().run, asyncio.run, func(*args, **kwargs)).result()
 
         return call
 
@@ -231,7 +231,9 @@ async def _awaited(result: Any) -> Any:
 
 
 def _with_extra_headers(response: FlaskResponse) -> FlaskResponse:
-    """With those that it does not have yet: it may come from a view or an error handler of the operator."""
-    present = set(response.headers.items())
-    response.headers.extend([pair for pair in api_context().extra_headers if pair not in present])
+    """Adds those that are missing: a response of a view or an error handler of the operator has none of them yet."""
+    extra_headers = api_context().extra_headers
+    if extra_headers:
+        present = set(response.headers.items())
+        response.headers.extend([pair for pair in extra_headers if pair not in present])
     return response

@@ -18,7 +18,7 @@ log = logging.getLogger("mldeploy.api")
 Columns = dict[str, list[Exact]]
 
 READ_TIMEOUT = 15.0  # seconds; the process ends itself after 5 seconds of CPU
-MAX_WAITING = 4  # files, including the one being read
+MAX_WAITING = 4  # files, including the one being read; each holds a write slot meanwhile
 MAX_WAITING_PER_CALLER = 2  # of them from one key
 FATAL_SIGNALS = (signal.SIGXCPU, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS)
 

@@ -158,7 +158,7 @@ def report(results: Results, limits: dict[str, float], beside: Beside) -> None:
     left = f"{of('waited'):,.0f} of the 100,000 still waited at the end of that measurement."
     parts = [
         ratio_table(found),
-        f"{left}\n\n{swaps.told(beside.swaps)}\n\n{lanes.told(beside.lanes)}",
+        f"{left}\n\n{swaps.summary(beside.swaps)}\n\n{lanes.summary(beside.lanes)}",
         table(results),
         "One process, nothing around it:",
         bare,

@@ -49,7 +49,7 @@ def ratios(rounds: list[Lanes]) -> list[Ratio]:
     return [Ratio("singles while arrays of 10,000 rows wait, p95 against none waiting", p95, 3.0, 1.5, most=True)]
 
 
-def told(rounds: list[Lanes]) -> str:
+def summary(rounds: list[Lanes]) -> str:
     idle, beside = (1000 * median(each.report.p95 for each in found) for found in _parts(rounds))
     left = min(each.waited for each in rounds)
     return (
@@ -78,7 +78,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, systems.mldeploy(Path(name)) as running:
         model = make_all(running, Path(name))["iris"]
         rounds = [measure_lanes(running, model) for _ in range(ROUNDS)]
-        print(told(rounds))
+        print(summary(rounds))
         for ratio in ratios(rounds):
             print(f"{ratio.what}: {ratio.value:.2f} {ratio.verdict()}")
 

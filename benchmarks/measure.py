@@ -40,11 +40,11 @@ def measure(running: Running, system: str, what: str, dialect: str, connections:
     for pid, (name, seconds) in running.cpu().items():
         cpu[name] += (seconds - before.get(pid, ("", 0.0))[1]) / max(jobs, 0.001)
     cpu["load generator"] = report.cpu_seconds / max(jobs, 0.001)
-    told = Measured(
+    measured = Measured(
         system, what, connections, report, {name: used for name, used in cpu.items() if used >= 0.005}, running.memory()
     )
-    print(line(told), file=sys.stderr, flush=True)
-    return told
+    print(line(measured), file=sys.stderr, flush=True)
+    return measured
 
 
 def line(m: Measured) -> str:

@@ -86,12 +86,12 @@ def ratios(measured: list[Swaps]) -> list[Ratio]:
     ]
 
 
-def told(measured: list[Swaps]) -> str:
+def summary(measured: list[Swaps]) -> str:
     """In words, beside the ratios."""
-    return "\n".join(_told(what, [each for each in measured if each.what == what]) for what in OTHERS)
+    return "\n".join(_summary_of(what, [each for each in measured if each.what == what]) for what in OTHERS)
 
 
-def _told(what: str, measured: list[Swaps]) -> str:
+def _summary_of(what: str, measured: list[Swaps]) -> str:
     tree, other, moving = (float(np.median([each.p99(name) for each in measured])) for name in ("tree", "other", "moving"))
     took = float(np.median([seconds for each in measured for seconds in each.took]))
     return (
@@ -135,7 +135,7 @@ def main() -> None:
         measured = measure_swaps(running)
     for ratio in ratios(measured):
         print(f"{ratio.what}: {ratio.value:.2f} {ratio.unit}, {ratio.verdict()}")
-    print(told(measured))
+    print(summary(measured))
 
 
 if __name__ == "__main__":

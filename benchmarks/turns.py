@@ -33,13 +33,13 @@ Pair = dict[str, Measured]
 def main(other: Path, turns: int, seconds: float, only: str | None, connections: tuple[int, ...]) -> None:
     """Measure, and print the ratio of each load with its turns."""
     with ExitStack() as stack:
-        name = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        (name / OURS).mkdir()
-        (name / THEIRS).mkdir()
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        (folder / OURS).mkdir()
+        (folder / THEIRS).mkdir()
         other = other.resolve()
-        ours = stack.enter_context(systems.mldeploy(name / OURS))
-        theirs = stack.enter_context(systems.mldeploy(name / THEIRS, other, str(other / ".venv" / "bin" / "python")))
-        labels = make_all(ours, name / OURS)["iris"].labels
+        ours = stack.enter_context(systems.mldeploy(folder / OURS))
+        theirs = stack.enter_context(systems.mldeploy(folder / THEIRS, other, str(other / ".venv" / "bin" / "python")))
+        labels = make_all(ours, folder / OURS)["iris"].labels
         Client(theirs.url).train(model="iris").wait(60)
         unfinished = {
             OURS: stack.enter_context(systems.no_training(ours)),
@@ -57,10 +57,10 @@ def main(other: Path, turns: int, seconds: float, only: str | None, connections:
                             probe = unfinished[side] if dialect == "mldeploy-polled" else ""
                             pair[side] = measure(running, side, what, dialect, number, **load, probe=probe)
                         pairs.append(pair)
-                    print(told(what, number, pairs), flush=True)
+                    print(summary(what, number, pairs), flush=True)
 
 
-def told(what: str, connections: int, pairs: list[Pair]) -> str:
+def summary(what: str, connections: int, pairs: list[Pair]) -> str:
     """Ratio of the medians, the ratio of each turn, and each process's seconds of CPU per 1,000 jobs."""
 
     def rate(side: str) -> float:

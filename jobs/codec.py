@@ -41,8 +41,8 @@ class Accepted:
 
 def as_arguments(job: Job) -> tuple[Any, ...]:
     head = (job.id, job.kind.value, job.lane, job.model, job.version, job.rows, job.options, job.after, job.payload)
-    terms = _packed_options(job.submit_options) if job.submit_options is not DEFAULT_OPTIONS else b""
-    return (*head, job.result_bytes, job.expects.key, job.expects.field, job.expects.value, terms)
+    options = _packed_options(job.submit_options) if job.submit_options is not DEFAULT_OPTIONS else b""
+    return (*head, job.result_bytes, job.expects.key, job.expects.field, job.expects.value, options)
 
 
 def _packed_options(options: SubmitOptions) -> bytes:

@@ -410,9 +410,9 @@ class Ledger:
         return self._breaker.call(lambda: self._or_load(run))
 
     def _or_load(self, run: Callable[[], T]) -> T:
-        """Run, and if Redis does not know a script, load all scripts and run again. They are all loaded together: where `claim`
-        is known, `finish` must be known too, or a claim would run without the finish before it and release jobs that are
-        finished."""
+        """Run, and if Redis does not know a script, load all scripts and run again. They are loaded in the order of PARTS: where
+        `claim` is known, `finish` must be known too, or a claim would run without the finish before it and release jobs that
+        are finished."""
         try:
             return run()
         except redis.exceptions.NoScriptError:

@@ -9,15 +9,16 @@ from importlib import resources
 from jobs.job import LANES, Kind
 from settings import Settings
 
-# Script -> the parts that it needs, in the order of their dependencies
+# Script -> the parts that it needs, in the order of their dependencies. Scripts are loaded in this order, with finish before
+# claim (see Ledger._or_load)
 PARTS = {
+    "finish": ("clock", "memory", "keys", "lanes", "ends", "bulk", "wakeups"),
     "add": ("clock", "memory", "keys", "lanes", "pace", "bulk", "wakeups"),
     "cancel": ("clock", "memory", "keys", "lanes", "ends", "bulk", "wakeups"),
     "claim": ("clock", "memory", "keys", "lanes", "ends", "owners", "bulk"),
     "condition": ("clock", "memory", "keys", "lanes", "bulk", "wakeups"),
     "deliver": ("clock", "memory", "keys", "lanes", "bulk", "wakeups"),
     "failed": ("clock", "keys"),
-    "finish": ("clock", "memory", "keys", "lanes", "ends", "bulk", "wakeups"),
     "list": ("clock", "keys"),
     "read": ("clock", "keys", "pace"),
     "reconcile": ("clock", "memory", "keys", "lanes", "ends", "owners", "bulk", "wakeups"),

@@ -19,7 +19,7 @@ MAX_SCHEMA = 1_000_000  # bytes; it is in every card
 MAX_INTEGER_CLASS = 2**53  # beyond it a float cannot hold every integer
 MAX_CATEGORIES = 255  # of a feature; the less frequent ones count as unknown
 MIN_ROWS = 10
-FEW_INTEGERS = 20  # a target with more distinct integers is a quantity, one with fewer has classes
+FEW_INTEGERS = 20  # a target with at most so many distinct integers has classes, one with more is a quantity
 QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
 
 

@@ -29,7 +29,7 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "MLPClassifier": {"max_iter": 500},
     "MLPRegressor": {"max_iter": 500},
 }
-ESTIMATOR = "estimator"  # the last step of a pipeline
+ESTIMATOR = "estimator"  # the name of a pipeline's last step
 
 
 def build(name: str, params: Mapping[str, Any], dataset: Dataset, allowed: str = "") -> Any:

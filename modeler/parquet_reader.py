@@ -148,9 +148,8 @@ def _batches(file: pq.ParquetFile, names: list[str], max_rows: int) -> Iterator[
 
 def main() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (MAX_MEMORY, MAX_MEMORY))
-    resource.setrlimit(
-        resource.RLIMIT_CPU, (MAX_CPU_SECONDS, MAX_CPU_SECONDS + 1)
-    )  # SIGXCPU, which shows the reason, comes before SIGKILL
+    # At the soft limit SIGXCPU ends the process, which shows the reason, before SIGKILL does at the hard one
+    resource.setrlimit(resource.RLIMIT_CPU, (MAX_CPU_SECONDS, MAX_CPU_SECONDS + 1))
     pa.set_io_thread_count(1)
     try:
         output = msgspec.json.encode(Unpacked(columns(sys.stdin.buffer.read(), int(sys.argv[1]))))

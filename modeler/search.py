@@ -110,7 +110,7 @@ class Halving(HalvingGridSearchCV):  # type: ignore[misc]
 
 
 def tried_in_all(candidates: int, factor: int) -> int:
-    """Return the number of fits in all rungs, if there are enough rows for each."""
+    """Return how many candidates are tried in all rungs together, if there are enough rows for each rung."""
     tried = candidates
     while candidates > factor:
         candidates = math.ceil(candidates / factor)

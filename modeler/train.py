@@ -216,7 +216,8 @@ def compare_with_champion(
 
 
 def comparable(dataset: Dataset, champion: Card) -> bool:
-    """Whether the models can be compared: with other columns the hashes differ, so the champion may know the test rows."""
+    """Whether the models can be compared: with other columns the hashes differ, so the champion may have been trained on
+    the test rows."""
     ours, theirs = dataset.schema, champion.schema
     same = _columns(ours) == _columns(theirs) and ours.target == theirs.target and ours.task == theirs.task
     return same and champion.data.held_out and dataset.weight == champion.data.weight

@@ -101,7 +101,7 @@ def client(service: Service) -> Client:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pieces]:
-    """Start all parts with the poison model and without a train worker, for tests that change nothing."""
+    """Start all parts with the poison model and without a train worker, for tests that need none of their own."""
     pieces = Pieces(Settings().replace(**FAST), tmp_path_factory.mktemp("shared"))
     try:
         pieces.redis()

@@ -1,4 +1,4 @@
-"""Skips a test that needs more than mldeploy where that is missing; in CI the test fails."""
+"""Skips a test that needs more than mldeploy where that is missing; in CI it fails, so that no gap goes unnoticed."""
 
 import os
 from typing import NoReturn

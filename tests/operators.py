@@ -141,6 +141,11 @@ def a_route(app: Flask) -> Flask:
     return app
 
 
+def wrapped_route(app: Flask) -> Flask:
+    """Add a route, and middleware."""
+    return wrapped(a_route(app))
+
+
 def nested(app: Flask) -> Flask:
     """Add a hook that makes a request within another."""
 

@@ -149,7 +149,7 @@ class Wire:
 
 
 def request(method: str, target: str, body: bytes = b"", *headers: str) -> bytes:
-    """Send a request with Host, and Content-Length if there is a body."""
+    """Return the bytes of a request with Host, and Content-Length if there is a body."""
     lines = [f"{method} {target} HTTP/1.1", "Host: 127.0.0.1", *headers]
     lines += [f"Content-Length: {len(body)}"] if body else []
     return "\r\n".join([*lines, "", ""]).encode() + body

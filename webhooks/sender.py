@@ -13,7 +13,7 @@ from types import TracebackType
 from webhooks.url import Target
 
 TIMEOUT = 20.0  # seconds for the whole request
-MAX_ERROR = 200
+MAX_ERROR = 200  # characters
 HEADERS = {"User-Agent": "mldeploy-webhooks", "Content-Type": "application/json", "Connection": "close"}
 
 

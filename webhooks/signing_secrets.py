@@ -28,7 +28,7 @@ return {entry.current}
 
 
 class Secrets:
-    """``guard`` runs each call to Redis; it sets its time limit and converts its errors."""
+    """``guard`` runs each call to Redis, and decides its time-out and what it raises."""
 
     def __init__(self, client: redis.Redis, prefix: str, guard: Guard) -> None:
         self._script = client.register_script(SECRETS)

@@ -7,7 +7,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from webhooks.networks import Address, Networks
 
 MAX_URL = 2000  # characters
-MAX_NAME = 253
+MAX_NAME = 253  # characters of a host name
 PORTS = {"https": 443, "http": 80}
 AUTHORITY = re.compile(r"(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<name>[^\[\]:@]+))(?::(?P<port>[0-9]{1,5}))?")
 LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")

@@ -1,4 +1,4 @@
-"""How a worker process died, and the error of a job that was the only one in each process that died."""
+"""How a worker process died, and the error of a job that was claimed alone each time its process died."""
 
 import os
 import signal

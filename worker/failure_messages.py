@@ -4,7 +4,7 @@ from msgspec import Struct, json
 
 from jobs.job import ClaimedJob, Outcome, State
 
-MAX_DETAIL = 1000
+MAX_DETAIL = 1000  # characters
 
 
 class Failure(Struct, frozen=True):

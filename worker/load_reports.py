@@ -17,9 +17,9 @@ from worker.time_limit import TimeLimit, time_limit
 log = logging.getLogger("mldeploy.worker")
 
 REFRESH_INTERVAL = 2.0  # seconds
-RETRY_INTERVAL = 5.0
+RETRY_INTERVAL = 5.0  # seconds
 NOTE_LIFETIME = 60.0  # seconds until a note expires unless it is renewed
-MAX_REASON = 1000
+MAX_REASON = 1000  # characters
 
 
 class CrashReason(str):

@@ -22,7 +22,7 @@ from worker.load_reports import NOTE_LIFETIME, CrashReason
 
 log = logging.getLogger("mldeploy.worker")
 
-POLL_INTERVAL = 0.01
+POLL_INTERVAL = 0.01  # seconds
 MAX_REASON = 2000  # bytes; a pipe takes them in one write
 
 

@@ -134,8 +134,8 @@ class Process:
             self._wakeup_sender.send(retry_until_available(lambda: report(self._kind, self._owner)))
 
     def _finish(self, outcomes: Sequence[Outcome], effects: Sequence[Effect] = ()) -> None:
-        """Finishes the jobs and, if the time slice is not over, claims the next ones in the same call. A finish whose reply was
-        lost is repeated, and then rejected because it was done already. Raises EffectConflict."""
+        """Finishes the jobs and claims the next ones in the same call, unless there are effects, the time slice is over or the
+        worker drains. A finish whose reply was lost is repeated, and then rejected as done already. Raises EffectConflict."""
         self._expected_seconds += (time.monotonic() - self._last_work - self._expected_seconds) / 4
         *first, outcomes = _batches(outcomes)
         for batch in first:

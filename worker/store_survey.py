@@ -23,7 +23,7 @@ class StoreSurvey:
         self._reported: object = None
 
     def refresh(self) -> None:
-        """Surveys the store if that is due. While Redis is away it logs a warning."""
+        """Surveys the store if that is due. While Redis is away it logs a warning, and a later call tries again."""
         try:
             if time.monotonic() > self._next_survey or not self._inventory.is_surveyed():
                 self.survey()

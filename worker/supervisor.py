@@ -181,8 +181,8 @@ class Supervisor:
             self._check_for_stall(held, starved)
 
     def _check_for_stall(self, held: int, starved: float) -> None:
-        """Sends a local wakeup if jobs wait without a worker. If the broker has messages but none arrives, the consumer stalled
-        and the worker restarts."""
+        """Sends a local wakeup if jobs wait without a worker. If the broker has messages but none arrives, the consumer has
+        stalled: the worker exits with status 1, to be started again by whatever runs it."""
         now = time.monotonic()
         if starved > RESCUE_TIMEOUT:
             self._wakeups.send()

@@ -62,8 +62,9 @@ class Server:
         if request.over and context.path not in HEALTH_CHECKS:
             raise HTTPProblem("too-many-connections", "Too many clients are connected; try again later.")
         if self._app.has_middleware:
-            context.extra_headers = []  # the request gets a context of its own there
-            return await through_wsgi(self._app, self._pipeline, request)
+            response = await through_wsgi(self._app, self._pipeline, request)
+            context.extra_headers = []  # they are in the response, which has a context of its own
+            return response
         if self._app.has_hooks or not self._pipeline.is_ours(context.method, context.path):
             return await through_flask(self._app, self._pipeline, context, request)
         return await self._pipeline.respond(context, request.body)

@@ -141,6 +141,7 @@ class Pipeline:
 
 
 def _is_preflight(context: ApiContext) -> bool:
-    """Whether a browser asks, without a key, if a page of another origin may call. Our response alone never allows it."""
+    """Whether a browser asks, without a key, if a page of another origin may call. The headers of the response allow
+    it (api/http/cors.py, or a hook of the operator)."""
     asks_for_access = "origin" in context.headers and "access-control-request-method" in context.headers
     return context.method == "OPTIONS" and asks_for_access

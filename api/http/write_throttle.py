@@ -44,8 +44,7 @@ class WriteThrottle:
 
 
 class WriteSlot:
-    """Permission for one write. It is released when the job is accepted or the response is ready. A second
-    release does nothing."""
+    """Permission for one write, released when the job is accepted or the response is ready. A second release does nothing."""
 
     __slots__ = ("_throttle",)
 

@@ -55,8 +55,8 @@ def component_name(name: str) -> str:
 
 
 def tidy(schema: Any) -> Any:
-    """Joins the lines of docstrings, and removes empty defaults. It also removes ``(?!\\n)`` at the end of patterns, which only
-    Python needs: its ``$`` also matches before a line break."""
+    """Names the components, joins the lines of docstrings, and removes empty defaults. It also removes ``(?!\\n)`` at the end of
+    patterns, which only Python needs: its ``$`` also matches before a line break."""
     if isinstance(schema, list):
         return [tidy(each) for each in schema]
     if not isinstance(schema, dict):

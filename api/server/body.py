@@ -19,8 +19,7 @@ class BodyCut(Exception):
 
 
 class Body:
-    """``begin`` is called when ``read`` starts to wait for data. ``unread``: bytes received before
-    ``read`` was called."""
+    """``begin`` is called when ``read`` starts to wait for data. ``unread``: bytes received before ``read`` was called."""
 
     __slots__ = (
         "_begin",

@@ -41,7 +41,7 @@ local function waiting_in_turn(waiting)
   end
 end
 
--- A job that is marked alone is claimed alone, because its worker has died.
+-- A job that is marked alone is claimed alone, because it may be at fault for the end of its last claim (see take_back).
 local function claim_group(lane, group)
   local ids, order, jobs, rows, bytes = {}, {}, {}, 0, 0
   for id in waiting_in_turn(lane_key(lane) .. ':waiting:' .. group) do

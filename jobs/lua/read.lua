@@ -1,7 +1,8 @@
 -- read: records, without their payloads. ARGV: maximum bytes of results in one reply, maximum bytes of results in all ('': no
 -- limit), ids. Returns packed records, in the form in which they are pushed when they become final (see finalize), those of
--- queued jobs with their position and the seconds until the client should poll. It is {id} for a job that does not exist and {id,
--- 'again'} for one that did not fit into the reply; a record whose result exceeds the room comes without it.
+-- queued jobs with their position and the seconds until the client should poll. A record is {id} for a job that does not exist
+-- and {id, 'again'} for one that did not fit into the reply; if its result exceeds what is left of the maximum in all, it comes
+-- without the result.
 local left, room, records = tonumber(ARGV[1]), tonumber(ARGV[2]), {}
 local function fields_with(result)
   return {'kind', 'state', 'group', 'rows', 'attempts', 'created_at', 'started_at', 'finished_at', 'worker', result, 'error',

@@ -52,8 +52,8 @@ def _affected(operator: Operator, record: DatasetRecord, deleted: table.Table | 
 
 
 def _note_and_remove(operator: Operator, name: str, parts: set[str], note: str) -> int:
-    """Notes on each version that was trained on these parts that they are gone, removes those that no other data set uses, and
-    returns the number of versions."""
+    """Adds the note to each version of the data set that was trained on these parts, and removes the parts, except those that
+    a data set or a version of another one still has. Returns the number of versions with the note."""
     noted, used = 0, operator.datasets.parts()
     for model in all_of(operator.registry):
         for card in model.cards.values():

@@ -32,7 +32,7 @@ class Problem(Exception):
 
 
 class Unavailable(Problem):
-    """The queue is full or not available, and the request may not have been accepted. Retry in ``retry_after`` seconds."""
+    """The queue is full or not available; nothing is known to have been accepted. Retry in ``retry_after`` seconds."""
 
     def __init__(self, status: int, problem: Mapping[str, Any], retry_after: float = 0.0) -> None:
         super().__init__(status, problem)

@@ -11,8 +11,8 @@ OURS = ("lock", "signing.key", "redis", "logs")  # in the home, beside the store
 
 
 def make_home(home: Path, store: str) -> list[str]:
-    """Creates the home, or removes other users' permissions from it and from the files in it. ``store`` is a folder or
-    a URL; a folder outside of the home is not changed. Returns messages for the user. Raises OSError.
+    """Creates the home, or removes other users' permissions from it and from what the service keeps in it. ``store`` is a folder
+    or a URL; a folder outside of the home is not changed. Returns messages for the user. Raises OSError.
 
     This includes a home that was opened to a group on purpose: a user who can read it has the secrets of all callers, and one who
     can write to it can run any code in the workers (models are pickles, and their signing key is there)."""

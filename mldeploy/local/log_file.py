@@ -34,7 +34,8 @@ class LogFile:
         return self._descriptor
 
     def rotate(self) -> bool:
-        """Rotates a log that is too large; returns whether it was. Raises OSError if it was cut to its end instead."""
+        """Rotates a log that is too large; returns whether it was. Raises OSError if it could not be kept: then
+        only its end is left."""
         if self._descriptor is None or os.fstat(self._descriptor).st_size <= self._max_bytes:
             return False
         try:

@@ -64,7 +64,8 @@ class Child:
             self._process.terminate()
 
     def wait(self, deadline: float) -> bool:
-        """Whether the process ended in time. Then kills its process group. ``deadline`` is on the monotonic clock."""
+        """Whether the process ended in time. What is left of its process group is killed in any case. ``deadline``: on the
+        monotonic clock."""
         if self._process is None:
             return True
         try:

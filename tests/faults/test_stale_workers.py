@@ -14,7 +14,7 @@ from tests.processes import Pieces, Running, until
 Assemble = Callable[..., Pieces]
 Figures = list[str]
 LEASE = 1.5
-STALE = b"had been given to another"
+STALE = b"had been passed to another worker"
 
 
 def record_of(pieces: Pieces, job_id: str) -> Record:

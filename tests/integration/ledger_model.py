@@ -118,7 +118,7 @@ class Model:
     # Clients
 
     def add(self, job: Job) -> tuple[type[LedgerError] | State, str]:
-        """Add a job. Returns its state and the id of the job it stands for."""
+        """Add a job. Returns its state, or the type of its refusal, and the id of the job it stands for."""
         if job.id in self.jobs:
             return State(self.jobs[job.id].state), job.id
         terms, before = job.submit_options, self.keys.get((job.submit_options.caller, job.submit_options.key))
@@ -294,7 +294,7 @@ class Model:
         return len(due)
 
     def reconcile(self) -> tuple[int, int]:
-        """Handle dead owners, and expired and forgotten jobs."""
+        """Run one round. Returns the numbers of dead owners, and of jobs that expired or were forgotten."""
         dead = sorted(self.silent)
         for owner in dead:
             self.take_back(owner, "lapsed")

@@ -1,5 +1,6 @@
 """Pages of the origins that MLDEPLOY_CORS_ORIGINS names may call: directly, through Flask, and under middleware."""
 
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -74,19 +75,25 @@ def test_a_preflight_request_says_what_may_be_sent(url: str) -> None:
 
 def test_each_header_comes_once(url: str) -> None:
     answer = requests.get(f"{url}/models", headers={"Origin": SHOP}, timeout=10)
-    assert "," not in (allowed_origin(answer) or "")
+    names = [name.lower() for name in answer.raw.headers if name.lower().startswith("access-control-")]
+    assert "access-control-allow-origin" in names
+    assert [len(answer.raw.headers.getlist(name)) for name in names] == [1] * len(names)
 
 
-def test_an_operators_own_route_has_the_headers(tmp_path_factory: pytest.TempPathFactory) -> None:
+@pytest.mark.parametrize("app", [WAYS["route"], "tests.operators:wrapped_route"])
+def test_an_operators_own_route_has_the_headers(tmp_path_factory: pytest.TempPathFactory, app: str) -> None:
     with ExitStack() as stack:
-        url = started(stack, tmp_path_factory, cors_origins=ORIGINS, app=WAYS["route"])
+        url = started(stack, tmp_path_factory, cors_origins=ORIGINS, app=app, max_body=1_000)
         answer = requests.get(f"{url}/hello?name=you", headers={"Origin": SHOP}, timeout=10)
-        assert allowed_origin(answer) == SHOP
+        assert (answer.status_code, allowed_origin(answer)) == (200, SHOP)
+        refused = requests.get(f"{url}/hello?name=you", data=b"x" * 1_001, headers={"Origin": SHOP}, timeout=10)
+        assert (refused.status_code, allowed_origin(refused)) == (413, SHOP)
 
 
-def test_all_origins_may_not_use_a_service_without_keys(tmp_path_factory: pytest.TempPathFactory) -> None:
+@pytest.mark.parametrize("origins", ["*", "https?://.*", f"{SHOP},^.*$"])
+def test_all_origins_may_not_use_a_service_without_keys(tmp_path_factory: pytest.TempPathFactory, origins: str) -> None:
     with ExitStack() as stack:
-        url = started(stack, tmp_path_factory, cors_origins="*")
+        url = started(stack, tmp_path_factory, cors_origins=origins)
         answer = requests.get(f"{url}/models", headers={"Origin": FOREIGN}, timeout=10)
         assert answer.status_code == 403
         assert requests.get(f"{url}/health/live", headers={"Origin": FOREIGN}, timeout=10).headers["Access-Control-Allow-Origin"]
@@ -99,6 +106,7 @@ def test_cors_is_off_by_default(tmp_path_factory: pytest.TempPathFactory) -> Non
         assert not [name for name in answer.headers if name.startswith("Access-Control")]
 
 
-def test_a_broken_regular_expression_is_refused_at_the_start() -> None:
-    with pytest.raises(BadSettings, match=r"MLDEPLOY_CORS_ORIGINS: https://\(\.example is no regular expression"):
-        Cors("https://(.example")
+@pytest.mark.parametrize("origin", ["https://(.example", "https://a.example)|(https://b.example"])
+def test_a_broken_regular_expression_is_refused_at_the_start(origin: str) -> None:
+    with pytest.raises(BadSettings, match=rf"MLDEPLOY_CORS_ORIGINS: {re.escape(origin)} is no regular expression"):
+        Cors(origin)

@@ -57,7 +57,7 @@ def deliver(ledger: Ledger, delivering: WebhookHandler) -> None:
 
 
 def no_more(outcomes: Sequence[Outcome], effects: Sequence[Effect]) -> None:
-    """End the deliveries one by one."""
+    """Check that nothing is left to finish: each delivery is recorded by itself."""
     assert (outcomes, effects) == ((), ())
 
 
@@ -194,7 +194,7 @@ def test_silent_receiver_delays_no_other(ledger: Ledger, wakeups: WakeupSender, 
         assert len(claimed.jobs) == 2
         working = threading.Thread(target=delivering.handle, args=(claimed, no_more))
         working.start()
-        until(lambda: attempts(ledger, quick), 10, "the quick one is told")
+        until(lambda: attempts(ledger, quick), 10, "the quick one is delivered")
         assert attempts(ledger, slow) == []
         working.join()
     assert attempts(ledger, slow) == [(None, "no answer within 2 s")]

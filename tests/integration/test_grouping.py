@@ -214,6 +214,7 @@ def test_an_end_is_pushed_with_its_record_and_kept(settings: Settings) -> None:
 
 def test_a_poll_of_a_young_job_waits_a_moment_for_its_end(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jobs.waiters.YOUNG_JOB_WAIT", 15.0)
+    monkeypatch.setattr("jobs.waiters.YOUNG_JOB_AGE", 60.0)
     ledger = Ledger(settings)
     one = job(ledger)
 
@@ -225,7 +226,7 @@ def test_a_poll_of_a_young_job_waits_a_moment_for_its_end(settings: Settings, mo
         while not ledger.redis.pubsub_numsub(ledger.finals_channel)[0][1]:
             await asyncio.sleep(0.01)
         ledger.finish("w:1", succeeded(claim(ledger)))
-        ledger.redis.delete(f"{ledger.prefix}job:{one.id}")  # so it is not from there
+        ledger.redis.delete(f"{ledger.prefix}job:{one.id}")  # so the record can only come from the push
         record = await answer
         assert record
         assert record.state is State.SUCCEEDED

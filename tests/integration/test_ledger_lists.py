@@ -40,9 +40,8 @@ def test_a_list_is_filtered_by_state_kind_model_and_label(ledger: Ledger) -> Non
 
 
 def test_list_continues_below_its_cursor(ledger: Ledger) -> None:
-    jobs = [
-        accepted(ledger, metadata=Metadata(label="red" if place == 0 else "")) for place in range(450)
-    ]  # more than are read at once
+    count = 450  # more than are read at once
+    jobs = [accepted(ledger, metadata=Metadata(label="red" if place == 0 else "")) for place in range(count)]
     page, below = ledger.list_jobs("", None, 2, 100, ["", "", "", ""])
     assert [job_id for _, job_id in page] == [jobs[-1].id, jobs[-2].id]
     assert shown(ledger, below=below, limit=1000, look_at=1000) == [each.id for each in reversed(jobs[:-2])]

@@ -1,4 +1,4 @@
-"""The ledger's rules for failures: owners that die, wake-ups that are lost, memory that runs out."""
+"""The ledger's rules for failures: owners that die, wakeups that are lost, memory that runs out."""
 
 import time
 from typing import cast
@@ -130,7 +130,7 @@ def test_two_reconcilers_do_no_harm(ledger: Ledger) -> None:
     assert ledger.waiting(LANE) == 5
 
 
-# Wake-ups
+# Wakeups
 
 
 def test_backlog_sends_few_wakeups(ledger: Ledger) -> None:
@@ -166,7 +166,7 @@ def test_woken_worker_that_died_is_not_waited_for(settings: Settings) -> None:
     ledger.renew("predict", ["w:1", "w:2"])
     ledger.claim("w:1", "t1", ClaimRequest("predict", idle_seconds=5))
     assert ledger.add([job(ledger)])[1] == []  # w:1 is woken and never claims
-    until(lambda: reconcile(ledger)[2], 5, "another is knocked for")
+    until(lambda: reconcile(ledger)[2], 5, "another is woken up")
 
 
 def test_no_second_worker_is_woken_beside_one_that_is_free_soon(settings: Settings) -> None:
@@ -208,7 +208,7 @@ def test_lost_wakeup_is_sent_again_by_the_reconciler(settings: Settings) -> None
     ledger.renew("predict", ["w:1"])
     assert len(ledger.add([job(ledger)])[1]) == 1
     assert reconcile(ledger)[2] == []
-    until(lambda: reconcile(ledger)[2], 5, "a wake-up is sent again")
+    until(lambda: reconcile(ledger)[2], 5, "a wakeup is sent again")
 
 
 def test_no_wakeup_is_sent_without_workers(ledger: Ledger) -> None:

@@ -215,8 +215,7 @@ def test_missing_redis_raises_at_once(tmp_path: Path) -> None:
     async def talk() -> None:
         async with opened(f"unix://{tmp_path}/none.sock", "p:2:", timeout=60) as rates:
             with pytest.raises(RatesUnavailable):
-                await asyncio.wait_for(
-                    rates.take("k", "5/3600"), 20
-                )  # well before the time-out: a refused connection fails at once
+                # Well before the time-out: a refused connection fails at once
+                await asyncio.wait_for(rates.take("k", "5/3600"), 20)
 
     asyncio.run(talk())

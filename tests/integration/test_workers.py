@@ -34,9 +34,11 @@ def frozen(pieces: Pieces) -> Iterator[None]:
     workers = [running for running in pieces._running if running.name == Kind.PREDICT]
     for worker in workers:
         worker.signal_all(signal.SIGSTOP)
-    yield
-    for worker in workers:
-        worker.signal_all(signal.SIGCONT)
+    try:
+        yield
+    finally:
+        for worker in workers:
+            worker.signal_all(signal.SIGCONT)
 
 
 def error_of(pieces: Pieces, job_id: str) -> bytes:
@@ -161,8 +163,8 @@ def test_sigterm_lets_work_in_hand_finish_and_claims_no_more(assemble: Assemble)
 
 @pytest.mark.slow
 def test_stalled_consumer_is_restarted(assemble: Assemble, figures: list[str]) -> None:
-    """The consumer is alive and connected and takes no messages. Work is begun without messages meanwhile, and the supervisor
-    restarts it."""
+    """The consumer is alive and connected and takes no messages. Work is begun without messages meanwhile, and the worker
+    exits with status 1, to be started again by whatever runs it."""
     pieces = assemble(stall=3.0, time_slice=1.0, worker_idle_timeout=0.0)
     silence = pieces.folder / "silence"
     worker = pieces.python("deaf", "tests.deaf_worker", str(silence))
@@ -345,7 +347,7 @@ def test_a_version_whose_file_is_gone_fails_its_jobs_clearly(shared: Pieces) -> 
 
 @pytest.mark.slow
 def test_unexpected_error_ends_the_process_and_releases_its_work(assemble: Assemble) -> None:
-    """The worker cannot read these options. The jobs count deaths and fail; none stays running."""
+    """The workers cannot read these jobs: the prediction fails; the training ends its process, counts deaths and fails."""
     pieces = assemble(predict_workers=1)
     broken = Job(pieces.ledger.new_id(), Kind.PREDICT, "poison", 1, 1, b"payload", b'{"single":')
     training = Job(pieces.ledger.new_id(), Kind.TRAIN, "poison", 2, 1, b"", b"not json")
@@ -353,6 +355,7 @@ def test_unexpected_error_ends_the_process_and_releases_its_work(assemble: Assem
     pieces.worker()
     pieces.worker(Kind.TRAIN)
     until(lambda: len(ended(pieces, broken.id, training.id)) == 2, 40, "both end")
+    assert b"prediction-failed" in error_of(pieces, broken.id)
     assert b"worker-died" in error_of(pieces, training.id)
     assert b"most recently because it exited with status 1" in error_of(pieces, training.id)
     assert Client(pieces.url).predict(row(1), model="poison").wait(20)

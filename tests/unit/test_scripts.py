@@ -49,6 +49,11 @@ def test_a_script_has_no_part_that_it_and_its_parts_do_not_use(script: str) -> N
         assert defined(part) & later, f"nothing of {part}.lua is used"
 
 
+def test_finish_is_loaded_before_claim() -> None:
+    """Otherwise, while another process loads the scripts, a finish_and_claim could claim without finishing."""
+    assert list(PARTS).index("finish") < list(PARTS).index("claim")
+
+
 def test_every_lua_file_is_a_script_or_a_part() -> None:
     files = {file.name.removesuffix(".lua") for file in LUA.iterdir()}
     assert files == set(PARTS) | {part for parts in PARTS.values() for part in parts}

@@ -10,7 +10,7 @@ from msgspec import Struct, json, msgpack, structs
 from jobs.job import ClaimedJob, Record
 from jobs.resource import iso, of_record
 
-MAX_BYTES = 20_000
+MAX_BYTES = 20_000  # of a body with its result
 
 
 class WebhookBody(Struct, frozen=True):
