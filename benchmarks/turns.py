@@ -8,56 +8,60 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
 from benchmarks import systems
+from benchmarks.doors import KINDS
 from benchmarks.measure import Measured, measure
 from benchmarks.models import ROWS, make_all
+from benchmarks.systems import Running
 from mldeploy.client import Client
 
-LOADS = (("Prefer: wait", "mldeploy-waited"), ("submit and poll", "mldeploy-polled"))
 CONNECTIONS = (32, 128)
 OURS, THEIRS = "this", "other"
 
 Pair = dict[str, Measured]
 
 
+class Side(NamedTuple):
+    """``unfinished``: the path of a job that does not end."""
+
+    name: str
+    running: Running
+    unfinished: str
+
+
 @click.command()
 @click.argument("other", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--turns", default=6, show_default=True)
 @click.option("--seconds", default=4.0, show_default=True, help="of each measurement")
-@click.option("--only", type=click.Choice([what for what, _ in LOADS]), help="one kind of load")
+@click.option("--only", type=click.Choice([what for what, _ in KINDS]), help="one kind of load")
 @click.option("--connections", multiple=True, type=int, default=CONNECTIONS, show_default=True)
 def main(other: Path, turns: int, seconds: float, only: str | None, connections: tuple[int, ...]) -> None:
     """Measure, and print the ratio of each load with its turns."""
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        (folder / OURS).mkdir()
-        (folder / THEIRS).mkdir()
-        other = other.resolve()
+        folder, other = Path(stack.enter_context(tempfile.TemporaryDirectory())), other.resolve()
+        for name in (OURS, THEIRS):
+            (folder / name).mkdir()
         ours = stack.enter_context(systems.mldeploy(folder / OURS))
         theirs = stack.enter_context(systems.mldeploy(folder / THEIRS, other, str(other / ".venv" / "bin" / "python")))
         labels = make_all(ours, folder / OURS)["iris"].labels
         Client(theirs.url).train(model="iris").wait(60)
-        unfinished = {
-            OURS: stack.enter_context(systems.no_training(ours)),
-            THEIRS: stack.enter_context(systems.no_training(theirs)),
-        }
-        for what, dialect in LOADS:
-            if only in (None, what):
-                for number in connections:
-                    load: dict[str, Any] = {"seconds": seconds, "rows": ROWS, "labels": labels}
-                    pairs = list[Pair]()
-                    for turn in range(turns):
-                        sides = [(OURS, ours), (THEIRS, theirs)]
-                        pair = Pair()
-                        for side, running in sides if turn % 2 == 0 else sides[::-1]:
-                            probe = unfinished[side] if dialect == "mldeploy-polled" else ""
-                            pair[side] = measure(running, side, what, dialect, number, **load, probe=probe)
-                        pairs.append(pair)
-                    print(summary(what, number, pairs), flush=True)
+        running = {OURS: ours, THEIRS: theirs}
+        sides = [Side(name, each, stack.enter_context(systems.no_training(each))) for name, each in running.items()]
+        for what, dialect in KINDS if only is None else [kind for kind in KINDS if kind[0] == only]:
+            for number in connections:
+                load = {"dialect": dialect, "connections": number, "seconds": seconds, "rows": ROWS, "labels": labels}
+                pairs = [measure_pair(what, sides if turn % 2 == 0 else sides[::-1], load) for turn in range(turns)]
+                print(summary(what, number, pairs), flush=True)
+
+
+def measure_pair(what: str, sides: list[Side], load: dict[str, Any]) -> Pair:
+    """One turn: both sides, one right after the other. While clients poll, one more reads a job that does not end."""
+    polls = load["dialect"] == "mldeploy-polled"
+    return {side.name: measure(side.running, side.name, what, **load, probe=side.unfinished if polls else "") for side in sides}
 
 
 def summary(what: str, connections: int, pairs: list[Pair]) -> str:

@@ -108,7 +108,7 @@ class Ledger:
     def add_call(self, jobs: Sequence[Job], timeout: float | None = None) -> Call:
         limits = self.settings
         head = [self._wakeup_timeout, limits.lane_jobs, limits.lane_rows, limits.lane_bytes or ""]
-        not_after = self._redis_time() + (self._reply_timeout if timeout is None else int(timeout * 1000))
+        not_after = self.now_ms() + (self._reply_timeout if timeout is None else int(timeout * 1000))
         return "add", [not_after, *head, *(value for job in jobs for value in codec.as_arguments(job))]
 
     def parse_added(self, reply: Any) -> tuple[list[Accepted | LedgerError], Wakeups]:
@@ -228,16 +228,13 @@ class Ledger:
         stopped, wakeups = self._run("stop", [kind, self._wakeup_timeout, *owners])
         return [owner.decode() for owner in stopped], codec.wakeups(wakeups)
 
-    def deliver(self, owner: str, delivery: ClaimedJob, attempt: bytes, again_in: float | None, payload: bytes) -> Wakeups:
+    def deliver(self, owner: str, delivery: ClaimedJob, attempt: bytes, again_in: float | None, payload: bytes) -> None:
         """Record an attempt to deliver a webhook (JSON; empty if there was none). ``again_in``: seconds until the next attempt
         with this payload, None for no further attempt. While too many bytes wait, the payload is replaced by the job's id, as for
         the first attempt."""
         again = "" if again_in is None else int(again_in * 1000)
         max_bytes = self.settings.lane_bytes or ""
-        _, wakeups = self._run(
-            "deliver", [owner, delivery.id, delivery.fence, attempt, again, payload, max_bytes, self._wakeup_timeout]
-        )
-        return codec.wakeups(wakeups)
+        self._run("deliver", [owner, delivery.id, delivery.fence, attempt, again, payload, max_bytes])
 
     # For the reconciler, health checks and operators
 
@@ -281,38 +278,6 @@ class Ledger:
     def observe_call(self) -> Call:
         return "condition", [kind.value for kind in WORKERS]
 
-    def note_unloadable(self, kind: str, group: str, why: str, seconds: float) -> None:
-        """Record for the health checks that a worker could not load this group's version. The record expires after
-        ``seconds``."""
-        self._note(f"unloadable:{kind}", group, why, seconds)
-
-    def withdraw_unloadable(self, kind: str, group: str) -> None:
-        """Delete that record; a worker that still cannot load the version records it again."""
-        self._breaker.call(lambda: self.redis.hdel(f"{self.prefix}unloadable:{kind}", group))
-
-    def note_loadable(self, kind: str, group: str, seconds: float) -> None:
-        """Record that a worker has loaded a version that another worker could not."""
-        self._note(f"loadable:{kind}", group, "", seconds)
-
-    def report_problem(self, code: str, detail: str, seconds: float) -> None:
-        """Record for the health checks a problem outside the ledger (see condition.REPORTED). It expires after ``seconds``."""
-        self._note("reports", code, detail, seconds)
-
-    def withdraw_problem(self, code: str) -> None:
-        self._breaker.call(lambda: self.redis.hdel(f"{self.prefix}reports", code))
-
-    def unloadable(self, kind: str) -> dict[str, str]:
-        """Groups that a worker could not load recently, each with the reason."""
-        key = f"{self.prefix}unloadable:{kind}"
-        found = cast("dict[bytes, bytes]", self._breaker.call(lambda: self.redis.hgetall(key)))
-        records = {group.decode(): value.decode().partition(" ") for group, value in found.items()}
-        now = self._redis_time()
-        expired = [group for group, (until, _, _) in records.items() if int(until) < now]
-        if expired:
-            self._breaker.call(lambda: self.redis.hdel(key, *expired))
-            self._breaker.call(lambda: self.redis.hdel(f"{self.prefix}loadable:{kind}", *expired))
-        return {group: why for group, (_, _, why) in records.items() if group not in expired}
-
     def failed(self, reader: str, limit: int) -> tuple[int, list[FailedJob]]:
         """Failed jobs to be logged, the same ones until ``forget_failed``. Also returns how many were dropped because no reader
         logged any for a long time."""
@@ -345,6 +310,12 @@ class Ledger:
     def knows_time(self) -> bool:
         return self._clock_offset is not None
 
+    def now_ms(self) -> int:
+        """The ledger's time in ms, estimated from the last reply that contained it; never ahead of it."""
+        if self._clock_offset is None:
+            self.note_time(self._read_time())
+        return int(time.monotonic() * 1000 + (self._clock_offset or 0))
+
     @property
     def finals_channel(self) -> str:
         return self.prefix + "finals"
@@ -362,13 +333,8 @@ class Ledger:
         """Milliseconds after which the caller stops waiting for a script, which then must have no effect."""
         return int(self.settings.redis_timeout * 1000)
 
-    def _note(self, key: str, field: str, text: str, seconds: float) -> None:
-        """Set a field that expires after ``seconds``; condition.lua reads it."""
-        until = self._redis_time() + int(seconds * 1000)
-        self._breaker.call(lambda: self.redis.hset(self.prefix + key, field, f"{until} {text}"))
-
     def _take_back(self, kind: str, owner: str, why: str, error: bytes) -> Wakeups:
-        not_after = self._redis_time() + self._reply_timeout
+        not_after = self.now_ms() + self._reply_timeout
         arguments = [kind, owner, why, self.settings.max_deaths, error, self._wakeup_timeout, not_after]
         now, count, wakeups = self._run("take_back", arguments)
         self.note_time(now)
@@ -378,7 +344,7 @@ class Ledger:
 
     def _claim_call(self, owner: str, token: str, request: ClaimRequest, wakeup: str) -> Call:
         limits = self.settings
-        head = [self._redis_time() + self._reply_timeout, request.kind, owner, token, wakeup, self._lease]
+        head = [self.now_ms() + self._reply_timeout, request.kind, owner, token, wakeup, self._lease]
         times = [int(request.idle_seconds * 1000), request.first_lane, int(request.expected_seconds * 1000) + 1]
         return "claim", [*head, *times, limits.claim_rows, limits.claim_bytes, *request.unloadable]
 
@@ -419,12 +385,6 @@ class Ledger:
             for name in PARTS:
                 self.redis.script_load(self._scripts[name].script)
             return run()
-
-    def _redis_time(self) -> int:
-        """The ledger's time in ms, estimated from the last reply that contained it; never ahead of it."""
-        if self._clock_offset is None:
-            self.note_time(self._read_time())
-        return int(time.monotonic() * 1000 + (self._clock_offset or 0))
 
     def _read_time(self) -> int:
         """Read the ledger's time, in ms."""

@@ -14,6 +14,7 @@ from jobs.condition import BROKER, RECONCILER_SILENT
 from jobs.disk import DiskWatch
 from jobs.errors import LedgerFull, LedgerUnavailable, UnsafeRedis
 from jobs.failure_log import FailureLog
+from jobs.health_notes import HealthNotes
 from jobs.ledger import Ledger, MemoryLook
 from jobs.memory import plan_memory, share_out
 from jobs.redis_connection import UNREACHABLE, check_server
@@ -33,6 +34,7 @@ class Reconciler:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._ledger = Ledger(settings)
+        self._notes = HealthNotes(self._ledger)
         celery = make_celery(settings)
         self._wakeup_sender = WakeupSender(celery)
         self._failures = FailureLog(self._ledger)
@@ -74,9 +76,9 @@ class Reconciler:
         """Report the broker's failure in each round, so that the report expires with this process. Raises LedgerUnavailable or
         LedgerFull."""
         if failure:
-            self._ledger.report_problem(BROKER, failure, RECONCILER_SILENT)
+            self._notes.add_problem(BROKER, failure, RECONCILER_SILENT)
         elif self._reported:
-            self._ledger.withdraw_problem(BROKER)
+            self._notes.remove_problem(BROKER)
         if failure != self._reported:
             log.warning("the broker does not answer: %s", failure) if failure else log.info("the broker answers again")
         self._reported = failure

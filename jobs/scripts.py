@@ -17,7 +17,7 @@ PARTS = {
     "cancel": ("clock", "memory", "keys", "lanes", "ends", "bulk", "wakeups"),
     "claim": ("clock", "memory", "keys", "lanes", "ends", "owners", "bulk"),
     "condition": ("clock", "memory", "keys", "lanes", "bulk", "wakeups"),
-    "deliver": ("clock", "memory", "keys", "lanes", "bulk", "wakeups"),
+    "deliver": ("clock", "memory", "keys"),
     "failed": ("clock", "keys"),
     "list": ("clock", "keys"),
     "read": ("clock", "keys", "pace"),

@@ -28,7 +28,7 @@ schemathesis.openapi.format("uri", st.sampled_from(["https://example.com/hook", 
 SENSELESS = re.compile(
     "|".join(
         (
-            r"^ids are asked for alone",  # parameters that exclude each other
+            r"^ids are requested alone",  # parameters that exclude each other
             r"came with another request before",  # an Idempotency-Key that was used
             r"^give (the options in|exactly one of) ",  # two ways of one request
             r"^rows that are sent are of the data set",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from jobs.errors import LedgerError
+from jobs.health_notes import HealthNotes
 from jobs.job import Kind
 from jobs.ledger import Ledger
 from modeler.predictor import ModelCache
@@ -33,7 +34,7 @@ class LoadReports:
         self, ledger: Ledger, registry: Registry, loaded: ModelCache, limit: float, failures: Mapping[tuple[str, int], str]
     ) -> None:
         """``failures``: name and version -> reason, of the champions that could not be loaded before the fork."""
-        self._ledger = ledger
+        self._notes = HealthNotes(ledger)
         self._registry = registry
         self._loaded = loaded
         self._limit = limit
@@ -56,10 +57,10 @@ class LoadReports:
             self._next_retry = now + RETRY_INTERVAL
             for name, version in list(self._failures):
                 self._retry(name, version)
-        for group in self._ledger.unloadable(Kind.PREDICT):
+        for group in self._notes.unloadable(Kind.PREDICT):
             model, _, number = group.rpartition("/")
             if self._loaded.has(model, int(number)):
-                self._ledger.note_loadable(Kind.PREDICT, group, NOTE_LIFETIME)
+                self._notes.add_loadable(Kind.PREDICT, group, NOTE_LIFETIME)
 
     def _retry(self, name: str, version: int) -> None:
         why = self._failures[name, version]
@@ -71,7 +72,7 @@ class LoadReports:
             self._note(name, version)
         else:
             del self._failures[name, version]
-            self._ledger.withdraw_unloadable(Kind.PREDICT, f"{name}/{version}")
+            self._notes.remove_unloadable(Kind.PREDICT, f"{name}/{version}")
             log.info("%s version %d can be loaded now", name, version)
 
     def _try(self, card: Card) -> str:
@@ -86,6 +87,6 @@ class LoadReports:
     def _note(self, name: str, version: int) -> None:
         """If Redis does not accept the note, the reason is only in the log."""
         with suppress(LedgerError):
-            self._ledger.note_unloadable(
+            self._notes.add_unloadable(
                 Kind.PREDICT, f"{name}/{version}", self._failures[name, version][:MAX_REASON], NOTE_LIFETIME
             )

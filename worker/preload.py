@@ -10,6 +10,7 @@ from contextlib import suppress
 import msgspec
 
 from jobs.errors import LedgerError
+from jobs.health_notes import HealthNotes
 from jobs.job import Kind
 from jobs.ledger import Ledger
 from modeler.predictor import ModelCache
@@ -31,9 +32,10 @@ def preload(settings: Settings, loaded: ModelCache) -> dict[tuple[str, int], str
     first job. Each is tried in a child process first, because this process is the parent of all workers and must not crash or
     hang. Raises LedgerUnavailable."""
     ledger = Ledger(settings)
+    notes = HealthNotes(ledger)
     registry = Registry(ledger.redis, ledger.prefix, ledger.guard)
     room = settings.loaded_bytes
-    failures, noted = {}, ledger.unloadable(Kind.PREDICT)
+    failures, noted = {}, notes.unloadable(Kind.PREDICT)
     for name in registry.names():
         card = _champion(registry, name)
         if card is None or card.artifact.bytes > room:
@@ -43,13 +45,13 @@ def preload(settings: Settings, loaded: ModelCache) -> dict[tuple[str, int], str
             log.error("%s version %d is not loaded yet, its first job tries again: %s", card.name, card.version, why)
             failures[card.name, card.version] = why
             with suppress(LedgerError):  # the forked processes report it too
-                ledger.note_unloadable(Kind.PREDICT, f"{card.name}/{card.version}", why[:MAX_REASON], NOTE_LIFETIME)
+                notes.add_unloadable(Kind.PREDICT, f"{card.name}/{card.version}", why[:MAX_REASON], NOTE_LIFETIME)
         else:
             room -= card.artifact.bytes
             loaded.get(card)
             log.info("loaded %s version %d before the fork", card.name, card.version)
             if f"{card.name}/{card.version}" in noted:
-                ledger.withdraw_unloadable(Kind.PREDICT, f"{card.name}/{card.version}")
+                notes.remove_unloadable(Kind.PREDICT, f"{card.name}/{card.version}")
     gc.collect()
     gc.freeze()  # else the collector would touch, and so copy, the shared pages
     return failures

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from jobs.condition import NOT_ADOPTED
 from jobs.errors import LedgerFull, LedgerUnavailable
+from jobs.health_notes import HealthNotes
 from jobs.ledger import Ledger
 from models.inventory import Inventory
 
@@ -18,6 +19,7 @@ SURVEY_INTERVAL = 300.0  # seconds; another registry may write to the same store
 class StoreSurvey:
     def __init__(self, ledger: Ledger, inventory: Inventory) -> None:
         self._ledger = ledger
+        self._notes = HealthNotes(self._ledger)
         self._inventory = inventory
         self._next_survey = time.monotonic() + SURVEY_INTERVAL
         self._reported: object = None
@@ -53,9 +55,9 @@ class StoreSurvey:
         """Reports the problem to the readiness check. If Redis is full it is only in the log."""
         with suppress(LedgerFull):
             if found:
-                self._ledger.report_problem(NOT_ADOPTED, _listed(found), 2 * SURVEY_INTERVAL)
+                self._notes.add_problem(NOT_ADOPTED, _listed(found), 2 * SURVEY_INTERVAL)
             else:
-                self._ledger.withdraw_problem(NOT_ADOPTED)
+                self._notes.remove_problem(NOT_ADOPTED)
 
     def _report(self, found: dict[str, int] | OSError) -> None:
         """Logs each result once until it changes."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from jobs.codec import Wakeups
 from jobs.errors import LedgerError
+from jobs.health_notes import HealthNotes
 from jobs.job import Kind
 from jobs.ledger import Ledger
 from jobs.wakeup import WakeupSender
@@ -53,6 +54,7 @@ class Supervisor:
         self._kind = kind
         self._node = node
         self._ledger = ledger
+        self._notes = HealthNotes(self._ledger)
         self._wakeup_sender = wakeup_sender
         self._wakeups = wakeups
         self._start_draining = start_draining
@@ -159,7 +161,7 @@ class Supervisor:
     def _request_load_reports(self) -> None:
         """Wakes idle processes while some worker cannot load a version; they report whether they can."""
         self._next_load_report = time.monotonic() + LOAD_REPORT_INTERVAL
-        if self._ledger.unloadable(self._kind):
+        if self._notes.unloadable(self._kind):
             self._wakeups.send()
 
     def _queue_report(self, call: Callable[[str, str], Wakeups], pid: int) -> None:

@@ -26,9 +26,9 @@ class WebhookRole:
     def prepare(self) -> None:
         """Webhooks need no preparation."""
 
-    def handler(self, owner: str, ledger: Ledger, wakeup_sender: WakeupSender) -> WebhookHandler:
+    def handler(self, owner: str, ledger: Ledger, wakeup_sender: WakeupSender) -> WebhookHandler:  # noqa: ARG002 - of the protocol
         secrets = Secrets(ledger.redis, ledger.prefix, lambda call: retry_until_available(lambda: ledger.guard(call)))
-        return WebhookHandler(owner, ledger, wakeup_sender, secrets, self._networks)
+        return WebhookHandler(owner, ledger, secrets, self._networks)
 
 
 def main() -> None:

@@ -72,7 +72,7 @@ def _read_form() -> Upload:
     count = sum(len(each) for _, each in files.lists())
     if count != 1:
         hint = (
-            f" (of {', '.join(form)[:200]} the text came: with curl a file is given as file=@its-name)"
+            f" (of {', '.join(form)[:200]} the text came: with curl a file is sent as file=@its-name)"
             if form and not count
             else ""
         )

@@ -60,7 +60,7 @@ async def list_jobs() -> Response:
 
 async def _by_id(query: JobsQuery) -> Response:
     if query != msgspec.structs.replace(JobsQuery(), id=query.id):
-        raise InvalidInput([InputError("/id", "ids are asked for alone, without other filters")])
+        raise InvalidInput([InputError("/id", "ids are requested alone, without other filters")])
     ids = list(dict.fromkeys(each for each in query.id.split(",") if each))
     if len(ids) > MAX_IDS:
         raise InvalidInput([InputError("/id", f"{len(ids)} ids; at most {MAX_IDS} at once")])

@@ -1,12 +1,11 @@
 -- deliver: record an attempt to deliver a webhook. ARGV: owner, delivery, fence, attempt (JSON; '' if there was none), ms until
 -- the next attempt ('': none), its payload, maximum bytes of such payloads together ('': a quarter of all room; beyond it the
--- payload is replaced by the job's id, as for the first attempt), wakeup timeout in ms. Returns {1 if this owner held the
--- delivery, wakeups}.
+-- payload is replaced by the job's id, as for the first attempt).
 local owner, delivery, attempt, again, payload = ARGV[1], ARGV[2], ARGV[4], ARGV[5], ARGV[6]
 local job, ended_job = job_key(delivery), job_key(string.sub(delivery, 4))
 local was = redis.call('HMGET', job, 'state', 'worker', 'fence', 'cost')
 local cost = tonumber(was[4] or 0)
-if was[1] ~= 'running' or was[2] ~= owner or was[3] ~= ARGV[3] then return {0, {}} end
+if was[1] ~= 'running' or was[2] ~= owner or was[3] ~= ARGV[3] then return end
 redis.call('ZREM', P .. 'held:' .. owner, delivery)
 if attempt ~= '' and redis.call('EXISTS', ended_job) == 1 then
   local before = redis.call('HGET', ended_job, 'deliveries')
@@ -27,4 +26,3 @@ else
   redis.call('ZADD', P .. 'delayed', now + again, delivery)
 end
 save_memory_change()
-return {1, wakeups_to_send(tonumber(ARGV[8]))}

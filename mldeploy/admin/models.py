@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from jobs.condition import NOT_ADOPTED
+from jobs.health_notes import HealthNotes
 from mldeploy.account import account
 from mldeploy.admin.operator import (
     FILE,
@@ -154,7 +155,7 @@ def adopt_models(names: tuple[str, ...], promote: bool, dry_run: bool, why: str,
                 if not _promote_adopted(operator, max(cards, key=lambda card: card.version), promote, why):
                     unserved.append(name)
         if not operator.registry.unadopted():
-            operator.ledger.withdraw_problem(NOT_ADOPTED)
+            HealthNotes(operator.ledger).remove_problem(NOT_ADOPTED)
         click.echo(f"{'to be adopted' if dry_run else 'adopted'}: {adopted}; refused: {refused}")
         if refused and not adopted:
             raise CannotOperate("nothing could be adopted; see above")

@@ -116,5 +116,5 @@ def _pause(error: Exception, attempt: int) -> float:
 
 
 def _no_events(response: requests.Response) -> Problem:
-    detail = f"{response.url} answered {response.headers.get('Content-Type', 'nothing')} where events were asked for"
+    detail = f"{response.url} answered {response.headers.get('Content-Type', 'nothing')} where events were requested"
     return Problem(response.status_code, {"title": "no events came", "detail": detail})

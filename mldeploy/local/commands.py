@@ -35,7 +35,7 @@ def up(**options: Any) -> None:
     """Run the whole service on this machine, until Ctrl-C.
 
     Starts a Redis of its own (or uses the one at MLDEPLOY_REDIS_URL), the API, workers and reconciler, and restarts what
-    dies. Every option can be given as MLDEPLOY_<NAME> too.
+    dies. Every option can be set as MLDEPLOY_<NAME> too.
     """
     with errors_reported(CannotStart, NoRedis), Announcer() as announcer:
         Up(_settings(options), announcer.say).run()

@@ -151,7 +151,7 @@ class Up:
         """Stops API, workers and reconciler in parallel, and then Redis, which the workers need to return their jobs."""
         deadline = time.monotonic() + STOP_TIMEOUT
         if self._others:
-            self._say("stopping: work in hand is finished, or given back after a few seconds")
+            self._say("stopping: work in hand is finished, or returned after a few seconds")
         for child in self._others:
             child.terminate()
         for child in self._others:

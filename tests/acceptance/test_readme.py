@@ -20,6 +20,10 @@ def test_it_is_short() -> None:
     assert len(README.splitlines()) <= MAX_LINES
 
 
+def test_commands_are_found() -> None:
+    assert len(COMMANDS) >= 2  # else the test below would be left out
+
+
 def test_python_prints_what_the_comments_say(service: Service) -> None:
     code = "\n".join(re.findall(r"```python\n(.*?)```", README, re.DOTALL)).replace("http://127.0.0.1:5000", service.url)
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)

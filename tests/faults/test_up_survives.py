@@ -173,7 +173,7 @@ def test_up_survives_its_terminal_and_falls_back_to_standard_error(tmp_path: Pat
         up.send_signal(signal.SIGTERM)
         _, said = up.communicate(timeout=20)
     assert up.returncode == 0
-    assert said == "stopping: work in hand is finished, or given back after a few seconds\n"
+    assert said == "stopping: work in hand is finished, or returned after a few seconds\n"
 
 
 def test_full_output_pipe_blocks_nothing() -> None:

@@ -9,6 +9,7 @@ from jobs.errors import LedgerError
 from jobs.job import Claim, ClaimLater, ClaimRequest, Job, Kind, Outcome, Record, State, SubmitOptions
 from jobs.ledger import Ledger, MemoryLook
 from jobs.memory import plan_memory
+from tests.processes import Pieces
 
 LANE = "predict.small"
 
@@ -83,3 +84,14 @@ def accept_nothing(ledger: Ledger, why: str) -> None:
 def expire_lease(ledger: Ledger, owner: str, kind: str = "predict") -> None:
     """Let the lease run out."""
     assert ledger.redis.zadd(f"{ledger.prefix}owners:{kind}", {owner: 1}, xx=True, ch=True) == 1
+
+
+def ended(pieces: Pieces, *ids: str) -> list[Record]:
+    records = pieces.ledger.get_many(ids)
+    return [record for record in records if record and record.state.final]
+
+
+def error_of(pieces: Pieces, job_id: str) -> bytes:
+    record = pieces.ledger.get(job_id)
+    assert record is not None
+    return record.error or b""

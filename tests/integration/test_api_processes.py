@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from typing import Any
 
 import psutil
 import pytest
@@ -114,3 +115,19 @@ def test_port_in_use_is_said_in_one_line(assemble: Assemble) -> None:
     said = second.log.read_text()
     assert str(pieces.settings.port) in said
     assert "Traceback" not in said
+
+
+def test_two_api_processes_wake_each_others_waiters(assemble: Assemble) -> None:
+    pieces = assemble(api_workers=2)
+    with ThreadPoolExecutor(16) as clients:
+        send: Callable[[int], Any] = lambda number: requests.post(  # noqa: E731
+            pieces.url + "/predict?model=poison", json=row(number), headers={"Prefer": "wait=20"}, timeout=30
+        )
+        answers = [clients.submit(send, number) for number in range(16)]
+        until(lambda: pieces.ledger.waiting("predict.small") == 16, 10, "all wait")
+        pieces.worker()
+        since = time.monotonic()
+        assert [answer.result().json()["result"]["prediction"] for answer in answers] == [
+            expected(number) for number in range(16)
+        ]
+        assert time.monotonic() - since < 10

@@ -81,5 +81,5 @@ def check_stream(events: list[Event]) -> None:
 def test_response_that_is_no_stream_is_an_error(shared: Pieces) -> None:
     job = Client(shared.url).predict(row(1), model="poison")
     job.answer["result_url"] = "/models"  # as when a proxy removes the header
-    with pytest.raises(Problem, match="where events were asked for"):
+    with pytest.raises(Problem, match="where events were requested"):
         next(job.events())

@@ -38,8 +38,8 @@ def secrets(ledger: Ledger) -> Secrets:
 
 
 @pytest.fixture
-def delivering(ledger: Ledger, wakeups: WakeupSender, secrets: Secrets) -> WebhookHandler:
-    return WebhookHandler("w:1", ledger, wakeups, secrets, HERE)
+def delivering(ledger: Ledger, secrets: Secrets) -> WebhookHandler:
+    return WebhookHandler("w:1", ledger, secrets, HERE)
 
 
 def ended(ledger: Ledger, url: str, body: bytes = b'{"prediction":"setosa"}', state: State = State.SUCCEEDED) -> str:
@@ -156,10 +156,10 @@ def test_410_stops_the_deliveries(ledger: Ledger, delivering: WebhookHandler) ->
     ],
 )
 def test_missing_response_counts_as_an_attempt(
-    ledger: Ledger, wakeups: WakeupSender, secrets: Secrets, url: str, networks: Networks, error: str
+    ledger: Ledger, secrets: Secrets, url: str, networks: Networks, error: str
 ) -> None:
     job_id = ended(ledger, url)
-    deliver(ledger, WebhookHandler("w:1", ledger, wakeups, secrets, networks))
+    deliver(ledger, WebhookHandler("w:1", ledger, secrets, networks))
     ((status, detail),) = attempts(ledger, job_id)
     assert status is None
     assert detail.startswith(error)
@@ -185,8 +185,8 @@ def test_delivery_of_a_forgotten_job_is_dropped(ledger: Ledger, delivering: Webh
     assert left(ledger) == []
 
 
-def test_silent_receiver_delays_no_other(ledger: Ledger, wakeups: WakeupSender, secrets: Secrets) -> None:
-    delivering = WebhookHandler("w:1", ledger, wakeups, secrets, HERE, timeout=2.0)
+def test_silent_receiver_delays_no_other(ledger: Ledger, secrets: Secrets) -> None:
+    delivering = WebhookHandler("w:1", ledger, secrets, HERE, timeout=2.0)
     with Receiver() as receiver, receiver_that(say_nothing) as port:
         slow = ended(ledger, f"http://127.0.0.1:{port}/")
         quick = ended(ledger, receiver.url)
@@ -200,9 +200,9 @@ def test_silent_receiver_delays_no_other(ledger: Ledger, wakeups: WakeupSender, 
     assert attempts(ledger, slow) == [(None, "no answer within 2 s")]
 
 
-def test_silent_host_is_paused(ledger: Ledger, wakeups: WakeupSender, secrets: Secrets) -> None:
+def test_silent_host_is_paused(ledger: Ledger, secrets: Secrets) -> None:
     with receiver_that(say_nothing) as port:
-        delivering = WebhookHandler("w:1", ledger, wakeups, secrets, HERE, timeout=0.3)
+        delivering = WebhookHandler("w:1", ledger, secrets, HERE, timeout=0.3)
         first = ended(ledger, f"http://127.0.0.1:{port}/")
         deliver(ledger, delivering)
         assert attempts(ledger, first) == [(None, "no answer within 0.3 s")]
@@ -228,9 +228,9 @@ def test_pause_of_a_host_grows_and_ends_with_a_response() -> None:
     assert silence.remaining("host.example") == FIRST_PAUSE
 
 
-def test_rebuilt_message_is_identical(ledger: Ledger, wakeups: WakeupSender, secrets: Secrets) -> None:
+def test_rebuilt_message_is_identical(ledger: Ledger, secrets: Secrets) -> None:
     ledger = Ledger(ledger.settings.replace(lane_bytes=50))  # too few bytes to keep the message
-    delivering = WebhookHandler("w:1", ledger, wakeups, secrets, HERE)
+    delivering = WebhookHandler("w:1", ledger, secrets, HERE)
     with Receiver(500, 500, 204) as receiver:
         job_id = ended(ledger, receiver.url)
         for delay in DELAYS[1:3]:

@@ -246,7 +246,7 @@ def test_thousands_of_expired_jobs_do_not_delay_the_next_one(ledger: Ledger) -> 
     """The next job is in the very next claim, and the reconciler ends the others later."""
     for _ in range(10):
         add(ledger, *(on_terms(ledger, expires_in=2.0) for _ in range(500)))
-    until(lambda: ledger.redis.zcount(f"{ledger.prefix}deadlines", "-inf", ledger._redis_time()) == 5000, 10, "all are due")
+    until(lambda: ledger.redis.zcount(f"{ledger.prefix}deadlines", "-inf", ledger.now_ms()) == 5000, 10, "all are due")
     one = accepted(ledger)
     assert ids(claim(ledger)) == [one.id]
     rounds = until_all_are_done(ledger)

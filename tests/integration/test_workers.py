@@ -1,31 +1,20 @@
-"""Real Celery workers with bad rows, hangs, stalls, SIGTERM and models that do not exist yet."""
+"""Real Celery workers with bad rows, hangs, deaths, stalls and SIGTERM."""
 
 import signal
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, cast
 
 import psutil
 import pytest
-import requests
-import sklearn
 
-from jobs.job import Job, Kind, Record, State
+from jobs.job import Job, Kind, State
 from mldeploy.client import Client, JobFailed
-from models.packaged import packaged_csv
+from tests.integration.jobs import ended, error_of
 from tests.poison import expected, publish, row
 from tests.processes import Pieces, until
 
 Assemble = Callable[..., Pieces]
-FLOWER = {"sepal_length": 5.0, "sepal_width": 3.2, "petal_length": 1.5, "petal_width": 0.3}
-
-
-def ended(pieces: Pieces, *ids: str) -> list[Record]:
-    records = pieces.ledger.get_many(ids)
-    return [record for record in records if record and record.state.final]
 
 
 @contextmanager
@@ -39,12 +28,6 @@ def frozen(pieces: Pieces) -> Iterator[None]:
     finally:
         for worker in workers:
             worker.signal_all(signal.SIGCONT)
-
-
-def error_of(pieces: Pieces, job_id: str) -> bytes:
-    record = pieces.ledger.get(job_id)
-    assert record is not None
-    return record.error or b""
 
 
 def test_one_bad_row_fails_its_own_job_and_none_of_its_neighbours(shared: Pieces) -> None:
@@ -162,7 +145,7 @@ def test_sigterm_lets_work_in_hand_finish_and_claims_no_more(assemble: Assemble)
 
 
 @pytest.mark.slow
-def test_stalled_consumer_is_restarted(assemble: Assemble, figures: list[str]) -> None:
+def test_stalled_consumer_ends_its_worker(assemble: Assemble, figures: list[str]) -> None:
     """The consumer is alive and connected and takes no messages. Work is begun without messages meanwhile, and the worker
     exits with status 1, to be started again by whatever runs it."""
     pieces = assemble(stall=3.0, time_slice=1.0, worker_idle_timeout=0.0)
@@ -206,103 +189,6 @@ def test_idle_worker_is_not_restarted(assemble: Assemble) -> None:
     assert Client(pieces.url).predict(row(1), model="poison").wait(20)
 
 
-# The first prediction trains
-
-
-@pytest.mark.slow
-def test_the_first_predictions_reserve_one_training_and_wait_for_it(assemble: Assemble) -> None:
-    pieces = assemble()
-    pieces.worker()
-    with ThreadPoolExecutor(16) as clients:
-        jobs = list(clients.map(lambda _: Client(pieces.url).predict(FLOWER), range(32)))
-    assert {job.answer["model"]["version"] for job in jobs} == {1}
-    assert [pieces.ledger.waiting(lane) for lane in ("train", "predict.small")] == [1, 32]
-    time.sleep(1.5)  # more than the predict worker would need
-    assert {job.reload().status for job in jobs} == {"queued"}
-    pieces.worker(Kind.TRAIN)
-    assert {job.wait(30)["prediction"] for job in jobs} == {"setosa"}
-    assert [version["version"] for version in Client(pieces.url).model("iris")["versions"]] == [1]
-
-
-def test_waiting_predictions_fail_with_the_training_and_the_next_trains_anew(assemble: Assemble) -> None:
-    pieces = assemble()
-    blocked = Path(pieces.settings.store_location) / "iris"
-    blocked.write_text("a file where a folder should be")
-    client = Client(pieces.url)
-    jobs = [client.predict(FLOWER) for _ in range(3)]
-    pieces.worker()
-    pieces.worker(Kind.TRAIN)
-    for job in jobs:
-        with pytest.raises(JobFailed, match="iris version 1 could not be trained"):
-            job.wait(30)
-    blocked.unlink()
-    again = client.predict(FLOWER)
-    assert again.wait(30)["prediction"] == "setosa"
-    assert again.answer["model"]["version"] == 2
-
-
-def test_canceling_the_training_fails_those_who_wait_for_it(assemble: Assemble) -> None:
-    pieces = assemble()
-    client = Client(pieces.url)
-    job = client.predict(FLOWER)
-    training = pieces.ledger.redis.hget(pieces.ledger.prefix + "model:iris", "reserved_by")
-    client.result(training.decode()).cancel()  # type: ignore[union-attr]
-    pieces.worker()
-    with pytest.raises(JobFailed, match="could not be trained"):
-        job.wait(30)
-
-
-# Trainings beside predictions
-
-
-@pytest.mark.slow
-def test_predictions_do_not_wait_for_a_training(assemble: Assemble) -> None:
-    pieces = assemble()
-    pieces.worker()
-    trainer = pieces.worker(Kind.TRAIN)
-    client = Client(pieces.url)
-    training = client.train()
-    trainer.signal_all(signal.SIGSTOP)
-    assert client.predict(row(1), model="poison").wait(10)["prediction"] == expected(1)
-    trainer.signal_all(signal.SIGCONT)
-    training.wait(30)
-
-
-@pytest.mark.slow
-def test_a_training_whose_worker_dies_leaves_no_partial_version(assemble: Assemble) -> None:
-    """A training is killed with -9; the serving version goes on."""
-    pieces = assemble()
-    pieces.worker()
-    trainer = pieces.worker(Kind.TRAIN)
-    client = Client(pieces.url)
-    client.predict(FLOWER).wait(30)
-    big = (packaged_csv("iris") or b"") + b"".join((packaged_csv("iris") or b"").partition(b"\n")[2] for _ in range(300))
-    training = client.train(big, estimator="RandomForestClassifier", model="iris")
-    until(lambda: client.result(training.id).status == "running", 20, "the training runs")
-    trainer.kill()
-    assert client.predict(FLOWER).wait(20)["prediction"] == "setosa"
-    pieces.worker(Kind.TRAIN)
-    assert training.wait(60)["model"]["version"] == 2
-    assert training.answer["attempts"] == 2
-    left = sorted(folder.name.rpartition("-")[0] for folder in (pieces.folder / "models" / "iris").iterdir())
-    assert left == ["1-1", "2-2"]
-
-
-def test_two_trainings_that_end_together_are_judged_against_each_other(assemble: Assemble) -> None:
-    pieces = assemble(train_workers=2)
-    client = Client(pieces.url)
-    jobs = [client.train(estimator=name) for name in ("GaussianNB", "KNeighborsClassifier", "DecisionTreeClassifier")]
-    pieces.worker(Kind.TRAIN)
-    results = [job.wait(60) for job in jobs]
-    champion = client.model("iris")["aliases"]["champion"]
-    best = max(result["metrics"]["accuracy"] for result in results)
-    serves = next(result for result in results if result["model"]["version"] == champion)
-    assert (serves["metrics"]["accuracy"], serves["promoted"]) == (best, True)  # of two equal ones the first
-
-
-# A Redis that may lose data
-
-
 @pytest.mark.parametrize(
     ("setting", "value"), [("appendfsync", "everysec"), ("appendonly", "no"), ("maxmemory-policy", "allkeys-lru")]
 )
@@ -314,35 +200,6 @@ def test_worker_refuses_a_redis_that_may_lose_data(assemble: Assemble, setting: 
     until(lambda: worker.popen.poll() is not None, 20, "the worker refuses")
     assert worker.popen.returncode == 1
     assert setting in worker.log.read_text()
-
-
-def test_a_job_that_reaches_a_worker_without_a_model_fails_clearly(shared: Pieces) -> None:
-    pieces = shared
-    ghost = Job(pieces.ledger.new_id(), Kind.PREDICT, "ghost", 1, 1, b"\x90", b"{}")
-    pieces.ledger.add([ghost])
-    until(lambda: ended(pieces, ghost.id), 20, "the job ends")
-    assert b"ghost version 1 does not exist" in error_of(pieces, ghost.id)
-
-
-def test_an_altered_artifact_fails_its_jobs_and_no_others(shared: Pieces) -> None:
-    pieces = shared
-    publish(pieces, "altered")
-    file = Path(pieces.settings.store_location) / "altered" / "1-1" / "model.joblib"
-    file.write_bytes(file.read_bytes()[:-1] + b"x")
-    client = Client(pieces.url)
-    bad, good = client.predict(row(1), model="altered"), client.predict(row(2), model="poison")
-    with pytest.raises(JobFailed, match="not the one that was published"):
-        bad.wait(20)
-    assert good.wait(20)["prediction"] == expected(2)
-
-
-def test_a_version_whose_file_is_gone_fails_its_jobs_clearly(shared: Pieces) -> None:
-    pieces = shared
-    publish(pieces, "gone")
-    (Path(pieces.settings.store_location) / "gone" / "1-1" / "model.joblib").unlink()
-    job = Client(pieces.url).predict(row(1), model="gone")
-    with pytest.raises(JobFailed, match="gone from the store"):
-        job.wait(20)
 
 
 @pytest.mark.slow
@@ -372,39 +229,3 @@ def test_a_job_that_kills_its_worker_says_how_it_died(assemble: Assemble, deed: 
     with pytest.raises(JobFailed, match=how) as failed:
         Client(pieces.url).predict(row(1, deed), model="poison").wait(60)
     assert failed.value.type == "urn:problem-type:mldeploy:worker-died"
-
-
-@pytest.mark.slow
-def test_jobs_wait_for_a_worker_that_can_load_their_version(assemble: Assemble) -> None:
-    pieces = assemble()
-    publish(pieces, "later")
-    key = f"{pieces.ledger.prefix}model:later"
-    card = cast("bytes", pieces.ledger.redis.hget(key, "card:1"))
-    pieces.ledger.redis.hset(key, "card:1", card.replace(sklearn.__version__.encode(), b"0.24.1"))
-    client = Client(pieces.url)
-    job = client.predict(row(1), model="later")
-    worker = pieces.worker()
-    assert client.predict(row(2), model="poison").wait(20)["prediction"] == expected(2)
-    until(lambda: job.reload().status == "queued" and job.answer.get("attempts", 0) == 0, 10, "it waits again")
-    assert "or `mldeploy models refit`" in worker.log.read_text()
-    assert "0.24.1" in Client(pieces.url).ready()["unloadable"]["later/1"]
-    pieces.ledger.redis.hset(key, "card:1", card)  # as for a worker with that scikit-learn
-    worker.terminate()
-    pieces.worker()
-    assert job.wait(20)["prediction"] == expected(1)
-
-
-def test_two_api_processes_wake_each_others_waiters(assemble: Assemble) -> None:
-    pieces = assemble(api_workers=2)
-    with ThreadPoolExecutor(16) as clients:
-        send: Callable[[int], Any] = lambda number: requests.post(  # noqa: E731
-            pieces.url + "/predict?model=poison", json=row(number), headers={"Prefer": "wait=20"}, timeout=30
-        )
-        answers = [clients.submit(send, number) for number in range(16)]
-        until(lambda: pieces.ledger.waiting("predict.small") == 16, 10, "all wait")
-        pieces.worker()
-        since = time.monotonic()
-        assert [answer.result().json()["result"]["prediction"] for answer in answers] == [
-            expected(number) for number in range(16)
-        ]
-        assert time.monotonic() - since < 10

@@ -7,11 +7,9 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from msgspec import json, structs
 
-from jobs.codec import Wakeups
 from jobs.job import Claim, ClaimedJob, Record
 from jobs.ledger import Ledger
 from jobs.resource import Attempt, iso
-from jobs.wakeup import WakeupSender
 from webhooks.host_backoff import HostBackoff
 from webhooks.networks import Networks
 from webhooks.resolver import NoAddress, resolve
@@ -37,14 +35,12 @@ class WebhookHandler:
         self,
         owner: str,
         ledger: Ledger,
-        wakeup_sender: WakeupSender,
         secrets: Secrets,
         networks: Networks,
         timeout: float = TIMEOUT,
     ) -> None:
         self._owner = owner
         self._ledger = ledger
-        self._wakeup_sender = wakeup_sender
         self._secrets = secrets
         self._networks = networks
         self._timeout = timeout
@@ -59,25 +55,26 @@ class WebhookHandler:
         """Records each delivery as soon as its receiver has responded; so the final ``finish`` has no outcomes."""
         under_way = [self._pool.submit(self._deliver, delivery) for delivery in claim.jobs]
         for done in as_completed(under_way):
-            self._wakeup_sender.send(done.result())
+            done.result()
         finish((), ())
 
-    def _deliver(self, delivery: ClaimedJob) -> Wakeups:
+    def _deliver(self, delivery: ClaimedJob) -> None:
         message, now = message_of(delivery, self._record), time.time()
         backoff = self._backoff.remaining(message.host) if message else 0.0
         if message and backoff:  # this does not count as an attempt
-            return self._note(delivery, b"", backoff, encode(message))
+            self._note(delivery, b"", backoff, encode(message))
+            return
         reply = self._send(message, now) if message else failed("the job was forgotten before its webhook could be sent")
         attempt = json.encode(Attempt(iso(round(now * 1000)), reply.status, reply.error))
         again_in, payload = self._next(message, reply) if message else (None, b"")
-        return self._note(delivery, attempt, again_in, payload)
+        self._note(delivery, attempt, again_in, payload)
 
     def _record(self, job_id: str) -> Record | None:
         """The record, without a result that is too large for a message."""
         return retry_until_available(lambda: self._ledger.get(job_id, MAX_BYTES))
 
-    def _note(self, delivery: ClaimedJob, attempt: bytes, again_in: float | None, payload: bytes) -> Wakeups:
-        return retry_until_available(lambda: self._ledger.deliver(self._owner, delivery, attempt, again_in, payload))
+    def _note(self, delivery: ClaimedJob, attempt: bytes, again_in: float | None, payload: bytes) -> None:
+        retry_until_available(lambda: self._ledger.deliver(self._owner, delivery, attempt, again_in, payload))
 
     def _send(self, message: Message, now: float) -> Reply:
         try:
