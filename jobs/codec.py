@@ -51,7 +51,15 @@ def _packed_options(options: SubmitOptions) -> bytes:
     return msgspec.msgpack.encode((options.caller, expires_in, options.key, options.fingerprint, options.host, metadata))
 
 
-def accepted(
+def accepted(outcomes: Iterable[Any], created_at: int) -> list[Accepted | LedgerError]:
+    """Decode the outcomes of the add script. ``created_at``: of those jobs that it has added."""
+    return [
+        Accepted(created_at, State.QUEUED, False, outcome) if isinstance(outcome, int) else _not_added(*outcome)
+        for outcome in outcomes
+    ]
+
+
+def _not_added(
     status: bytes, created_at: int, state: bytes, job_id: bytes, retry_after: int, largest: int = 0
 ) -> Accepted | LedgerError:
     if status == b"lane-full":
@@ -68,7 +76,7 @@ def accepted(
         error, detail = REFUSALS[status]
         return error(detail)
     repeats = job_id.decode() if status == b"repeated" else ""
-    return Accepted(created_at, _states[state.decode()], status != b"added", retry_after, repeats)
+    return Accepted(created_at, _states[state.decode()], True, retry_after, repeats)
 
 
 def is_late(reply: Any) -> bool:

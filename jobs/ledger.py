@@ -112,13 +112,13 @@ class Ledger:
         return "add", [not_after, *head, *(value for job in jobs for value in codec.as_arguments(job))]
 
     def parse_added(self, reply: Any) -> tuple[list[Accepted | LedgerError], Wakeups]:
-        now, outcomes, wakeups = reply
-        self.note_time(now)
+        clock, outcomes, wakeups, *times = reply
+        self.note_time(clock)
         if outcomes == b"late":
             raise LedgerUnavailable("Redis answered too late; nothing was accepted")
         if outcomes == b"full":
             raise LedgerFull(wakeups[0].decode())
-        return [codec.accepted(*outcome) for outcome in outcomes], codec.wakeups(wakeups)
+        return codec.accepted(outcomes, times[0]), codec.wakeups(wakeups)
 
     def get(self, job_id: str, room: int = UNLIMITED) -> Record | None:
         return self.get_many([job_id], room)[0]
@@ -157,12 +157,12 @@ class Ledger:
     def claim(self, owner: str, token: str, request: ClaimRequest, wakeup: str = "") -> Claim | ClaimLater | None:
         """Claim the next jobs; the same token gets the same jobs. If there are none, the owner is idle until it gets a wakeup
         (see ``await_wakeup``), or is signed off if ``idle_seconds`` is 0."""
-        return self._claimed(self._run(*self._claim_call(owner, token, request, wakeup)))
+        return self._claimed(self._run("claim", self._claim_arguments(owner, token, request, wakeup)))
 
     def finish(self, owner: str, outcomes: Sequence[Outcome], effects: Sequence[Effect] = ()) -> tuple[int, Wakeups]:
         """End jobs under their current fence. Returns how many jobs this owner still held. Raises EffectConflict or NoRoom, and
         then nothing has changed."""
-        status, ended, wakeups = self._run(*self._finish_call(owner, outcomes, effects))
+        status, ended, wakeups = self._run("finish", self._finish_arguments(owner, outcomes, effects))
         if status == b"conflict":
             raise EffectConflict("changed meanwhile: " + ", ".join(e.field for e in effects))
         if status == b"no-room":
@@ -173,9 +173,9 @@ class Ledger:
     def finish_and_claim(
         self, owner: str, outcomes: Sequence[Outcome], token: str, request: ClaimRequest
     ) -> tuple[int, Wakeups, Claim | ClaimLater | None]:
-        """``finish`` and then ``claim`` in one round trip, and so one sync to disk."""
-        calls = [self._finish_call(owner, outcomes, ()), self._claim_call(owner, token, request, "")]
-        (_, ended, wakeups), claimed = self._run_all(calls)
+        """``finish`` and then ``claim`` in one script, and so with one sync to disk."""
+        finish, claim = self._finish_arguments(owner, outcomes, ()), self._claim_arguments(owner, token, request, "")
+        (_, ended, wakeups), claimed = self._run("finish_and_claim", [len(finish), *finish, *claim])
         return _ended(ended), codec.wakeups(wakeups), self._claimed(claimed)
 
     def await_wakeup(self, owner: str, seconds: float) -> bool:
@@ -342,11 +342,11 @@ class Ledger:
             raise LedgerUnavailable("Redis answered too late; nothing was taken back")
         return codec.wakeups(wakeups)
 
-    def _claim_call(self, owner: str, token: str, request: ClaimRequest, wakeup: str) -> Call:
+    def _claim_arguments(self, owner: str, token: str, request: ClaimRequest, wakeup: str) -> list[Any]:
         limits = self.settings
         head = [self.now_ms() + self._reply_timeout, request.kind, owner, token, wakeup, self._lease]
         times = [int(request.idle_seconds * 1000), request.first_lane, int(request.expected_seconds * 1000) + 1]
-        return "claim", [*head, *times, limits.claim_rows, limits.claim_bytes, *request.unloadable]
+        return [*head, *times, limits.claim_rows, limits.claim_bytes, *request.unloadable]
 
     def _claimed(self, reply: Any) -> Claim | ClaimLater | None:
         now, group, jobs, delay = reply
@@ -355,36 +355,21 @@ class Ledger:
             raise LedgerUnavailable("Redis answered too late; nothing was claimed")
         return ClaimLater(delay / 1000) if delay else codec.claim(group, jobs)
 
-    def _finish_call(self, owner: str, outcomes: Sequence[Outcome], effects: Sequence[Effect]) -> Call:
+    def _finish_arguments(self, owner: str, outcomes: Sequence[Outcome], effects: Sequence[Effect]) -> list[Any]:
         changes = [value for e in effects for value in (e.key, e.field, e.expected, e.value, int(e.stamped))]
         ends = [value for o in outcomes for value in (o.job.id, o.job.fence, o.state.value, o.body)]
-        return "finish", [owner, self._wakeup_timeout, len(effects), *changes, *ends]
+        return [owner, self._wakeup_timeout, len(effects), *changes, *ends]
 
     def _run(self, name: str, arguments: list[Any]) -> Any:
         script = self._scripts[name]
-        return self._breaker.call(lambda: self._or_load(lambda: self.redis.evalsha(script.sha, 1, self.prefix, *arguments)))
 
-    def _run_all(self, calls: Sequence[Call]) -> list[Any]:
-        """Run several scripts in one round trip, in order."""
+        def run() -> Any:
+            try:
+                return self.redis.evalsha(script.sha, 1, self.prefix, *arguments)
+            except redis.exceptions.NoScriptError:
+                return self.redis.eval(source(name, self.settings), 1, self.prefix, *arguments)
 
-        def run() -> list[Any]:
-            pipe = self.redis.pipeline(transaction=False)
-            for name, arguments in calls:
-                pipe.evalsha(self._scripts[name].sha, 1, self.prefix, *arguments)
-            return pipe.execute()
-
-        return self._breaker.call(lambda: self._or_load(run))
-
-    def _or_load(self, run: Callable[[], T]) -> T:
-        """Run, and if Redis does not know a script, load all scripts and run again. They are loaded in the order of PARTS: where
-        `claim` is known, `finish` must be known too, or a claim would run without the finish before it and release jobs that
-        are finished."""
-        try:
-            return run()
-        except redis.exceptions.NoScriptError:
-            for name in PARTS:
-                self.redis.script_load(self._scripts[name].script)
-            return run()
+        return self._breaker.call(run)
 
     def _read_time(self) -> int:
         """Read the ledger's time, in ms."""

@@ -9,16 +9,16 @@ from importlib import resources
 from jobs.job import LANES, Kind
 from settings import Settings
 
-# Script -> the parts that it needs, in the order of their dependencies. Scripts are loaded in this order, with finish before
-# claim (see Ledger._or_load)
+# Script -> the parts that it needs, in the order of their dependencies
 PARTS = {
-    "finish": ("clock", "memory", "keys", "lanes", "ends", "bulk", "wakeups"),
     "add": ("clock", "memory", "keys", "lanes", "pace", "bulk", "wakeups"),
     "cancel": ("clock", "memory", "keys", "lanes", "ends", "bulk", "wakeups"),
     "claim": ("clock", "memory", "keys", "lanes", "ends", "owners", "bulk"),
     "condition": ("clock", "memory", "keys", "lanes", "bulk", "wakeups"),
     "deliver": ("clock", "memory", "keys"),
     "failed": ("clock", "keys"),
+    "finish": ("clock", "memory", "keys", "lanes", "ends", "bulk", "wakeups"),
+    "finish_and_claim": ("clock", "memory", "keys", "lanes", "ends", "owners", "bulk", "wakeups"),
     "list": ("clock", "keys"),
     "read": ("clock", "keys", "pace"),
     "reconcile": ("clock", "memory", "keys", "lanes", "ends", "owners", "bulk", "wakeups"),
@@ -29,6 +29,7 @@ PARTS = {
     "stop": ("clock", "memory", "keys", "lanes", "ends", "bulk", "wakeups"),
     "take_back": ("clock", "memory", "keys", "lanes", "ends", "owners", "bulk", "wakeups"),
 }
+STEPS = {"finish_and_claim": ("finish", "claim")}  # script -> the scripts that it runs as functions
 MAX_DELIVERIES = 32  # in one claim
 
 
@@ -38,7 +39,9 @@ def source(name: str, settings: Settings) -> str:
     max_claimed = ", ".join(f"{kind} = {_max_claimed(kind, settings)}" for kind in LANES)
     folder = resources.files("jobs") / "lua"
     head = f"local LANES, CLAIMED_AT_ONCE = {{{lanes}}}, {{{max_claimed}}}\n"
-    return head + "".join((folder / f"{part}.lua").read_text() for part in (*PARTS[name], name))
+    parts = [(folder / f"{part}.lua").read_text() for part in PARTS[name]]
+    steps = [f"local function {step}(ARGV)\n{(folder / f'{step}.lua').read_text()}end\n" for step in STEPS.get(name, ())]
+    return "".join((head, *parts, *steps, (folder / f"{name}.lua").read_text()))
 
 
 def _max_claimed(kind: str, settings: Settings) -> int:

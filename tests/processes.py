@@ -109,9 +109,10 @@ class Pieces:
 
     def redis(self, environment: Mapping[str, str] | None = None, port: int = 0) -> Running:
         """``port``: an additional TCP port beside its Unix socket."""
-        _, *options = redis_server.command(self.settings)
+        _, options, needed = redis_server.command(self.settings)
         options += ["--port", str(port), "--bind", "127.0.0.1"] if port else []
-        running = self._start("redis", [str(server_path()), *options], environment)
+        own = {} if "TESTED_SERVER" in os.environ else needed
+        running = self._start("redis", [str(server_path()), *options], {**own, **(environment or {})})
         until(self.redis_answers, 20, "Redis answers")
         return running
 

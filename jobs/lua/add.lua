@@ -3,9 +3,10 @@
 --   id, kind, lane, model, version, rows, options, after, payload, maximum bytes of its result, its precondition: hash key (without
 --   P; '' for none), field, value, and its submit options: '' or packed {caller, ms until it expires or 0, hash of the
 --   Idempotency-Key, fingerprint of the request, host of its webhook, metadata as JSON}
--- Returns {clock, outcomes, wakeups}; an outcome is {added|exists|repeated|key-reused|lane-full|full|too-large|after-failed|moved,
--- created_at, state, id, seconds until the client should poll}. For too-large the last item is the maximum bytes that the job would
--- take, and one more item follows: the bytes that a job may take.
+-- Returns {clock, outcomes, wakeups, created_at of the added jobs}. The outcome for an added job is the seconds until the client
+-- should poll; for others it is {exists|repeated|key-reused|lane-full|full|too-large|after-failed|moved, created_at, state, id,
+-- seconds until the client should poll}. For too-large the last item is the maximum bytes that the job would take, and one more
+-- item follows: the bytes that a job may take.
 local not_after, wakeup_timeout = tonumber(ARGV[1]), tonumber(ARGV[2])
 local bounds = {tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]) or memory_now().room}
 local PER_JOB = 14
@@ -15,18 +16,9 @@ if full then return {clock, 'full', {full}} end
 
 local job_count = (#ARGV - 5) / PER_JOB
 local place = next_in_sequence(job_count) - job_count
-local lanes, expected, opened, listed, waiting, added = {}, {}, {}, {}, {}, {}
+local expected, opened, listed, waiting, added = {}, {}, {}, {}, {}
 local DEFAULT_OPTIONS, NO_FIELDS = {'', 0, '', '', '', ''}, {}
 local FULL_RETRY_AFTER = 2  -- s
-
--- Jobs, rows and bytes that wait in the lane, including those that this script has added.
-local function load_of(lane)
-  if not lanes[lane] then
-    local found = redis.call('HMGET', lane_key(lane), 'jobs', 'rows', 'bytes')
-    lanes[lane] = {tonumber(found[1] or 0), tonumber(found[2] or 0), tonumber(found[3] or 0)}
-  end
-  return lanes[lane]
-end
 
 -- The number of webhook deliveries that wait, for a first or another attempt.
 local function deliveries()
@@ -125,7 +117,6 @@ local function add(at)
   if submit_options[5] ~= '' then room = room + DELIVERY_OVERHEAD end
   if cost + room > memory_now().largest then return {'too-large', now, '', id, cost + room, memory_now().largest} end
   if not make_room(cost + room) then return {'full', now, '', id, FULL_RETRY_AFTER} end
-  load[1], load[2], load[3] = load[1] + 1, load[2] + rows, load[3] + #payload
   count_memory(cost, room, 0)
 
   place = place + 1
@@ -145,7 +136,7 @@ local function add(at)
     opened[lane .. ' ' .. group] = true
     open_group(lane, group, place)
   end
-  return {'added', now, 'queued', id, retry_after(lane, lanes[lane][1])}
+  return retry_after(lane, load[1])
 end
 
 local outcomes = {}
@@ -154,4 +145,4 @@ for _, sets in ipairs({waiting, listed}) do
   for key, members in pairs(sets) do in_parts('ZADD', key, members) end
 end
 save_counts()
-return {clock, outcomes, wakeups_to_send(wakeup_timeout)}
+return {clock, outcomes, wakeups_to_send(wakeup_timeout), now}

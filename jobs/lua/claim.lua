@@ -6,12 +6,14 @@
 -- now, or has signed off if the time to be idle is 0; if delay is not 0, jobs may be claimed after that many ms.
 local kind, owner, token, wakeup, lease, idle_ms = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
 local first_lane, expected_ms = tonumber(ARGV[8]), tonumber(ARGV[9])
-local max_rows, max_bytes = tonumber(ARGV[10]), math.min(tonumber(ARGV[11]), memory_now().largest)
+local largest = tonumber(redis.call('HGET', P .. 'memory', 'largest') or math.huge)
+local max_rows, max_bytes = tonumber(ARGV[10]), math.min(tonumber(ARGV[11]), largest)
 local MAX_EXPIRED_BY_CLAIM = 50  -- the reconciler ends further expired jobs
-if clock > tonumber(ARGV[1]) or redis.call('EXISTS', P .. 'stopped:' .. owner) == 1 then return {clock, 'late', {}, 0} end
+local held, stopped = P .. 'held:' .. owner, P .. 'stopped:' .. owner
+local any_held_or_stopped = redis.call('EXISTS', held, stopped) > 0
+if clock > tonumber(ARGV[1]) or any_held_or_stopped and redis.call('EXISTS', stopped) == 1 then return {clock, 'late', {}, 0} end
 local unloadable = {}
 for at = 12, #ARGV do unloadable[ARGV[at]] = true end
-local held = P .. 'held:' .. owner
 
 local function held_jobs()
   local jobs, group = {}, ''
@@ -23,10 +25,11 @@ local function held_jobs()
   return {clock, group, jobs, 0}
 end
 
+local any_due = false  -- whether jobs may be waiting whose deadline has passed
+
 -- Iterates over the waiting jobs of a group, a page at a time, without those whose deadline has passed.
 local function waiting_in_turn(waiting)
   local page, at, first = {}, 0, 0
-  local any_due = not unsure and redis.call('ZCOUNT', P .. 'deadlines', '-inf', now) > 0
   return function()
     while true do
       if at == #page then
@@ -59,32 +62,33 @@ local function claim_group(lane, group)
     if job[3] or #ids == CLAIMED_AT_ONCE[kind] then break end
   end
   if #ids == 0 then return jobs end
-  leave_lane(lane, group, ids, rows, bytes)
+  local others_wait = leave_lane(lane, group, ids, rows, bytes)
   in_parts('ZADD', held, order)
-  redis.call('ZADD', lane_key(lane) .. ':groups', 'XX', next_in_sequence(), group)
+  if others_wait then redis.call('ZADD', lane_key(lane) .. ':groups', 'XX', next_in_sequence(), group) end
   return jobs
 end
 
 -- Ends this owner's claim of the backlog: the other groups get BACKLOG_REST_FACTOR times its duration before the next one.
 local function end_backlog_claim()
-  local last = redis.call('HMGET', P .. 'bulk:' .. kind, 'owner', 'since')
-  if last[1] == owner then
-    redis.call('HSET', P .. 'bulk:' .. kind, 'owner', '', 'until', now + BACKLOG_REST_FACTOR * math.max(0, now - last[2]))
-  end
+  if redis.call('HGET', P .. 'bulk:' .. kind, 'owner') ~= owner then return end
+  local since = redis.call('HGET', P .. 'bulk:' .. kind, 'since')
+  redis.call('HSET', P .. 'bulk:' .. kind, 'owner', '', 'until', now + BACKLOG_REST_FACTOR * math.max(0, now - since))
 end
 
 -- A backlog of one group does not delay the others: while they are claimed, it gets a twentieth of one worker's time, and the
 -- time that they leave idle. Returns group, jobs, and the ms to wait if there are only jobs that have to wait.
 local function claim()
-  local backlog_lane, backlog_group
-  local others_claimed, rested = others_claimed_recently(kind), backlog_has_rested(kind)
+  local backlog_lane, backlog_group, others_claimed, rested
   for at = 0, #LANES[kind] - 1 do
     local lane = LANES[kind][(first_lane + at) % #LANES[kind] + 1]
     local groups = redis.call('ZRANGE', lane_key(lane) .. ':groups', 0, -1)
     for _, group in ipairs(groups) do
       if not unloadable[group] then
         local backlog = is_backlog(kind, lane, group)
-        if backlog and not backlog_group then backlog_lane, backlog_group = lane, group end
+        if backlog and not backlog_group then
+          backlog_lane, backlog_group = lane, group
+          others_claimed, rested = others_claimed_recently(kind), backlog_has_rested(kind)
+        end
         if not backlog and (backlog_group or #groups > 1) then redis.call('SET', P .. 'asked:' .. kind, now) end
         if not backlog and not (backlog_group and rested) then
           local jobs = claim_group(lane, group)
@@ -99,17 +103,20 @@ local function claim()
   return backlog_group, claim_group(backlog_lane, backlog_group), 0
 end
 
-if redis.call('EXISTS', held) == 1 then
+if any_held_or_stopped then
   if redis.call('GET', P .. 'owner:' .. owner) == token then return held_jobs() end
   take_back(kind, owner, 'released')
   settle()
 end
-redis.call('ZREM', P .. 'bells:' .. kind, wakeup)
-redis.call('ZREM', P .. 'woken:' .. kind, owner)
-redis.call('ZREM', P .. 'lingering:' .. kind, owner)
-redis.call('DEL', P .. 'wake:' .. owner)
+local was_working = redis.call('ZREM', P .. 'back:' .. kind, owner) == 1  -- the first write; see finalize in ends.lua
+if not was_working or wakeup ~= '' then
+  redis.call('ZREM', P .. 'bells:' .. kind, wakeup)
+  redis.call('ZREM', P .. 'woken:' .. kind, owner)
+  redis.call('ZREM', P .. 'lingering:' .. kind, owner)
+  redis.call('DEL', P .. 'wake:' .. owner)
+end
 end_backlog_claim()
-expire_due(MAX_EXPIRED_BY_CLAIM)
+any_due = expire_due(MAX_EXPIRED_BY_CLAIM) > 0
 local group, jobs, delay = claim()
 settle()
 if #jobs == 0 and idle_ms == 0 then
@@ -117,7 +124,6 @@ if #jobs == 0 and idle_ms == 0 then
 elseif #jobs == 0 then
   redis.call('ZADD', P .. 'lingering:' .. kind, now + idle_ms, owner)
   redis.call('ZADD', P .. 'serving:' .. kind, now + idle_ms, owner)
-  redis.call('ZREM', P .. 'back:' .. kind, owner)
   redis.call('DEL', P .. 'owner:' .. owner)
 else
   redis.call('ZADD', P .. 'owners:' .. kind, 'GT', now + lease, owner)

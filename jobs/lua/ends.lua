@@ -33,8 +33,11 @@ local function finalize(id, state, field, body, was)
   was = was or open_job(id)
   count_memory(0 - (was[15] or 0), 0 - (was[16] or 0), 0)
   if was[1] == 'webhook' then return redis.call('DEL', job) end
-  redis.call('HDEL', job, 'payload', 'options', 'lane', 'bytes', 'place', 'fence', 'alone', 'deaths', 'lapses', 'after', 'awaited',
-    'progress', 'deliver_to', 'canceling', 'cost', 'room')
+  redis.call('HDEL', job, 'payload', 'options', 'lane', 'bytes', 'place', 'fence', 'cost', 'room', 'after')
+  local simple = was[17] == 'running' and was[4] == '1' and was[1] == 'predict' and not (was[8] or was[12] or was[14])
+  if not simple then
+    redis.call('HDEL', job, 'alone', 'deaths', 'lapses', 'awaited', 'progress', 'deliver_to', 'canceling')
+  end
   redis.call('HSET', job, 'state', state, 'finished_at', now, field, body)
   finished[#finished + 1] = id
   if state == 'failed' then failed[#failed + 1] = id end

@@ -23,10 +23,12 @@ local function count_memory(open, promised, finished)
 end
 
 local function save_memory_change()
-  for field, bytes in pairs(memory_change) do
-    if bytes ~= 0 then redis.call('HINCRBY', P .. 'memory', field, bytes) end
-    memory_change[field] = 0
-  end
+  local change = memory_change
+  if change.open == 0 and change.promised == 0 and change.finished == 0 then return end
+  local stored = redis.call('HMGET', P .. 'memory', 'open', 'promised', 'finished')
+  redis.call('HSET', P .. 'memory', 'open', (stored[1] or 0) + change.open, 'promised', (stored[2] or 0) + change.promised,
+    'finished', (stored[3] or 0) + change.finished)
+  memory_change = {open = 0, promised = 0, finished = 0}
 end
 
 local memory

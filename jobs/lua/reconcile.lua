@@ -81,6 +81,16 @@ local function take_back_from_dead(kind)
   return #dead
 end
 
+-- Forgets wakeups and owners that have expired, and wakeups from before a clock was set back.
+local function forget_expired(kind)
+  for _, name in ipairs({'bells:', 'woken:', 'serving:', 'lingering:'}) do
+    redis.call('ZREMRANGEBYSCORE', P .. name .. kind, '-inf', now)
+  end
+  for _, name in ipairs({'bells:', 'woken:'}) do
+    redis.call('ZREMRANGEBYSCORE', P .. name .. kind, '(' .. (now + wakeup_timeout), '+inf')
+  end
+end
+
 -- The records of jobs that ended while the clock was wrong are kept from now on, not from the wrong time on.
 local function correct_ends()
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'finished', '(' .. now, '+inf', 'LIMIT', 0, MAX_CORRECTED)) do
@@ -116,6 +126,7 @@ local last, finished_bytes, dead = keep_time(), save_memory_use(), 0
 for kind in pairs(LANES) do
   shorten_leases(kind)
   if now - last > outage then extend_all(kind) else dead = dead + take_back_from_dead(kind) end
+  forget_expired(kind)
   touched[kind] = true
 end
 correct_ends()

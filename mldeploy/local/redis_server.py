@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 from mldeploy.local.server_choice import NoRedis, choose_server, record_writer
 from settings import Settings
@@ -20,7 +21,15 @@ def socket_path(settings: Settings) -> Path:
     return path
 
 
-def command(settings: Settings) -> list[str]:
+class Command(NamedTuple):
+    """``environment``: variables to be set unless the operator has set them."""
+
+    server: Path
+    options: list[str]
+    environment: dict[str, str]
+
+
+def command(settings: Settings) -> Command:
     """The command of a server that can read the home; the home records its version. Raises NoRedis."""
     data = settings.home_path / "redis"
     data.mkdir(parents=True, exist_ok=True)
@@ -40,4 +49,5 @@ def command(settings: Settings) -> list[str]:
     }
     limit = str(settings.maxmemory // SUBSCRIBERS_SHARE)
     pubsub_limits = ["--client-output-buffer-limit", "pubsub", limit, limit, "0"]
-    return [str(server.path), *(part for name, value in options.items() for part in (f"--{name}", value)), *pubsub_limits]
+    arguments = [*(part for name, value in options.items() for part in (f"--{name}", value)), *pubsub_limits]
+    return Command(server.path, arguments, server.environment)

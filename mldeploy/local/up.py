@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,8 @@ class Up:
     def _start(self) -> None:
         since = time.monotonic()
         if self._embedded:
-            self._redis = self._child("redis", redis_server.command(self._settings), expendable=False)
+            server, options, environment = redis_server.command(self._settings)
+            self._redis = self._child("redis", [str(server), *options], environment, expendable=False)
         self._wait_until(self._redis_answers, since + REDIS_START_TIMEOUT, "Redis")
         python = [sys.executable, "-P", "-m"]  # -P: the current folder is not on the module path
         self._check_is_safe()
@@ -218,10 +219,13 @@ class Up:
         pid = next(child.pid for child in self._others if child.name == kind)
         return sum(owner.startswith(f"{socket.gethostname()}-{pid}-") for owner in ledger.live_owners(kind))
 
-    def _child(self, name: str, command: list[str], *, expendable: bool = True) -> Child:
+    def _child(
+        self, name: str, command: list[str], defaults: Mapping[str, str] | None = None, *, expendable: bool = True
+    ) -> Child:
+        """``defaults``: environment variables to be set unless the operator has set them."""
         s = self._settings
         log = LogFile(s.home_path / "logs" / f"{name}.log", s.log_bytes, s.log_files)
-        return Child(name, command, s.environment(), log, self._say, expendable=expendable)
+        return Child(name, command, {**(defaults or {}), **s.environment()}, log, self._say, expendable=expendable)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Homes written by another server: older homes, and the record of the last writer."""
 
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from mldeploy.local.server_choice import choose_server
 from settings import Settings
 from tests.processes import ROOT, Pieces
+from tests.service import Service
 
 FINISHED = (
     "01a2156024ba7a648ebd8c9d8452d534e141dd8f",
@@ -44,3 +46,10 @@ def test_home_that_redis_6_2_wrote_opens_and_stays_open(pieces: Pieces) -> None:
     assert (data / "written-by").read_text() == f"{choose_server().version}\n"
     pieces.redis()
     assert states(pieces) == expected
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="LD_PRELOAD is Linux's")
+@pytest.mark.skipif(not choose_server().environment, reason="the server on PATH has a malloc of its own")
+def test_embedded_server_runs_with_the_malloc_that_was_chosen(service: Service) -> None:
+    mapped = {Path(area.path).name for area in service.children()["redis"].memory_maps()}
+    assert any(name.startswith("libmimalloc.so") for name in mapped)

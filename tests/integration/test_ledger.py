@@ -290,7 +290,7 @@ def test_a_finished_record_keeps_what_a_person_on_call_wants_and_no_payload(ledg
     assert ledger.redis.hget(f"{ledger.prefix}job:{one.id}", "payload") is None
 
 
-def test_finish_and_claim_in_one_round_trip(ledger: Ledger) -> None:
+def test_finish_and_claim_in_one_script(ledger: Ledger) -> None:
     first = added(ledger, 1)
     claimed = claim(ledger)
     second = added(ledger, 1)
@@ -305,14 +305,6 @@ def test_scripts_that_redis_has_forgotten_are_sent_again(ledger: Ledger) -> None
     added(ledger, 1)
     claimed = claim(ledger)
     ledger.redis.script_flush()
-    assert ledger.finish_and_claim("w:1", succeeded(claimed), "t2", ClaimRequest("predict"))[0] == 1
-
-
-def test_a_claim_that_loads_its_script_loads_that_of_the_finish_too(ledger: Ledger) -> None:
-    """Otherwise the next finish_and_claim would claim without finishing, and the work would be done again."""
-    added(ledger, 1)
-    ledger.redis.script_flush()
-    claimed = claim(ledger)
     assert ledger.finish_and_claim("w:1", succeeded(claimed), "t2", ClaimRequest("predict"))[0] == 1
 
 
