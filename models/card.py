@@ -93,10 +93,6 @@ class Card(Struct, frozen=True, omit_defaults=True):
     origin: Origin = "trained"
     format: Literal[2] = 2
 
-    @property
-    def scikit_learn(self) -> str:
-        return self.libraries["scikit-learn"]
-
     def to_json(self) -> str:
         return msgspec.json.encode(self).decode()
 
