@@ -367,7 +367,8 @@ class Ledger:
             try:
                 return self.redis.evalsha(script.sha, 1, self.prefix, *arguments)
             except redis.exceptions.NoScriptError:
-                return self.redis.eval(source(name, self.settings), 1, self.prefix, *arguments)
+                self.redis.script_load(script.script)
+                return self.redis.evalsha(script.sha, 1, self.prefix, *arguments)
 
         return self._breaker.call(run)
 

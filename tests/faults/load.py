@@ -82,7 +82,7 @@ class Load:
 
 
 def read(url: str, job_id: str) -> tuple[str, dict[str, Any]]:
-    """Return a hash of the body and the body; retries for 20 s while the API is away."""
+    """Return a hash of the body and the body; retries for 20 s while the API or its Redis is away."""
     deadline = time.monotonic() + 20
     while True:
         try:
@@ -90,9 +90,10 @@ def read(url: str, job_id: str) -> tuple[str, dict[str, Any]]:
         except requests.ConnectionError:
             if time.monotonic() > deadline:
                 raise
-            time.sleep(0.2)
         else:
-            return hashlib.sha256(answer.content).hexdigest(), answer.json()
+            if answer.status_code != 503 or time.monotonic() > deadline:
+                return hashlib.sha256(answer.content).hexdigest(), answer.json()
+        time.sleep(0.2)
 
 
 def settle(load: Load, within: float, poisoned: bool = False) -> float:

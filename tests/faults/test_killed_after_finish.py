@@ -32,13 +32,15 @@ class Executioner:
     group: Running | None = None
 
     def __post_init__(self) -> None:
-        self._finish = self.pieces.ledger.script("finish").sha
-        for script in ("finish", "claim"):  # no reply says that it is not known
-            self.pieces.ledger.redis.script_load(self.pieces.ledger.script(script).script)
+        scripts = [self.pieces.ledger.script(name) for name in ("finish_and_claim", "finish", "claim")]
+        for script in scripts:  # no reply says that it is not known
+            self.pieces.ledger.redis.script_load(script.script)
+        self._finishes = [script.sha for script in scripts[:2]]
 
     def drops(self, reply: Reply) -> bool:
         """Decide whether the reply is lost with the worker."""
-        if self.group is None or len(self.hits) >= self.kills or self._finish not in reply.request:
+        finish = next((sha for sha in self._finishes if sha in reply.request), None)
+        if self.group is None or len(self.hits) >= self.kills or finish is None:
             return False
         if len(self._ended(self.handed_out)) < len(self.handed_out):
             return False
@@ -46,7 +48,7 @@ class Executioner:
         for child in children:
             with suppress(ProcessLookupError):
                 os.kill(child.pid, signal.SIGKILL)
-        words = reply.request[reply.request.index(self._finish) :].split("\r\n")
+        words = reply.request[reply.request.index(finish) :].split("\r\n")
         ended = self._ended([word for word in words if self.pieces.ledger.verifies(word)])
         if ended and children:
             self.hits.append(ended)

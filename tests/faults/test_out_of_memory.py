@@ -86,17 +86,25 @@ def test_when_memory_runs_out_trainings_are_killed_first_and_redis_and_up_last(t
     """Compare the scores by which the kernel chooses."""
     service = Service(tmp_path / "home")
     try:
-        parts = service.children()
-        assert set(parts) == set(NAMES)
-        trainers, predictors = parts["train"].children(), parts["predict"].children()
-        last = [service.popen.pid, parts.pop("redis").pid]
-        rest = {process.pid for process in service.family()} - {process.pid for process in trainers + predictors} - {last[1]}
-        in_order = [last, rest, [process.pid for process in predictors], [process.pid for process in trainers]]
-        scores = [{score_of(pid) for pid in processes} for processes in in_order]
-        assert scores[0] == {score_of("self")}
-        assert all(max(lower) < min(higher) for lower, higher in pairwise(scores)), scores
+        until(lambda: are_in_order(scores_of(service)), 20, "a process that has just been forked has raised its score")
+        assert scores_of(service)[0] == {score_of("self")}
     finally:
         service.stop()
+
+
+def scores_of(service: Service) -> list[set[int]]:
+    """Return the scores of `up` and Redis, of the other parts, of those that predict, and of those that train."""
+    parts = service.children()
+    assert set(parts) == set(NAMES)
+    trainers, predictors = parts["train"].children(), parts["predict"].children()
+    last = [service.popen.pid, parts.pop("redis").pid]
+    rest = {process.pid for process in service.family()} - {process.pid for process in trainers + predictors} - {last[1]}
+    groups = [last, rest, [process.pid for process in predictors], [process.pid for process in trainers]]
+    return [{score_of(pid) for pid in processes} for processes in groups]
+
+
+def are_in_order(scores: list[set[int]]) -> bool:
+    return all(max(lower) < min(higher) for lower, higher in pairwise(scores))
 
 
 def score_of(pid: int | str) -> int:
