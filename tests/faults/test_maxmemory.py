@@ -175,8 +175,9 @@ def test_oldest_results_are_removed_before_any_job_is_refused(assemble: Assemble
         now = time.time()
         try:
             job = client.predict(FLOWERS, proba=True)
-        except Unavailable:
-            assert now - oldest_end(pieces) < FRESH
+        except Unavailable as refusal:
+            if refusal.type.endswith(":full"):
+                assert now - oldest_end(pieces) < FRESH
             time.sleep(0.1)
             continue
         job.wait(30)
