@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from mldeploy import Client
-from tests.commands import nobody_trains, on_a_terminal
+from tests.commands import mldeploy, nobody_trains, on_a_terminal
 from tests.processes import free_port
 from tests.proxy import Proxy
 from tests.service import Service
@@ -67,11 +67,18 @@ def _once_each(steps: list[tuple[str, Callable[[], object]]]) -> Callable[[str],
     return shown
 
 
-def test_notice_alone_is_a_line(service: Service) -> None:
+def test_notice_is_one_line_however_narrow_the_terminal() -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    status, seen = on_a_terminal("jobs", "--url", url, "--retry-for", "1")
+    command = "jobs", "--url", url, "--retry-for", "1"
+    status, seen = on_a_terminal(*command, columns=40)
     assert status == 2
-    assert screen(seen, 120)[0] == f"{url}: no connection; trying again for 1 s"
+    for output in seen, mldeploy(*command, COLUMNS="40").stderr:
+        assert output.splitlines()[0] == f"{url}: no connection; trying again for 1 s"
+
+
+def test_pipe_gets_nothing_of_the_job_whatever_colors_are_forced(service: Service) -> None:
+    completed = mldeploy("train", "--promote", "never", "--url", service.url, FORCE_COLOR="1", TTY_COMPATIBLE="1")
+    assert (completed.returncode, completed.stderr, completed.stdout.count("\n")) == (0, "", 1)
 
 
 def test_no_color_is_obeyed(service: Service) -> None:
