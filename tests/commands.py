@@ -4,6 +4,7 @@ import os
 import pty
 import subprocess
 import sys
+import termios
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from tests.processes import ROOT, until
 from tests.service import Service
 
 TIMEOUT = 120.0  # seconds
+LINES = 24  # of a terminal
+TERMINAL_VARIABLES = {"COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"}
 
 
 def mldeploy(*arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
@@ -20,10 +23,21 @@ def mldeploy(*arguments: str, stdin: str = "", **environment: str) -> subprocess
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, input=stdin, timeout=TIMEOUT, check=False, env=env)
 
 
-def on_a_terminal(*arguments: str, shown: Callable[[str], object] = lambda _: None) -> tuple[int, str]:
-    """Return the exit status and the output. ``shown`` is called with the output so far each time that more arrives."""
+def on_a_terminal(
+    *arguments: str,
+    shown: Callable[[str], object] = lambda _: None,
+    columns: int = 120,
+    stdout: int | None = None,
+    **environment: str,
+) -> tuple[int, str]:
+    """Return the exit status and the output. ``shown`` is called with the output so far each time that more arrives. With
+    ``stdout``, a file descriptor, only standard error is the terminal."""
     ours, theirs = pty.openpty()
-    process = subprocess.Popen([sys.executable, "-m", "mldeploy", *arguments], cwd=ROOT, stdout=theirs, stderr=theirs)
+    termios.tcsetwinsize(theirs, (LINES, columns))
+    command = [sys.executable, "-m", "mldeploy", *arguments]
+    inherited = {name: value for name, value in os.environ.items() if name not in TERMINAL_VARIABLES}
+    env = inherited | {"TERM": "xterm-256color"} | environment
+    process = subprocess.Popen(command, cwd=ROOT, stdin=theirs, stdout=stdout or theirs, stderr=theirs, env=env)
     os.close(theirs)
     bound = threading.Timer(TIMEOUT, process.kill)
     bound.start()

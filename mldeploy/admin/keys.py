@@ -1,6 +1,5 @@
 """`mldeploy keys`: manages API keys. It runs on the server, beside a running service."""
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,12 +9,21 @@ import click
 from auth.keys import SCOPES, BadKey, Key, Keys, NameTaken, TooManyKeys, UnknownKey, check_name, check_scopes, parse_rate
 from jobs.errors import LedgerFull, LedgerUnavailable
 from jobs.ledger import Ledger
+from mldeploy.cli.layout import json_option, shows_tables
 from mldeploy.cli.output import errors_reported, print_json
+from mldeploy.cli.table import NARROW, Column, print_table
 from settings import Settings, load
 
 home_option = click.option("--home", type=click.Path(file_okay=False), help="Of the service.  [default: ~/.mldeploy]")
 
-COLUMNS = ("id", "name", "scopes", "rate", "created_at", "revoked_at")
+COLUMNS = (
+    Column("ID", whole=True),
+    Column("NAME"),
+    Column("SCOPES", from_width=NARROW),
+    Column("RATE", from_width=NARROW),
+    Column("CREATED", from_width=100),
+    Column("REVOKED"),
+)
 FIRST_KEY_NOTICE = (
     "This is the service's first key: from now on every request but those to /health needs one "
     "(Authorization: Bearer mld_…), also when all keys are revoked."
@@ -83,19 +91,18 @@ def create(name: str, scopes: str, rate: str, home: str | None) -> None:
 
 
 @keys.command("list")
+@json_option
 @home_option
 def list_keys(home: str | None) -> None:
-    """All keys, also revoked ones. A table on a terminal, one line of JSON for a pipe."""
+    """All keys, also revoked ones. A table on a terminal, one line of JSON for a pipe; JSON with --json."""
     with _keys(home) as known:
         rows = [key.shown() | {"rate": _rate(key)} for key in known.all()]
-    if sys.stdout.isatty():
-        click.echo(
-            "\n".join(table(rows))
-            if rows
-            else "There is no key: the service is for this machine alone, or with --insecure for everybody who reaches it."
-        )
-    else:
+    if not shows_tables():
         print_json({"keys": rows})
+    elif rows:
+        print_table(COLUMNS, map(make_row, rows))
+    else:
+        click.echo("There is no key: the service is for this machine alone, or with --insecure for everybody who reaches it.")
 
 
 @keys.command()
@@ -128,12 +135,10 @@ def _unknown_key_reported() -> Iterator[None]:
         raise click.BadParameter(str(error), param_hint="NAME_OR_ID") from None
 
 
-def table(rows: list[dict[str, Any]]) -> list[str]:
-    """The lines of a table, with a header."""
-    texts = [[",".join(row["scopes"]) if name == "scopes" else str(row[name] or "-") for name in COLUMNS] for row in rows]
-    texts.insert(0, [name.removesuffix("_at").upper() for name in COLUMNS])
-    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    return ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in texts]
+def make_row(key: dict[str, Any]) -> tuple[object, ...]:
+    """Of the table of keys."""
+    rest = (key[name] or "-" for name in ("rate", "created_at", "revoked_at"))
+    return key["id"], key["name"], ",".join(key["scopes"]), *rest
 
 
 def _rate(key: Key) -> str | None:

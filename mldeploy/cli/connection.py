@@ -1,5 +1,6 @@
 """The options of the connection: the service's URL, the API key, and how long the service may be away."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import click
@@ -18,10 +19,11 @@ class Connection(NamedTuple):
     api_key: str = ""
     retry_for: float | None = None
 
-    def client(self) -> Client:
+    def client(self, on_upload: Callable[[int, int], None] | None) -> Client:
+        """``on_upload``: see the client."""
         retry_for = RETRY_CALL_FOR if self.retry_for is None else self.retry_for
         url, api_key = url_and_key()
-        return Client(self.url or url, api_key=self.api_key or api_key, retry_for=retry_for)
+        return Client(self.url or url, api_key=self.api_key or api_key, retry_for=retry_for, on_upload=on_upload)
 
     @property
     def retry_wait_for(self) -> float:

@@ -6,32 +6,44 @@ from typing import Any
 import click
 
 from mldeploy.cli.groups import NamedGroup, on_the_server
+from mldeploy.cli.layout import json_option, shows_tables
 from mldeploy.cli.options import submission_options, timeout_option, wait_option, with_client
 from mldeploy.cli.output import print_json, show
+from mldeploy.cli.table import Column, print_table
 from mldeploy.client import Client
+
+DATASETS = (Column("NAME"), Column("ROWS"), Column("COLUMNS"), Column("TARGET"))
+DATASET = (Column("COLUMN"), Column("TYPE"), Column("USE"))
 
 
 @click.group(cls=NamedGroup, invoke_without_command=True)
+@json_option
 @with_client
 def datasets(client: Client) -> None:
     """List the data sets; `datasets NAME` shows one."""
     if click.get_current_context().invoked_subcommand is None:
-        print_json(client.datasets())
+        _print_datasets(client)
 
 
 @datasets.command("list")
+@json_option
 @with_client
 def list_datasets(client: Client) -> None:
     """All of them."""
-    print_json(client.datasets())
+    _print_datasets(client)
 
 
 @datasets.command("show")
 @click.argument("name")
+@json_option
 @with_client
 def show_dataset(client: Client, name: str) -> None:
-    """Its columns, how many rows it has, what it was trained for."""
-    print_json(client.dataset(name))
+    """Its columns, and with --json also how many rows it has and when they came."""
+    found = client.dataset(name)
+    if shows_tables():
+        print_table(DATASET, [(column, type_, _use(found, column)) for column, type_ in found["types"].items()])
+    else:
+        print_json(found)
 
 
 @datasets.command("add")
@@ -44,6 +56,18 @@ def show_dataset(client: Client, name: str) -> None:
 def add_rows(client: Client, name: str, table: Path, wait: bool, timeout: float | None, **options: Any) -> None:
     """Add the rows of TABLE (.csv, .parquet, .ndjson) to NAME; those that it has already are skipped."""
     show(client.add_rows(name, table, **options), wait, timeout)
+
+
+def _print_datasets(client: Client) -> None:
+    found = client.datasets()
+    if shows_tables():
+        print_table(DATASETS, [(each["name"], each["rows"], len(each["types"]), each["target"]) for each in found])
+    else:
+        print_json(found)
+
+
+def _use(dataset: dict[str, Any], column: str) -> str:
+    return next((use for use in ("target", "weight") if dataset[use] == column), "")
 
 
 on_the_server(datasets, "datasets", "delete", "Delete a data set, or rows of it, for good, on the server.")

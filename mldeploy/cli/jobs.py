@@ -7,6 +7,7 @@ import click
 
 from mldeploy.cli.connection import current_connection
 from mldeploy.cli.job_table import print_jobs
+from mldeploy.cli.layout import json_option
 from mldeploy.cli.options import timeout_option, wait_option, with_client
 from mldeploy.cli.output import follow, print_json, progress_shown, show
 from mldeploy.client import Client, Job, Problem
@@ -61,9 +62,10 @@ def cancel(client: Client, job_ids: tuple[str, ...], wait: bool, timeout: float 
 @click.option("--model", default="", help="Of this model, or data set.")
 @click.option("--label", default="", help="With this label.")
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="At most so many.")
+@json_option
 @with_client
 def jobs(client: Client, status: str | None, kind: str | None, model: str, label: str, limit: int) -> None:
-    """List jobs, newest first: a table on a terminal, a line of JSON each when piped."""
+    """List jobs, newest first: a table on a terminal, a line of JSON each when piped or with --json."""
     print_jobs(client.jobs(status=status or "", kind=kind or "", model=model, label=label, limit=limit))
 
 

@@ -4,32 +4,42 @@ import click
 
 from mldeploy.account import account
 from mldeploy.cli.groups import NamedGroup, on_the_server
+from mldeploy.cli.layout import json_option, shows_tables
+from mldeploy.cli.model_tables import print_models, print_versions
 from mldeploy.cli.options import with_client
 from mldeploy.cli.output import print_json
 from mldeploy.client import Client
 
 
 @click.group(cls=NamedGroup, invoke_without_command=True)
+@json_option
 @with_client
 def models(client: Client) -> None:
-    """List the models; `models NAME` shows one: what it takes, its versions, how they were judged, who moved them."""
+    """List the models; `models NAME` shows one: its versions, and with --json also what it takes, how they were judged, who moved
+    them."""
     if click.get_current_context().invoked_subcommand is None:
-        print_json(client.models())
+        _print_models(client)
 
 
 @models.command("list")
+@json_option
 @with_client
 def list_models(client: Client) -> None:
     """All of them."""
-    print_json(client.models())
+    _print_models(client)
 
 
 @models.command("show")
 @click.argument("name")
+@json_option
 @with_client
 def show_model(client: Client, name: str) -> None:
-    """What it takes, its versions, how they were judged."""
-    print_json(client.model(name))
+    """Its versions, and with --json also what it takes, how they were judged, who moved them."""
+    found = client.model(name)
+    if shows_tables():
+        print_versions(found)
+    else:
+        print_json(found)
 
 
 @models.command()
@@ -50,6 +60,13 @@ def promote(client: Client, name: str, version: int, alias: str, why: str) -> No
 def rollback(client: Client, name: str, why: str) -> None:
     """Back to the version that served before; again, and it goes one further back."""
     print_json(client.rollback(name, who=account(), why=why))
+
+
+def _print_models(client: Client) -> None:
+    if shows_tables():
+        print_models(client)
+    else:
+        print_json(client.models())
 
 
 on_the_server(models, "models", "import", "Bring in a model of yours, on the server.")

@@ -8,8 +8,9 @@ import click
 
 from mldeploy.cli.connection import RETRY_CALL_FOR, Connection, current_connection
 from mldeploy.cli.output import errors_reported
+from mldeploy.cli.uploads import uploads_shown
+from mldeploy.cli.waiting import notices
 from mldeploy.client.job import RETRY_FOR
-from mldeploy.waiting import notices
 
 url_option = click.option("--url", default="", help="Where the service is.  [default: MLDEPLOY_URL, or http://127.0.0.1:5000]")
 key_option = click.option("--api-key", default="", help="As `mldeploy keys create` printed it.  [default: MLDEPLOY_API_KEY]")
@@ -34,8 +35,8 @@ def with_client(command: Callable[..., None]) -> Callable[..., None]:
         inner = outer.retry_for if retry_for is None else retry_for
         connection = Connection(url or outer.url, api_key or outer.api_key, inner)
         click.get_current_context().obj = connection
-        with errors_reported(), notices():
-            command(connection.client(), **arguments)
+        with errors_reported(), notices(), uploads_shown() as on_upload:
+            command(connection.client(on_upload), **arguments)
 
     return run
 

@@ -1,6 +1,5 @@
 """The output of all commands: jobs, responses, progress and errors."""
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,12 +9,12 @@ import click
 import requests
 
 from mldeploy.cli.connection import current_connection
+from mldeploy.cli.layout import format_json
+from mldeploy.cli.waiting import job_shown
 from mldeploy.client import Job, JobFailed, Problem, Unavailable
 from mldeploy.client.outage import reason
-from mldeploy.waiting import spinner
 
 POLL_INTERVAL = 2.0  # seconds between two requests for the job's progress
-BAR_WIDTH = 20  # characters
 
 
 def show(job: Job, wait: bool, timeout: float | None) -> None:
@@ -47,7 +46,7 @@ def progress_shown(job: Job) -> Iterator[None]:
         f"`mldeploy cancel {job.id}` stops it"
     )
     try:
-        with spinner(lambda: _format_progress(job)):
+        with job_shown(job):
             yield
     except KeyboardInterrupt:
         _end(goes_on, 130)
@@ -66,19 +65,6 @@ def print_outcome(job: Job) -> None:
         _end(f"Error: {JobFailed(job)}", 1)
 
 
-def _format_progress(job: Job) -> str:
-    """The job with its position in the queue, or with a progress bar and its stage."""
-    progress = job.progress
-    if job.canceling:
-        return f"job {job.id} is being stopped"
-    if job.position:
-        return f"job {job.id} {job.status}, " + (f"{job.position - 1} before it" if job.position > 1 else "the next")
-    if not progress:
-        return f"job {job.id} {job.status}"
-    filled = BAR_WIDTH * progress["done"] // max(1, progress["total"])
-    return f"job {job.id} {'█' * filled}{'░' * (BAR_WIDTH - filled)} {progress['stage']} {progress['done']}/{progress['total']}"
-
-
 def _end(text: str, status: int) -> NoReturn:
     click.echo(text, err=True)
     sys.exit(status)
@@ -86,7 +72,7 @@ def _end(text: str, status: int) -> NoReturn:
 
 def print_json(value: Any) -> None:
     """Prints indented JSON on a terminal, and otherwise one line."""
-    click.echo(json.dumps(value, indent=2 if sys.stdout.isatty() else None, ensure_ascii=False))
+    click.echo(format_json(value, indent=2 if sys.stdout.isatty() else None))
 
 
 class Away(click.ClickException):

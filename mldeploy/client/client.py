@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -26,11 +26,20 @@ class Client:
     that. A submission has an Idempotency-Key, so it makes one job even if it is sent repeatedly. Moves of aliases are retried
     only if they never reached the service.
 
+    ``on_upload`` is called with the bytes that have been sent of a table, from 0, and all that it has.
+
     Each submission takes: ``label``, a name to find the job by; ``expires_in``, seconds after which the job is not started any
     more; ``webhook``, a URL that is called at the job's end; ``idempotency_key``, instead of a random one; ``traceparent``."""
 
-    def __init__(self, url: str = URL, timeout: float = 10.0, api_key: str = "", retry_for: float = 30.0) -> None:
-        self._calls = Calls(url, timeout, api_key, retry_for)
+    def __init__(
+        self,
+        url: str = URL,
+        timeout: float = 10.0,
+        api_key: str = "",
+        retry_for: float = 30.0,
+        on_upload: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self._calls = Calls(url, timeout, api_key, retry_for, on_upload)
         self.url = self._calls.url
 
     def predict(

@@ -1,7 +1,8 @@
 """Request bodies: measurements as JSON, and tables as bytes with their content type."""
 
+import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,20 @@ def table_body(table: Table) -> tuple[bytes, str]:
     if not isinstance(table, bytes):
         raise TypeError(f"a table is a path, a CSV's text or bytes, or a data frame, not {type(table).__name__}")
     return table, CONTENT_TYPES[".csv"]
+
+
+class ReportedBody(io.BytesIO):
+    """A body that calls ``on_read`` with the bytes that have been read of it and all that it has."""
+
+    def __init__(self, body: bytes, on_read: Callable[[int, int], None]) -> None:
+        super().__init__(body)
+        self._total = len(body)
+        self._on_read = on_read
+
+    def read(self, size: int | None = -1) -> bytes:
+        """The next bytes are read when the last ones have been sent."""
+        self._on_read(self.tell(), self._total)
+        return super().read(size)
 
 
 def without_empty(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from requests.auth import AuthBase
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from mldeploy.client.outage import log, reason
+from mldeploy.client.payload import ReportedBody
 from mldeploy.client.problems import Problem, Unavailable, read_json, read_problem
 
 T = TypeVar("T")
@@ -54,11 +55,14 @@ def never(_: Exception) -> bool:
 class Calls:
     """``retry_for``: seconds from the first attempt to the last."""
 
-    def __init__(self, url: str, timeout: float, api_key: str, retry_for: float) -> None:
+    def __init__(
+        self, url: str, timeout: float, api_key: str, retry_for: float, on_upload: Callable[[int, int], None] | None = None
+    ) -> None:
         self.url = (url if "://" in url else f"http://{url}").rstrip("/") + "/"
         parts = urlsplit(self.url)
         self._timeout = timeout
         self._retry_for = retry_for
+        self._on_upload = on_upload
         self._session = requests.Session()
         if parts.scheme == "http" and LOOPBACK_HOSTS.fullmatch(parts.hostname or ""):
             self._session.trust_env = False  # a proxy would not reach this machine
@@ -66,12 +70,20 @@ class Calls:
             self._session.auth = Key(api_key.strip())
 
     def json(
-        self, method: str, path: str, *, held: float = 0.0, retry_if: Callable[[Exception], bool] = is_transient, **options: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        data: bytes | None = None,
+        held: float = 0.0,
+        retry_if: Callable[[Exception], bool] = is_transient,
+        **options: Any,
     ) -> dict[str, Any]:
         """The response's JSON. ``held``: seconds that the service holds the response on request. Raises Problem."""
 
         def call() -> dict[str, Any]:
-            response = self._session.request(method, self._at(path), timeout=self._timeout + held, **options)
+            body = ReportedBody(data, self._on_upload) if data and self._on_upload else data
+            response = self._session.request(method, self._at(path), data=body, timeout=self._timeout + held, **options)
             if response.status_code >= 400:
                 raise read_problem(response)
             return read_json(response)

@@ -4,10 +4,12 @@ import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
+
+from mldeploy.cli.table import Column, table_lines
 
 COLUMNS = 100
 INDENT = "   "
@@ -43,12 +45,9 @@ class Page:
         """Lines to copy, which must not be wrapped."""
         self._write(f"{text}\n")
 
-    def rows(self, *rows: tuple[str, ...]) -> None:
-        """A table."""
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        for row in rows:
-            cells = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-            self._write(f"{INDENT}{cells[: self._columns - len(INDENT)].rstrip()}\n")
+    def table(self, headings: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+        for line in table_lines([Column(heading) for heading in headings], rows, self._columns - len(INDENT)):
+            self._write(f"{INDENT}{line}\n")
 
     def json(self, mark: str, value: Any) -> None:
         """Shown only if the page is verbose."""

@@ -85,11 +85,11 @@ class _Story:
     def _list_versions(self) -> None:
         model = self._model()
         champion = model["aliases"]["champion"]
-        rows = [("version", "estimator", "accuracy", "trained at", "")]
+        rows = []
         for card in _cards(model):
             serves = "serves" if card.version == champion else ""
             rows.append((str(card.version), card.estimator, f"{card.metrics.accuracy:.4f}", card.created_at[:19], serves))
-        self._page.rows(*rows)
+        self._page.table(("version", "estimator", "accuracy", "trained at", ""), rows)
 
     def _cards(self) -> list[Card]:
         return _cards(self._model())

@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from mldeploy import Client, JobFailed, Problem
-from tests.commands import mldeploy, nobody_trains, on_a_terminal
+from tests.commands import mldeploy, nobody_trains
 from tests.processes import free_port
 from tests.service import Service
 
@@ -29,13 +29,6 @@ def test_piped_output_is_one_line_of_json(service: Service) -> None:
     assert completed.stdout.count("\n") == 1
     assert completed.stderr == ""
     assert json.loads(completed.stdout)["result"]["probabilities"]["setosa"] > 0.5
-
-
-def test_on_a_terminal_it_is_laid_out_with_a_spinner_while_waiting(service: Service) -> None:
-    status, seen = on_a_terminal("train", "--estimator", "RandomForestClassifier", "--url", service.url)
-    assert status == 0
-    assert "⠋ job" in seen
-    assert '\r\n  "status": "succeeded"' in seen
 
 
 def test_no_wait_prints_the_job_and_result_shows_it(service: Service) -> None:

@@ -14,6 +14,7 @@ from tests.commands import mldeploy, nobody_trains, on_a_terminal
 from tests.poison import row, with_poison
 from tests.processes import ROOT, until
 from tests.service import Service
+from tests.terminal import screen
 
 FLOWER = {"sepal_length": 5.0, "sepal_width": 3.2, "petal_length": 1.5, "petal_width": 0.3}
 
@@ -30,7 +31,7 @@ def test_a_job_is_found_by_its_label_as_lines_and_as_a_table(service: Service) -
     assert mldeploy("jobs", "--label", "cli-label", "--limit", "1", "--url", service.url).stdout.count("\n") == 1
     assert mldeploy("jobs", "--label", "cli-label", "--status", "failed", "--url", service.url).stdout == ""
     status, seen = on_a_terminal("jobs", "--label", "cli-label", "--kind", "predict", "--url", service.url)
-    heading, row = seen.splitlines()
+    heading, row = screen(seen, 120)
     assert status == 0
     assert heading.split() == ["ID", "KIND", "MODEL", "STATUS", "LABEL", "CREATED", "ROWS"]
     assert row.split()[:1] + row.split()[3:5] == [jobs[1]["id"], "succeeded", "cli-label"]

@@ -62,8 +62,10 @@ def test_commands_of_the_server_say_where_they_run(bin_folder: Path) -> None:
 
 def test_nothing_of_the_server_is_installed(bin_folder: Path) -> None:
     listed = run([bin_folder / "python", "-m", "pip", "list", "--format=json"], "")
-    names = {each["name"] for each in json.loads(listed.stdout)} - {"pip", "setuptools", "wheel"}
-    assert names == {"mldeploy-client", "click", "requests", "certifi", "charset-normalizer", "idna", "urllib3"}
+    names = {each["name"].lower() for each in json.loads(listed.stdout)} - {"pip", "setuptools", "wheel"}
+    of_requests = {"certifi", "charset-normalizer", "idna", "urllib3"}
+    of_rich = {"markdown-it-py", "mdurl", "pygments"}
+    assert names == {"mldeploy-client", "click", "requests", "rich", *of_requests, *of_rich}
     site = bin_folder.parent / "lib" / f"python3.{sys.version_info.minor}" / "site-packages"
     assert {each.name for each in site.glob("mldeploy/*") if each.is_dir()} - {"__pycache__"} == {"client", "cli"}
     assert not any((site / name).exists() for name in ("api", "settings.py", "logs.py", "jobs", "models"))

@@ -31,6 +31,16 @@ def unread(*arguments: str) -> subprocess.CompletedProcess[bytes]:
         os.close(theirs)
 
 
+def test_notice_that_nobody_reads_ends_the_command_quietly() -> None:
+    """The reader of standard error has left."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    command = [sys.executable, "-m", "mldeploy", "jobs", "--url", f"http://127.0.0.1:{free_port()}"]
+    completed = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=theirs, timeout=TIMEOUT, check=False)
+    os.close(theirs)
+    assert (completed.stdout, completed.returncode) == (b"", STATUS)
+
+
 def check_quiet(completed: subprocess.CompletedProcess[bytes]) -> None:
     assert (completed.stderr.decode(), completed.returncode) == ("", STATUS)
 

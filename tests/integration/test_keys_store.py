@@ -1,10 +1,6 @@
 """Keys on a real Redis, and the command that makes them."""
 
 import json
-import os
-import pty
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -18,7 +14,9 @@ from auth.keys import MAX_KEYS, BadKey, Key, Keys, NameTaken, TooManyKeys, Unkno
 from jobs.ledger import Ledger
 from mldeploy.local.main import main
 from settings import Settings
-from tests.processes import ROOT, Pieces, until
+from tests.commands import on_a_terminal
+from tests.processes import Pieces, until
+from tests.terminal import screen
 
 
 @pytest.fixture
@@ -225,17 +223,10 @@ def test_the_redis_of_a_home_is_found_and_a_terminal_gets_a_table(tmp_path: Path
         pieces.redis()
         home = ["--home", str(tmp_path)]
         assert run(Settings(), "create", "--name", "alice", *home).exit_code == 0
-        ours, theirs = pty.openpty()
-        command = [sys.executable, "-m", "mldeploy", "keys", "list", *home]
-        process = subprocess.Popen(command, cwd=ROOT, stdout=theirs, env=Settings().environment())
-        os.close(theirs)
-        seen = b""
-        with suppress(OSError):  # the other end of the terminal is closed
-            while True:
-                seen += os.read(ours, 65536)
-        os.close(ours)
-        assert process.wait(60) == 0
-        assert seen.decode().split()[:2] == ["ID", "NAME"]
-        assert "alice" in seen.decode()
+        for columns, headings in (120, ["ID", "NAME", "SCOPES", "RATE", "CREATED", "REVOKED"]), (40, ["ID", "NAME", "REVOKED"]):
+            status, seen = on_a_terminal("keys", "list", *home, columns=columns)
+            heading, row = screen(seen, columns)
+            assert (status, heading.split(), row.split()[1]) == (0, headings, "alice")
+        assert json.loads(on_a_terminal("keys", "list", "--json", *home)[1])["keys"][0]["name"] == "alice"
     finally:
         pieces.stop()

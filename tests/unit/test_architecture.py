@@ -34,7 +34,6 @@ CLIENT_HALF = (
     "mldeploy.client",
     "mldeploy.account",
     "mldeploy.closed_pipe",
-    "mldeploy.waiting",
 )  # mldeploy-client
 FORBIDDEN_NAMES = {"utils", "util", "common", "core", "helpers", "helper", "misc"}
 

@@ -31,10 +31,10 @@ def test_json_is_shown_only_if_the_page_is_verbose_and_is_cut() -> None:
     assert written[-1].endswith("more lines\n")
 
 
-def test_rows_are_aligned() -> None:
+def test_columns_of_a_table_are_aligned() -> None:
     written: list[str] = []
-    Page(written.append).rows(("a", "bb"), ("aaa", "b"))
-    assert written == ["   a    bb\n", "   aaa  b\n"]
+    Page(written.append).table(("a", "bb"), [("aaa", "[b]")])
+    assert written == ["   a    bb\n", "   aaa  [b]\n"]
 
 
 def test_terminal_shows_one_line_while_waiting_and_removes_it() -> None:

@@ -2,7 +2,8 @@ import pytest
 
 from auth.keys import SCOPES, BadKey, Key, KeySet, check_name, check_scopes, parse_rate
 from auth.rates import Verdict, headers
-from mldeploy.admin.keys import table
+from mldeploy.admin.keys import COLUMNS, make_row
+from mldeploy.cli.table import table_lines
 
 SECRET = "s" * 43
 HASH = "d64b93c9f1b60eb338e5cb415d6a36bd920edd0e9b36f7ea5c730d0e10ff147f"  # sha256 of SECRET
@@ -136,7 +137,7 @@ def test_headers_follow_the_draft() -> None:
 
 
 def test_the_table_has_a_column_for_all_that_is_shown() -> None:
-    head, line = table([ALICE.shown()])
+    head, line = table_lines(COLUMNS, [make_row(ALICE.shown())], 120)
     assert head.split() == ["ID", "NAME", "SCOPES", "RATE", "CREATED", "REVOKED"]
     assert line.split() == [ALICE.id, "alice", "predict,train", "100/60", ALICE.created_at, "-"]
     assert line.index("alice") == head.index("NAME")
