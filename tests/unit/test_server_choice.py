@@ -1,6 +1,5 @@
 """Which server is started: a patched one on PATH before the wheel's, and only one that can read the home."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -39,18 +38,6 @@ def test_server_of_the_wheel_is_used_where_none_is_on_path(on_path: Path) -> Non
     server = choose_server()
     assert CARRIED in str(server.path)
     assert server.version.is_patched
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="LD_PRELOAD is Linux's")
-def test_server_of_the_wheel_gets_mimalloc(on_path: Path) -> None:
-    preload = choose_server().environment["LD_PRELOAD"]
-    assert Path(preload).name.startswith("libmimalloc.so")
-    assert Path(preload).exists()
-
-
-def test_server_on_path_keeps_its_own_malloc(on_path: Path) -> None:
-    install(on_path, "redis-server", "Redis server v=8.10.2 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64 build=1")
-    assert choose_server().environment == {}
 
 
 @pytest.mark.parametrize(
