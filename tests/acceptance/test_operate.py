@@ -124,6 +124,7 @@ def test_deleted_data_are_gone_and_versions_that_had_them_say_so(service: Servic
     assert "deleted 10 rows of private; 1 versions were trained on rows that are gone" in output
     assert client.dataset("private")["rows"] == 140
     assert "rows of the data set private were deleted" in client.version("private")["notes"][0]
+    assert "rows that it was trained on were deleted, or are lost" in mldeploy(service, "models", "refit", "private").stderr
     assert client.train(model="private").wait(60)["dataset"]["rows"] == 140
     assert "deleted 140 rows" in done(service, "datasets", "delete", "private", "--yes")
     with pytest.raises(Problem, match="no data set private"):
