@@ -43,6 +43,13 @@ def test_command_that_is_not_run_is_checked(command: str) -> None:
     COMMANDS_NOT_RUN[command].check(command)
 
 
+def test_command_of_a_block_is_run_or_listed() -> None:
+    """Those of `mldeploy` and curl are run, by tests/acceptance/documented.py."""
+    others = [each for each in COMMANDS if each[1].split(" ")[0] not in {"mldeploy", "curl"}]
+    assert others
+    assert [each for each in others if each[1] not in COMMANDS_NOT_RUN] == []
+
+
 def test_table_lists_nothing_that_no_document_has() -> None:
     assert set(COMMANDS_NOT_RUN) - {command for _, command in COMMANDS} == set()
     assert [key for key in TEXTS_NOT_RUN if not any(is_of(block, *key) for block in BLOCKS)] == []
