@@ -2,6 +2,7 @@
 
 from modeler import dataset, dataset_parts, train
 from modeler.artifact import ArtifactStore
+from modeler.dataset_parts import LostRows
 from modeler.train import Made, Plan
 from models.card import Card
 from models.datasets import Part
@@ -13,12 +14,17 @@ class CannotRefit(ValueError):
 
 
 def refit(card: Card, artifacts: ArtifactStore, allowed: str) -> Made:
-    """Train the version again. Raises CannotRefit, LostRows, BadTrainingData or OSError."""
+    """Train the version again. Raises CannotRefit, BadTrainingData or OSError."""
     if card.origin == "imported":
         raise CannotRefit(
             f"{card.name} version {card.version} was imported: import a model that was saved with this scikit-learn"
         )
-    table = dataset_parts.read(artifacts.store, [Part(part, 0, 0) for part in card.data.parts])
+    try:
+        table = dataset_parts.read(artifacts.store, [Part(part, 0, 0) for part in card.data.parts])
+    except LostRows:
+        raise CannotRefit(
+            f"{card.name} version {card.version}: rows that it was trained on were deleted, or are lost: train the model again"
+        ) from None
     ready = dataset.make(
         table,
         card.schema.target,

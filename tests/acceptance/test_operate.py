@@ -115,6 +115,16 @@ def test_a_refit_is_as_good_and_serves(service: Service, client: Client) -> None
 
 
 @pytest.mark.slow
+def test_a_refit_on_rows_that_were_deleted_says_so(service: Service, client: Client, sample: Path) -> None:
+    client.train(sample, model="shrunk", target="target").wait(60)
+    MIXED[:10].to_csv(sample, index=False)
+    done(service, "datasets", "delete", "shrunk", "--rows", str(sample), "--yes")
+    completed = mldeploy(service, "models", "refit", "shrunk")
+    assert completed.returncode == 1
+    assert "shrunk version 1: rows that it was trained on were deleted, or are lost" in completed.stderr
+
+
+@pytest.mark.slow
 def test_deleted_data_are_gone_and_versions_that_had_them_say_so(service: Service, client: Client, tmp_path: Path) -> None:
     client.train(packaged_csv("iris"), model="private").wait(60)
     gone = tmp_path / "gone.csv"

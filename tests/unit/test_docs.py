@@ -7,6 +7,8 @@ from pathlib import Path
 
 from tests.processes import ROOT
 
+MAX_README_LINES = 130
+
 
 def test_site_is_built_without_a_warning(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
@@ -15,3 +17,7 @@ def test_site_is_built_without_a_warning(tmp_path: Path) -> None:
     assert built.returncode == 0, built.stderr
     assert "WARNING" not in built.stderr
     assert (tmp_path / "site" / "index.html").exists()
+
+
+def test_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= MAX_README_LINES
