@@ -104,11 +104,14 @@ def refit_models(names: tuple[str, ...], tolerance: float, home: str | None) -> 
 
 
 def _refit(operator: Operator, name: str, tolerance: float) -> bool:
-    operator.registry.get(name)
+    model = operator.registry.get(name)
     card = operator.registry.look_up(name)
     if card is None:
         click.echo(f"{name}: nothing serves")
         return True
+    if notes := model.notes.get(card.version):  # another model may still have the rows, so they can be read
+        click.echo(f"{name} version {card.version}: {notes[-1]}: train the model again", err=True)
+        return False
     try:
         made = refit(card, operator.artifacts, operator.settings.estimators)
         new = save(made, card, operator.artifacts, *operator.next_version(name), tolerance)
