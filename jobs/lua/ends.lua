@@ -34,7 +34,7 @@ local function finalize(id, state, field, body, was)
   count_memory(0 - (was[15] or 0), 0 - (was[16] or 0), 0)
   if was[1] == 'webhook' then return redis.call('DEL', job) end
   redis.call('HDEL', job, 'payload', 'options', 'lane', 'bytes', 'place', 'fence', 'cost', 'room', 'after')
-  local simple = was[17] == 'running' and was[4] == '1' and was[1] == 'predict' and not (was[8] or was[12] or was[14])
+  local simple = state == 'succeeded' and was[4] == '1' and was[1] == 'predict' and not (was[8] or was[12] or was[14])
   if not simple then
     redis.call('HDEL', job, 'alone', 'deaths', 'lapses', 'awaited', 'progress', 'deliver_to', 'canceling')
   end

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, NoReturn
 
 import click
@@ -27,9 +27,10 @@ def show(job: Job, wait: bool, timeout: float | None) -> None:
 
 
 def follow(job: Job) -> None:
-    """Prints each event as a line when it arrives, or on a terminal the job at its end."""
+    """Prints each event as a line when it arrives, or on a terminal the job at its end. What a pipe's reader prints may reach the
+    terminal, so no live lines are drawn beside the events."""
     piped = not sys.stdout.isatty()
-    with progress_shown(job):
+    with progress_shown(job, live=not piped):
         for event in job.events(current_connection().retry_wait_for):
             if piped:
                 print_json({"event": event.name, "id": event.id, "data": event.data})
@@ -39,14 +40,14 @@ def follow(job: Job) -> None:
 
 
 @contextmanager
-def progress_shown(job: Job) -> Iterator[None]:
-    """Shows the job's progress while a command waits for it. Exits with 2 on a time-out, and with 130 on Ctrl-C."""
+def progress_shown(job: Job, live: bool = True) -> Iterator[None]:
+    """Shows the job's progress, if ``live``, while a command waits for it. Exits with 2 on a time-out, and with 130 on Ctrl-C."""
     goes_on = (
         f"the job goes on: `mldeploy watch {job.id}` follows it, `mldeploy result {job.id}` reads it, "
         f"`mldeploy cancel {job.id}` stops it"
     )
     try:
-        with job_shown(job):
+        with job_shown(job) if live else nullcontext():
             yield
     except KeyboardInterrupt:
         _end(goes_on, 130)

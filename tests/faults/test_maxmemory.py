@@ -171,11 +171,13 @@ def oldest_end(pieces: Pieces) -> float:
 def test_oldest_results_are_removed_before_any_job_is_refused(assemble: Assemble) -> None:
     pieces, _ = parts(assemble, 32_000_000)
     client, ids = Client(pieces.url, retry_for=0.0), list[str]()
+    deadline = time.monotonic() + 120
     while len(ids) < 80:  # 36 MB of results
         now = time.time()
         try:
             job = client.predict(FLOWERS, proba=True)
         except Unavailable as refusal:
+            assert time.monotonic() < deadline
             if refusal.type.endswith(":full"):
                 assert now - oldest_end(pieces) < FRESH
             time.sleep(0.1)

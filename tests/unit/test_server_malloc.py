@@ -2,6 +2,7 @@
 
 import os
 import sys
+from ctypes.util import find_library
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ def environment_of(script: str, folder: Path, **inherited: str) -> dict[str, str
     return malloc_environment(program, folder / "lib", INHERITED | inherited)
 
 
+@pytest.mark.skipif(find_library("atomic") is None, reason="see the next test")
 def test_mimalloc_is_preloaded(tmp_path: Path) -> None:
     environment = environment_of(RUNS, tmp_path)
     assert Path(environment.pop("LD_PRELOAD")).name.startswith("libmimalloc.so")
