@@ -11,7 +11,7 @@ from jobs.ledger import Ledger
 
 JobId = Annotated[str, Meta(pattern="^[0-9a-f]{40}$", description="the id of a job")]
 
-UNKNOWN = "No job was ever given this id here."
+UNKNOWN = "No job here has ever had this id."
 
 
 async def new_id() -> str:

@@ -54,12 +54,12 @@ def _packed_options(options: SubmitOptions) -> bytes:
 def accepted(outcomes: Iterable[Any], created_at: int) -> list[Accepted | LedgerError]:
     """Decode the outcomes of the add script. ``created_at``: of those jobs that it has added."""
     return [
-        Accepted(created_at, State.QUEUED, False, outcome) if isinstance(outcome, int) else _not_added(*outcome)
+        Accepted(created_at, State.QUEUED, False, outcome) if isinstance(outcome, int) else _existing_or_refused(*outcome)
         for outcome in outcomes
     ]
 
 
-def _not_added(
+def _existing_or_refused(
     status: bytes, created_at: int, state: bytes, job_id: bytes, retry_after: int, largest: int = 0
 ) -> Accepted | LedgerError:
     if status == b"lane-full":

@@ -16,14 +16,12 @@ class CannotRefit(ValueError):
 def refit(card: Card, artifacts: ArtifactStore, allowed: str) -> Made:
     """Train the version again. Raises CannotRefit, BadTrainingData or OSError."""
     if card.origin == "imported":
-        raise CannotRefit(
-            f"{card.name} version {card.version} was imported: import a model that was saved with this scikit-learn"
-        )
+        raise CannotRefit(f"version {card.version} was imported: import a model that was saved with this scikit-learn")
     try:
         table = dataset_parts.read(artifacts.store, [Part(part, 0, 0) for part in card.data.parts])
     except LostRows:
         raise CannotRefit(
-            f"{card.name} version {card.version}: rows that it was trained on were deleted, or are lost: train the model again"
+            f"version {card.version} was trained on rows that have been deleted, or are lost: train the model again"
         ) from None
     ready = dataset.make(
         table,
@@ -46,7 +44,7 @@ def save(made: Made, card: Card, artifacts: ArtifactStore, version: int, folder:
     was, is_ = card.metrics.value(metric), new.metrics.value(metric)
     if was is None or is_ is None or _worse_by(metric, is_, was) > tolerance * abs(was):
         artifacts.store.remove(new.artifact.folder)
-        raise CannotRefit(f"{card.name}: {metric} was {was} and would be {is_} on the same rows")
+        raise CannotRefit(f"{metric} was {was} and would be {is_} on the same rows")
     return new
 
 

@@ -130,7 +130,7 @@ def refuse_duplicates(body: bytes) -> None:
         seen: set[str] = set()
         for name in map(itemgetter(0), items):
             if name in seen:
-                raise InvalidInput([InputError("", f"the field {name} is given twice")])
+                raise InvalidInput([InputError("", f"the field {name} comes twice")])
             seen.add(name)
 
     try:

@@ -39,23 +39,32 @@ def first_of(method: str) -> Callable[[Reply], bool]:
 class Proxy:
     """``drop``: whether to cut the connection where a reply begins, after the request was carried out.
 
-    ``latency``: seconds that each reply is delayed. Requests on one connection come one after another, as HTTP/1.1 clients
-    send them, so a reply begins with the first bytes from the service after some from the client.
+    ``latency``: seconds that each reply is delayed; ``pause``: seconds between two pieces of a request, of BUFFER
+    bytes. Requests on one connection come one after another, as HTTP/1.1 clients send them, so a reply begins with the first
+    bytes from the service after some from the client.
     """
 
     def __init__(
-        self, target_port: int, drop: Callable[[Reply], bool] = lambda _: False, latency: float = 0.0, port: int = 0
+        self,
+        target_port: int,
+        drop: Callable[[Reply], bool] = lambda _: False,
+        latency: float = 0.0,
+        port: int = 0,
+        pause: float = 0.0,
     ) -> None:
         self.replies: list[Reply] = []
         self.dropped: list[Reply] = []
         self._target_port = target_port
         self._drop = drop
         self._latency = latency
+        self._pause = pause
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._slots = threading.Semaphore(MAX_CONNECTIONS)
         self._open: list[_Connection] = []
         self._listener = socket.create_server(("127.0.0.1", port), backlog=128)
+        if pause:
+            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)  # else the kernel takes megabytes at once
         self._listener.settimeout(TICK)
         self.port: int = self._listener.getsockname()[1]
         self._thread = threading.Thread(target=self._accept_all, daemon=True)
@@ -124,6 +133,7 @@ class Proxy:
             if source is connection.client:
                 connection.request += data[: BUFFER - len(connection.request)]
                 service.sendall(data)
+                self._over.wait(self._pause)
             elif not connection.request or self._lets_pass(connection):
                 connection.client.sendall(data)
             else:

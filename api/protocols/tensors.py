@@ -130,7 +130,7 @@ def _from_columns(inputs: Sequence[Tensor], schema: Schema, max_rows: int) -> Me
     columns: dict[str, list[Cell]] = {}
     for index, tensor in enumerate(inputs):
         if tensor.name in columns:
-            raise InvalidInput([InputError(f"/inputs/{index}/name", f"the input {tensor.name} is given twice")])
+            raise InvalidInput([InputError(f"/inputs/{index}/name", f"the input {tensor.name} comes twice")])
         if tensor.shape[1:] not in ([], [1]):
             raise InvalidInput([InputError(f"/inputs/{index}/shape", f"expected [rows] or [rows, 1], got {tensor.shape}")])
         check_rows(tensor.shape[0], max_rows)

@@ -20,5 +20,8 @@ local unsure = last_round and clock > last_round + UNSURE_AFTER
 
 -- After Redis's clock was set back, the ledger's time continues from where it was.
 local function keep_clock()
-  if clock < now then redis.call('HSET', P .. 'clock', 'ahead', ahead + now - clock) end
+  if clock < now then
+    redis.call('ZREM', P .. 'finished', '')  -- the first write; see finalize in ends.lua
+    redis.call('HSET', P .. 'clock', 'ahead', ahead + now - clock)
+  end
 end

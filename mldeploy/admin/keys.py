@@ -94,7 +94,7 @@ def create(name: str, scopes: str, rate: str, home: str | None) -> None:
 @json_option
 @home_option
 def list_keys(home: str | None) -> None:
-    """All keys, also revoked ones. A table on a terminal, one line of JSON for a pipe; JSON with --json."""
+    """All keys, also revoked ones. A table on a terminal; JSON when piped or with --json."""
     with _keys(home) as known:
         rows = [key.shown() | {"rate": _rate(key)} for key in known.all()]
     if not shows_tables():
@@ -136,7 +136,7 @@ def _unknown_key_reported() -> Iterator[None]:
 
 
 def make_row(key: dict[str, Any]) -> tuple[object, ...]:
-    """Of the table of keys."""
+    """A key's row in the table."""
     rest = (key[name] or "-" for name in ("rate", "created_at", "revoked_at"))
     return key["id"], key["name"], ",".join(key["scopes"]), *rest
 

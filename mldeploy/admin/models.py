@@ -26,7 +26,7 @@ from mldeploy.closed_pipe import PipedGroup
 from modeler import artifact, import_model
 from modeler.adopt import Verdict, adopt, examine, restore_dataset
 from modeler.cleanup import remove_version
-from modeler.refit import refit, save
+from modeler.refit import CannotRefit, refit, save
 from models.card import CHAMPION, Card
 from models.options import ModelName
 from models.registry import UnknownVersion
@@ -104,16 +104,15 @@ def refit_models(names: tuple[str, ...], tolerance: float, home: str | None) -> 
 
 
 def _refit(operator: Operator, name: str, tolerance: float) -> bool:
-    model = operator.registry.get(name)
+    operator.registry.get(name)
     card = operator.registry.look_up(name)
     if card is None:
         click.echo(f"{name}: nothing serves")
         return True
-    if notes := model.notes.get(card.version):  # another model may still have the rows, so they can be read
-        click.echo(f"{name} version {card.version}: {notes[-1]}: train the model again", err=True)
-        return False
     try:
+        _check_rows(operator, card)
         made = refit(card, operator.artifacts, operator.settings.estimators)
+        _check_rows(operator, card)  # they may have been deleted meanwhile
         new = save(made, card, operator.artifacts, *operator.next_version(name), tolerance)
     except Exception as error:  # noqa: BLE001 - whatever an estimator raises; the other models are still refitted
         click.echo(f"{name}: {error or type(error).__name__}", err=True)
@@ -127,6 +126,14 @@ def _refit(operator: Operator, name: str, tolerance: float) -> bool:
         return False
     click.echo(f"{name}: version {new.version}, made with scikit-learn {with_}, serves instead of version {card.version}")
     return True
+
+
+def _check_rows(operator: Operator, card: Card) -> None:
+    """Raises CannotRefit if rows that the version was trained on have been deleted. They may still be in the store, for another
+    model."""
+    if notes := operator.registry.get(card.name).notes.get(card.version):
+        what = f"version {card.version} was trained on rows that have been deleted"
+        raise CannotRefit(f"{what} ({notes[-1]}): train the model again")
 
 
 @main.command("adopt")

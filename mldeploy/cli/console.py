@@ -1,4 +1,4 @@
-"""Standard output and standard error as rich's consoles, and text of others as it may be shown on a terminal."""
+"""Makes standard output and standard error rich's consoles, and untrusted text safe to print."""
 
 import functools
 import sys

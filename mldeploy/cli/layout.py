@@ -1,4 +1,4 @@
-"""Whether a command prints tables or JSON, and how both show values."""
+"""Decides between tables and JSON, and formats values."""
 
 import json
 import sys
@@ -15,9 +15,7 @@ def _remember(context: click.Context, _parameter: click.Parameter, value: bool) 
 
 def json_option(command: Any) -> Any:
     """Adds --json to a command that prints a table, or to a group, where it is an option of its commands too."""
-    option = click.option(
-        "--json", is_flag=True, expose_value=False, callback=_remember, help="No table on a terminal, but JSON."
-    )
+    option = click.option("--json", is_flag=True, expose_value=False, callback=_remember, help="Print JSON also on a terminal.")
     return option(command)
 
 

@@ -15,8 +15,8 @@ from mldeploy.client import Client
 @json_option
 @with_client
 def models(client: Client) -> None:
-    """List the models; `models NAME` shows one: its versions, and with --json also what it takes, how they were judged, who moved
-    them."""
+    """List the models; `models NAME` shows one: its versions, and with --json also what it takes, how they were evaluated, who
+    moved their aliases."""
     if click.get_current_context().invoked_subcommand is None:
         _print_models(client)
 
@@ -34,7 +34,7 @@ def list_models(client: Client) -> None:
 @json_option
 @with_client
 def show_model(client: Client, name: str) -> None:
-    """Its versions, and with --json also what it takes, how they were judged, who moved them."""
+    """Its versions, and with --json also what it takes, how they were evaluated, who moved their aliases."""
     found = client.model(name)
     if shows_tables():
         print_versions(found)
@@ -63,10 +63,11 @@ def rollback(client: Client, name: str, why: str) -> None:
 
 
 def _print_models(client: Client) -> None:
+    found = client.models()
     if shows_tables():
-        print_models(client)
+        print_models(found)
     else:
-        print_json(client.models())
+        print_json(found)
 
 
 on_the_server(models, "models", "import", "Bring in a model of yours, on the server.")

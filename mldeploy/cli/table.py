@@ -9,7 +9,7 @@ from rich.table import Table
 
 from mldeploy.cli.console import printable, stdout_console
 
-NARROW = 60  # columns
+NARROW = 80  # columns
 
 
 class Column(NamedTuple):
@@ -34,7 +34,7 @@ def table_lines(columns: Sequence[Column], rows: Iterable[Sequence[Any]], width:
 
 
 def _make_table(columns: Sequence[Column], rows: Iterable[Sequence[Any]], width: int) -> Table:
-    """Text that is too long for its column goes on in the next line, so that none is lost."""
+    """Text that is too long for its column goes on in the next line, except in whole columns."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     shown = [index for index, column in enumerate(columns) if width >= column.from_width]
     for index in shown:

@@ -25,7 +25,7 @@ def uploads_shown() -> Iterator[Callable[[int, int], None] | None]:
 
 
 class _Upload:
-    """A bar from the first bytes of a table to the last ones, and anew when it is sent again."""
+    """A bar from the first bytes of a table to the last ones, and again each time the table is resent."""
 
     def __init__(self) -> None:
         self._bar: Progress | None = None

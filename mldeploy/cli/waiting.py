@@ -101,7 +101,7 @@ def _describe(job: Job) -> str:
     if job.canceling:
         return f"job {job.id} is being stopped"
     if job.position:
-        return f"job {job.id} {job.status}, " + (f"{job.position - 1} before it" if job.position > 1 else "the next")
+        return f"job {job.id} {job.status}, " + (f"{job.position - 1} before it" if job.position > 1 else "next in line")
     return f"job {job.id} {job.status}"
 
 

@@ -26,7 +26,7 @@ class Client:
     that. A submission has an Idempotency-Key, so it makes one job even if it is sent repeatedly. Moves of aliases are retried
     only if they never reached the service.
 
-    ``on_upload`` is called with the bytes that have been sent of a table, from 0, and all that it has.
+    ``on_upload(sent, total)`` is called with the number of bytes of a table that have been sent and with its size.
 
     Each submission takes: ``label``, a name to find the job by; ``expires_in``, seconds after which the job is not started any
     more; ``webhook``, a URL that is called at the job's end; ``idempotency_key``, instead of a random one; ``traceparent``."""

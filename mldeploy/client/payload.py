@@ -42,17 +42,18 @@ def table_body(table: Table) -> tuple[bytes, str]:
     return table, CONTENT_TYPES[".csv"]
 
 
-class ReportedBody(io.BytesIO):
-    """A body that calls ``on_read`` with the bytes that have been read of it and all that it has."""
+class TableBody(io.BytesIO):
+    """A body that is sent block by block, so that the time-out is for each block and not for the whole table. Calls
+    ``on_read(read, total)`` before each read."""
 
-    def __init__(self, body: bytes, on_read: Callable[[int, int], None]) -> None:
+    def __init__(self, body: bytes, on_read: Callable[[int, int], None] | None) -> None:
         super().__init__(body)
         self._total = len(body)
         self._on_read = on_read
 
     def read(self, size: int | None = -1) -> bytes:
-        """The next bytes are read when the last ones have been sent."""
-        self._on_read(self.tell(), self._total)
+        if self._on_read:
+            self._on_read(self.tell(), self._total)  # what was read before has been sent
         return super().read(size)
 
 

@@ -13,7 +13,7 @@ from requests.auth import AuthBase
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from mldeploy.client.outage import log, reason
-from mldeploy.client.payload import ReportedBody
+from mldeploy.client.payload import TableBody
 from mldeploy.client.problems import Problem, Unavailable, read_json, read_problem
 
 T = TypeVar("T")
@@ -82,7 +82,7 @@ class Calls:
         """The response's JSON. ``held``: seconds that the service holds the response on request. Raises Problem."""
 
         def call() -> dict[str, Any]:
-            body = ReportedBody(data, self._on_upload) if data and self._on_upload else data
+            body = TableBody(data, self._on_upload) if data else None
             response = self._session.request(method, self._at(path), data=body, timeout=self._timeout + held, **options)
             if response.status_code >= 400:
                 raise read_problem(response)

@@ -1,8 +1,8 @@
 """mimalloc, from the cmeel-mimalloc wheel, for a server that was built with the C library's malloc, which takes a quarter of the
 server's time (docs/performance.md).
 
-The wheel's library names libatomic.so.1 among those that it needs, and uses nothing of it. On a machine without libatomic it gets
-a link to itself by that name: the loader then finds that the file is loaded already.
+The wheel's library lists libatomic.so.1 as a dependency, but uses no symbol of it. Where libatomic is missing, a symlink of that
+name points to the library itself: the loader then finds that the file is loaded already.
 """
 
 import subprocess
@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
-NEEDLESS = "libatomic.so.1"
-TIMEOUT = 10.0  # seconds for --version
+from mldeploy.local.server_choice import VERSION_TIMEOUT
+
+UNUSED_DEPENDENCY = "libatomic.so.1"
+NOT_PRELOADED = b"LD_PRELOAD"  # in what the loader says of a library that it ignores
 
 
 def malloc_environment(server: Path, folder: Path, inherited: Mapping[str, str]) -> dict[str, str]:
@@ -44,15 +46,15 @@ def _library() -> Path | None:
 
 def _runs(server: Path, environment: Mapping[str, str]) -> bool:
     try:
-        ended = subprocess.run([server, "--version"], env=environment, capture_output=True, timeout=TIMEOUT, check=False)
+        ended = subprocess.run([server, "--version"], env=environment, capture_output=True, timeout=VERSION_TIMEOUT, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return False
-    return ended.returncode == 0 and not ended.stderr  # where a library cannot be preloaded, the loader says so and goes on
+    return ended.returncode == 0 and NOT_PRELOADED not in ended.stderr
 
 
 def _link(folder: Path, library: Path) -> None:
     """Raises OSError."""
     folder.mkdir(mode=0o700, exist_ok=True)
-    link = folder / NEEDLESS
+    link = folder / UNUSED_DEPENDENCY
     link.unlink(missing_ok=True)
     link.symlink_to(library)

@@ -62,7 +62,7 @@ def test_a_file_is_predicted_row_by_row(service: Service, tmp_path: Path) -> Non
         (("predict", '{"sepal_length": "long"}'), "/sepal_length: expected a number, got text"),
         (("predict", "{not json"), "takes JSON, and this is not"),
         (("predict", "/no/such/file"), "neither JSON nor a file"),
-        (("result", "0" * 40), "No job was ever given this id"),
+        (("result", "0" * 40), "No job here has ever had this id"),
         (("models", "unheard-of"), "no model unheard-of"),
         (("predict", '{"sepal_length": NaN}'), "/sepal_length: expected a number, got null"),
         (("train", "--estimator", "SVCs"), "did you mean SVC"),

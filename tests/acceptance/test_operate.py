@@ -121,7 +121,7 @@ def test_a_refit_on_rows_that_were_deleted_says_so(service: Service, client: Cli
     done(service, "datasets", "delete", "shrunk", "--rows", str(sample), "--yes")
     completed = mldeploy(service, "models", "refit", "shrunk")
     assert completed.returncode == 1
-    assert "rows of the data set shrunk were deleted: train the model again" in completed.stderr
+    assert "shrunk: version 1 was trained on rows that have been deleted" in completed.stderr
 
 
 @pytest.mark.slow
@@ -136,7 +136,7 @@ def test_deleted_data_are_gone_and_versions_that_had_them_say_so(service: Servic
     assert "rows of the data set private were deleted" in client.version("private")["notes"][0]
     refitted = mldeploy(service, "models", "refit", "private")  # iris has the same rows, so they are still in the store
     assert refitted.returncode == 1
-    assert "rows of the data set private were deleted: train the model again" in refitted.stderr
+    assert "private: version 1 was trained on rows that have been deleted" in refitted.stderr
     assert client.train(model="private").wait(60)["dataset"]["rows"] == 140
     assert "deleted 140 rows" in done(service, "datasets", "delete", "private", "--yes")
     with pytest.raises(Problem, match="no data set private"):

@@ -239,6 +239,22 @@ def test_results_from_before_the_correction_keep_their_retention(server: tuple[S
         clock.set(0)
 
 
+def test_repeated_finish_claims_although_memory_is_full_and_the_clock_was_set_back(clocked: Clocked) -> None:
+    """All outcomes are refused then, so that nothing but the clock's distance is written first."""
+    ledger = clocked.ledger
+    accepted(ledger)
+    claimed = claim(ledger)
+    ledger.finish("w:1", succeeded(claimed))
+    one = accepted(ledger)
+    clocked.set(-600)
+    ledger.redis.config_set("maxmemory", 1)
+    try:
+        ended, _, then = ledger.finish_and_claim("w:1", succeeded(claimed), "t2", ClaimRequest("predict"))
+        assert (ended, ids(then)) == (0, [one.id])
+    finally:
+        ledger.redis.config_set("maxmemory", ledger.settings.maxmemory)
+
+
 def test_work_is_released(clocked: Clocked, step: int) -> None:
     one = accepted(clocked.ledger)
     claim(clocked.ledger)

@@ -102,7 +102,7 @@ REFUSED = {
     "an array": ([FLOWER], 422, "invalid-input", "object"),
     "no form": ({}, 422, "invalid-input", "exactly one of dataframe_split, dataframe_records, instances, inputs, not none"),
     "two forms": ({"inputs": [FLOWER], "instances": [FLOWER]}, 422, "invalid-input", "not instances and inputs"),
-    "a form twice": (f'{{"inputs": [], {json.dumps({"inputs": [FLOWER]})[1:]}', 422, "invalid-input", "inputs is given twice"),
+    "a form twice": (f'{{"inputs": [], {json.dumps({"inputs": [FLOWER]})[1:]}', 422, "invalid-input", "inputs comes twice"),
     "a field that there is not": ({"inputs": [FLOWER], "signature_name": "x"}, 422, "invalid-input", "signature_name"),
     "params": ({"inputs": [FLOWER], "params": {"proba": True}}, 422, "invalid-input", "/params: there are no params"),
     "NaN": ({"inputs": [{**FLOWER, "petal_width": float("nan")}]}, 400, "malformed-input", "JSON"),

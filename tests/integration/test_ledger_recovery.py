@@ -42,6 +42,16 @@ def test_only_deaths_of_a_job_alone_count_and_the_third_fails_it(ledger: Ledger)
     assert state(ledger, innocent.id) is State.SUCCEEDED
 
 
+def test_failed_job_keeps_no_count_of_its_deaths(settings: Settings) -> None:
+    ledger = Ledger(settings.replace(max_deaths=1))
+    (one,) = added(ledger, 1)
+    claim(ledger)
+    ledger.owner_died("predict", "w:1")
+    fields = cast("dict[bytes, bytes]", ledger.redis.hgetall(f"{ledger.prefix}job:{one.id}"))
+    assert fields[b"state"] == b"failed"
+    assert not {b"deaths", b"lapses", b"alone"} & set(fields)
+
+
 def test_expired_leases_are_counted_separately_with_a_higher_limit(settings: Settings) -> None:
     ledger = Ledger(settings.replace(max_lapses=5, max_deaths=1))
     (one,) = added(ledger, 1)
