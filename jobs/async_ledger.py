@@ -2,13 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from redis.exceptions import NoScriptError
 
 from jobs import codec
-from jobs.channel import subscribe
+from jobs.channel import listen
 from jobs.codec import Accepted, Wakeups
 from jobs.condition import Observation, observation
 from jobs.errors import LedgerError
@@ -60,16 +60,17 @@ class AsyncLedger:
         """As Ledger.observe."""
         return observation(await self._run(*self._ledger.observe_call()))
 
-    async def ended_jobs(self) -> AsyncIterator[list[tuple[str, Record | None]]]:
-        """Yield jobs as they become final, with None for a record that is too large. The first item is an empty list, once the
-        subscription is active: jobs that ended before are not included. Raises as channel.subscribe."""
-        async for message in self.subscribe(self._ledger.finals_channel):
-            yield [] if message is None else list(codec.pushed(message))
+    async def listen_to_ends(self, on_ended: Callable[[list[tuple[str, Record | None]]], None]) -> None:
+        """Pass jobs to ``on_ended`` as they become final, with None for a record that is too large, until this task is canceled.
+        It gets an empty list each time that the subscription becomes active: jobs that ended before are not included."""
+        await self.listen(self._ledger.finals_channel, lambda message: on_ended(list(codec.pushed(message)) if message else []))
 
-    def subscribe(self, name: str) -> AsyncIterator[bytes | None]:
-        """As channel.subscribe."""
+    async def listen(
+        self, name: str, on_message: Callable[[bytes | None], None], on_loss: Callable[[], None] | None = None
+    ) -> None:
+        """As channel.listen."""
         settings = self._ledger.settings
-        return subscribe(settings.redis_url, settings.redis_timeout, name)
+        await listen(settings.redis_url, settings.redis_timeout, name, on_message, on_loss)
 
     async def close(self) -> None:
         self._connection.close()

@@ -45,7 +45,7 @@ class PreconditionFailed(LedgerError):
     """A value that the job depends on has changed: read it again, and submit the job again."""
 
 
-class EffectConflict(LedgerError):
+class ChangesRejected(LedgerError):
     """A value that a job's end should change has changed in the meantime; nothing was changed."""
 
 

@@ -24,6 +24,26 @@ TITLES = {
 }
 
 
+class Failure(Struct, frozen=True):
+    """The error in a record. ``type``: a key of TITLES; ``detail``: a sentence for people."""
+
+    type: str
+    detail: str
+
+    def to_json(self) -> bytes:
+        return msgspec.json.encode(self)
+
+
+DIED = Failure("worker-died", "The worker process died each time it worked on this job.")
+LAPSED = Failure("worker-died", "The worker fell silent again and again while it had this job alone.")
+TIMED_OUT = Failure("time-limit", "The job ran over its time limit.")
+# The scripts of jobs/lua end jobs with these
+EXPIRED = Failure("expired", "The job had not started when its deadline came.")
+CANCELED = Failure("canceled", "The job was canceled before it started.")
+STOPPED = Failure("canceled", "The job was canceled while it ran; its work was thrown away.")
+NO_ROOM = Failure("result-too-large", "The result is larger than what was reserved for it, and Redis has no room for more.")
+
+
 class JobError(Struct, frozen=True):
     """Why a job has no result, in the words of a problem (RFC 9457)."""
 
@@ -32,12 +52,7 @@ class JobError(Struct, frozen=True):
     detail: str
 
 
-class _Stored(Struct):
-    type: str
-    detail: str
-
-
 def job_error(stored: bytes) -> JobError:
     """Decode the error of a record."""
-    error = msgspec.json.decode(stored, type=_Stored)
+    error = msgspec.json.decode(stored, type=Failure)
     return JobError(TYPE + error.type, TITLES.get(error.type, DEFAULT_TITLE), error.detail)

@@ -173,14 +173,3 @@ class Outcome(Struct, frozen=True):
     job: ClaimedJob
     state: State
     body: bytes
-
-
-class Effect(Struct, frozen=True):
-    """Sets ``field`` of the hash ``key`` to ``value`` in the same step that ends a job, if its value is still ``expected``.
-    ``stamped``: replace the first ``"@now"`` in the value by the ledger's time in milliseconds."""
-
-    key: str
-    field: str
-    expected: str
-    value: str
-    stamped: bool = False

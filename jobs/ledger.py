@@ -13,11 +13,13 @@ import redis
 from msgspec import Struct
 from redis.commands.core import Script
 
+from compare_and_set import CompareAndSet, as_arguments
 from jobs import codec, ids
 from jobs.codec import Accepted, Wakeups
 from jobs.condition import Observation, observation
-from jobs.errors import EffectConflict, LedgerError, LedgerFull, LedgerUnavailable, NoRoom
-from jobs.job import WORKERS, Claim, ClaimedJob, ClaimLater, ClaimRequest, Effect, Job, Outcome, Record
+from jobs.errors import ChangesRejected, LedgerError, LedgerFull, LedgerUnavailable, NoRoom
+from jobs.failures import DIED, LAPSED, TIMED_OUT
+from jobs.job import WORKERS, Claim, ClaimedJob, ClaimLater, ClaimRequest, Job, Outcome, Record
 from jobs.memory import MemoryPlan
 from jobs.record_reader import UNLIMITED, RecordReader
 from jobs.redis_connection import Breaker, connect
@@ -27,10 +29,6 @@ from settings import Settings
 T = TypeVar("T")
 ListEntry = tuple[int, str]  # place and id
 Call = tuple[str, list[Any]]  # a script and its arguments
-
-DIED = b'{"type":"worker-died","detail":"The worker process died each time it worked on this job."}'
-LAPSED = b'{"type":"worker-died","detail":"The worker fell silent again and again while it had this job alone."}'
-TIMED_OUT = b'{"type":"time-limit","detail":"The job ran over its time limit."}'
 
 
 class MemoryLook(Struct, frozen=True):
@@ -159,14 +157,14 @@ class Ledger:
         (see ``await_wakeup``), or is signed off if ``idle_seconds`` is 0."""
         return self._claimed(self._run("claim", self._claim_arguments(owner, token, request, wakeup)))
 
-    def finish(self, owner: str, outcomes: Sequence[Outcome], effects: Sequence[Effect] = ()) -> tuple[int, Wakeups]:
-        """End jobs under their current fence. Returns how many jobs this owner still held. Raises EffectConflict or NoRoom, and
+    def finish(self, owner: str, outcomes: Sequence[Outcome], changes: Sequence[CompareAndSet] = ()) -> tuple[int, Wakeups]:
+        """End jobs under their current fence. Returns how many jobs this owner still held. Raises ChangesRejected or NoRoom, and
         then nothing has changed."""
-        status, ended, wakeups = self._run("finish", self._finish_arguments(owner, outcomes, effects))
+        status, ended, wakeups = self._run("finish", self._finish_arguments(owner, outcomes, changes))
         if status == b"conflict":
-            raise EffectConflict("changed meanwhile: " + ", ".join(e.field for e in effects))
+            raise ChangesRejected("changed meanwhile: " + ", ".join(change.field for change in changes))
         if status == b"no-room":
-            needed = sum(len(effect.value) for effect in effects) + sum(len(outcome.body) for outcome in outcomes)
+            needed = sum(len(change.value) for change in changes) + sum(len(outcome.body) for outcome in outcomes)
             raise NoRoom(f"Redis has no room for the {needed:,} bytes of its result and of what is to be published")
         return _ended(ended), codec.wakeups(wakeups)
 
@@ -203,14 +201,14 @@ class Ledger:
         """Return an owner's jobs to their lanes, each to be claimed alone."""
         return self._take_back(kind, owner, "isolated", b"")
 
-    def owner_died(self, kind: str, owner: str, error: bytes = DIED) -> Wakeups:
+    def owner_died(self, kind: str, owner: str, error: bytes = DIED.to_json()) -> Wakeups:
         """The owner has died. A job that was claimed alone counts a death, and fails with ``error`` (JSON) after the last allowed
         one; other jobs are isolated."""
         return self._take_back(kind, owner, "died", error)
 
     def time_out(self, kind: str, owner: str) -> Wakeups:
         """The owner exceeded its hard time limit: a job that was claimed alone fails, other jobs are isolated."""
-        return self._take_back(kind, owner, "timed_out", TIMED_OUT)
+        return self._take_back(kind, owner, "timed_out", TIMED_OUT.to_json())
 
     def renew(self, kind: str, owners: Sequence[str]) -> tuple[int, float]:
         """Renew the leases of live owners. Returns the number of jobs that they hold, and for how many seconds jobs have waited
@@ -255,7 +253,7 @@ class Ledger:
             int(s.keep * 1000),
             s.keep_bytes or "",
             s.max_lapses,
-            LAPSED,
+            LAPSED.to_json(),
         ]
         memory = [look.used, look.plan.room, look.plan.largest, look.full] if look else ["", "", "", ""]
         now, dead, ended, more, wakeups = self._run("reconcile", [*head, "" if expected is None else expected, *memory])
@@ -355,10 +353,9 @@ class Ledger:
             raise LedgerUnavailable("Redis answered too late; nothing was claimed")
         return ClaimLater(delay / 1000) if delay else codec.claim(group, jobs)
 
-    def _finish_arguments(self, owner: str, outcomes: Sequence[Outcome], effects: Sequence[Effect]) -> list[Any]:
-        changes = [value for e in effects for value in (e.key, e.field, e.expected, e.value, int(e.stamped))]
+    def _finish_arguments(self, owner: str, outcomes: Sequence[Outcome], changes: Sequence[CompareAndSet]) -> list[Any]:
         ends = [value for o in outcomes for value in (o.job.id, o.job.fence, o.state.value, o.body)]
-        return [owner, self._wakeup_timeout, len(effects), *changes, *ends]
+        return [owner, self._wakeup_timeout, len(changes), *as_arguments(changes), *ends]
 
     def _run(self, name: str, arguments: list[Any]) -> Any:
         script = self._scripts[name]

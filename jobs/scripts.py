@@ -6,6 +6,8 @@ it does not use.
 
 from importlib import resources
 
+import compare_and_set
+from jobs.failures import CANCELED, EXPIRED, NO_ROOM, STOPPED
 from jobs.job import LANES, Kind
 from settings import Settings
 
@@ -39,9 +41,17 @@ def source(name: str, settings: Settings) -> str:
     max_claimed = ", ".join(f"{kind} = {_max_claimed(kind, settings)}" for kind in LANES)
     folder = resources.files("jobs") / "lua"
     head = f"local LANES, CLAIMED_AT_ONCE = {{{lanes}}}, {{{max_claimed}}}\n"
+    failures = _failures() if "ends" in PARTS[name] else ""
+    changes = compare_and_set.LUA if "finish" in (name, *STEPS.get(name, ())) else ""
     parts = [(folder / f"{part}.lua").read_text() for part in PARTS[name]]
     steps = [f"local function {step}(ARGV)\n{(folder / f'{step}.lua').read_text()}end\n" for step in STEPS.get(name, ())]
-    return "".join((head, *parts, *steps, (folder / f"{name}.lua").read_text()))
+    return "".join((head, failures, changes, *parts, *steps, (folder / f"{name}.lua").read_text()))
+
+
+def _failures() -> str:
+    """The errors of jobs that a script ends, as constants."""
+    found = {"EXPIRED": EXPIRED, "CANCELED": CANCELED, "STOPPED": STOPPED, "NO_ROOM": NO_ROOM}
+    return "".join(f"local {name} = [==[{failure.to_json().decode()}]==]\n" for name, failure in found.items())
 
 
 def _max_claimed(kind: str, settings: Settings) -> int:

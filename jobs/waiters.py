@@ -17,13 +17,11 @@ from jobs.async_ledger import AsyncLedger
 from jobs.batcher import Batcher
 from jobs.errors import LedgerUnavailable
 from jobs.job import Record
-from jobs.redis_connection import UNREACHABLE
 
 log = logging.getLogger("mldeploy.waiters")
 
 YOUNG_JOB_AGE = 1.0  # seconds: the record of a job that is younger …
 YOUNG_JOB_WAIT = 0.005  # … is read only after these seconds, in which the job may end
-RECONNECT_INTERVAL = 0.2  # seconds
 CACHE_TIMEOUT = 5.0  # seconds that a pushed record is cached
 MAX_CACHED = 4_000_000  # bytes
 MAX_READ = 100  # records in one call
@@ -124,7 +122,7 @@ class Waiters:
         await self._ledger.get_many(["warm"])
 
     def _start_listening(self) -> None:
-        self._listener = self._listener or asyncio.get_running_loop().create_task(self._listen())
+        self._listener = self._listener or asyncio.get_running_loop().create_task(self._ledger.listen_to_ends(self._ended))
 
     async def close(self) -> None:
         if self._listener:
@@ -133,6 +131,9 @@ class Waiters:
         await self._ledger.close()
 
     def _ended(self, records: list[tuple[str, Record | None]]) -> None:
+        """``records``: empty when the subscription has become active, after which ends may have been missed."""
+        if not records:
+            self._read_final(*self._waiting)
         for job_id, record in records:
             if record is not None:
                 if not record.metadata.webhook:  # its deliveries are added after the end
@@ -171,20 +172,6 @@ class Waiters:
         self._cache[record.id] = time.monotonic(), record
         while self._cache_bytes > MAX_CACHED:
             self._cache_bytes -= _size(self._cache.popitem(last=False)[1][1])
-
-    async def _listen(self) -> None:
-        while True:
-            try:
-                async for ended in self._ledger.ended_jobs():
-                    if ended:
-                        self._ended(ended)
-                    else:
-                        self._read_final(*self._waiting)
-            except UNREACHABLE as error:
-                log.warning("the push channel was disconnected: %s", error)
-            except Exception:
-                log.exception("the push channel failed")
-            await asyncio.sleep(RECONNECT_INTERVAL)
 
 
 async def _until_gone(final: FinalRecord, gone: Gone, seconds: float) -> None:

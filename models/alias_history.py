@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Struct
 
+from compare_and_set import NOW
 from models.card import CHAMPION
-from models.compare_and_set import NOW
 
 MAX_MOVES = 200
 MAX_TEXT = 300  # characters of ``who`` and of ``why``
@@ -35,7 +35,7 @@ def read(text: str | bytes) -> list[Move]:
 
 
 def with_move(text: str, alias: str, from_: int | None, to: int | None, who: str, why: str, rollback: bool = False) -> str:
-    """Return the history with one more move. Redis fills in its time (see models.compare_and_set.NOW)."""
+    """Return the history with one more move. Redis fills in its time (see compare_and_set.NOW)."""
     new = Move(0, alias, from_, to, who[:MAX_TEXT], why[:MAX_TEXT], rollback)
     return msgspec.json.encode([new, *read(text)[: MAX_MOVES - 1]]).decode().replace('"at":0', f'"at":{NOW}', 1)
 

@@ -9,7 +9,7 @@ import msgspec
 import redis
 from msgspec import Struct
 
-from models.compare_and_set import CompareAndSet, CompareAndSetScript, Guard
+from compare_and_set import CompareAndSet, CompareAndSetScript, Guard
 from models.feature import FeatureType
 
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import msgspec
 import redis
 
+from compare_and_set import Guard
 from models import version_folders
-from models.compare_and_set import Guard
 from models.registry import Model, Registry
 from models.store import Store
 from models.version_folders import Folder

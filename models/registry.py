@@ -13,10 +13,10 @@ import msgspec
 import redis
 from msgspec import Struct
 
+from compare_and_set import CompareAndSet, CompareAndSetScript, Guard
 from models import alias_history
 from models.alias_history import Move
 from models.card import CHAMPION, Card, from_json
-from models.compare_and_set import CompareAndSet, CompareAndSetScript, Guard
 
 MAX_CACHED = 2000
 

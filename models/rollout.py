@@ -12,8 +12,8 @@ from typing import Protocol
 
 import redis
 
+from compare_and_set import Guard
 from models.card import Card, from_json
-from models.compare_and_set import Guard
 
 POLL_INTERVAL = 0.02  # seconds
 ANNOUNCEMENT_TTL = 120  # seconds; it ends an announcement whose process died

@@ -7,10 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from msgspec import json
-
+from jobs.failures import Failure
 from jobs.job import Kind
-from worker.failure_messages import Failure
 from worker.memory import Memory
 
 KILL_WINDOW = 5.0  # seconds between the kernel's kill of a process and our noticing it
@@ -91,7 +89,7 @@ class Deaths:
 
 
 def _error(type_: str, detail: str) -> bytes:
-    return json.encode(Failure(type_, detail))
+    return Failure(type_, detail).to_json()
 
 
 def _gigabytes(size: int) -> str:

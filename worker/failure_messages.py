@@ -1,20 +1,14 @@
 """The error of a failed job: a type that code can branch on, and a detail for people."""
 
-from msgspec import Struct, json
-
+from jobs.failures import Failure
 from jobs.job import ClaimedJob, Outcome, State
 
 MAX_DETAIL = 1000  # characters
 
 
-class Failure(Struct, frozen=True):
-    type: str
-    detail: str
-
-
 def failed(job: ClaimedJob, type_: str, detail: str) -> Outcome:
     printable = "".join(letter if letter.isprintable() else " " for letter in detail)
-    return Outcome(job, State.FAILED, json.encode(Failure(type_, printable[:MAX_DETAIL])))
+    return Outcome(job, State.FAILED, Failure(type_, printable[:MAX_DETAIL]).to_json())
 
 
 def describe(error: BaseException) -> str:

@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
+from compare_and_set import CompareAndSet
 from jobs.codec import Wakeups
 from jobs.errors import LedgerFull, LedgerUnavailable
-from jobs.job import Claim, ClaimLater, ClaimRequest, Effect, Outcome, State
+from jobs.job import Claim, ClaimLater, ClaimRequest, Outcome, State
 from jobs.ledger import Ledger
 from jobs.wakeup import WakeupSender
 from worker.time_limit import TimeLimit
@@ -33,7 +34,7 @@ class Unloadable(Exception):
     """This worker cannot load the claim's version; another may."""
 
 
-Finish = Callable[[Sequence[Outcome], Sequence[Effect]], None]
+Finish = Callable[[Sequence[Outcome], Sequence[CompareAndSet]], None]
 
 
 class Handler(Protocol):
@@ -133,15 +134,15 @@ class Process:
             report = self._ledger.isolate if len(claim.jobs) > 1 else self._ledger.owner_died
             self._wakeup_sender.send(retry_until_available(lambda: report(self._kind, self._owner)))
 
-    def _finish(self, outcomes: Sequence[Outcome], effects: Sequence[Effect] = ()) -> None:
-        """Finishes the jobs and claims the next ones in the same call, unless there are effects, the time slice is over or the
-        worker drains. A finish whose reply was lost is repeated, and then rejected as done already. Raises EffectConflict."""
+    def _finish(self, outcomes: Sequence[Outcome], changes: Sequence[CompareAndSet] = ()) -> None:
+        """Finishes the jobs and claims the next ones in the same call, unless there are changes, the time slice is over or the
+        worker drains. A finish whose reply was lost is repeated, and then rejected as done already. Raises ChangesRejected."""
         self._expected_seconds += (time.monotonic() - self._last_work - self._expected_seconds) / 4
         *first, outcomes = _batches(outcomes)
         for batch in first:
             self._after_finish(batch, *retry_until_available(lambda: self._ledger.finish(self._owner, batch)))  # noqa: B023 - called at once
-        if effects or time.monotonic() > self._slice_end or self._draining():
-            ended, wakeups = retry_until_available(lambda: self._ledger.finish(self._owner, outcomes, effects))
+        if changes or time.monotonic() > self._slice_end or self._draining():
+            ended, wakeups = retry_until_available(lambda: self._ledger.finish(self._owner, outcomes, changes))
         else:
             token, request = secrets.token_hex(8), self._claim_request()
             ended, wakeups, self._next = retry_until_available(

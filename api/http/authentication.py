@@ -18,7 +18,6 @@ from auth.rates import Rates, headers
 from jobs.async_ledger import AsyncLedger
 from jobs.batcher import Batcher
 from jobs.errors import LedgerUnavailable
-from jobs.redis_connection import UNREACHABLE
 from settings import Settings
 
 log = logging.getLogger("mldeploy.api")
@@ -125,7 +124,9 @@ class Authenticator:
             raise
 
     async def _load(self) -> KeySet:
-        self._listener = self._listener or asyncio.get_running_loop().create_task(self._listen())
+        self._listener = self._listener or asyncio.get_running_loop().create_task(
+            self._ledger.listen(self._keys.channel, self._changed, self._unsubscribed)
+        )
         if self._loading is None or not self._is_subscribed:
             self._loading = asyncio.get_running_loop().create_task(self._read())
         loading = self._loading
@@ -153,18 +154,12 @@ class Authenticator:
     async def _reread(self, requests: Sequence[None]) -> list[KeySet]:
         return [await self._read()] * len(requests)
 
-    async def _listen(self) -> None:
-        while True:
-            try:
-                async for _ in self._ledger.subscribe(self._keys.channel):
-                    self._is_subscribed, self._key_set, self._loading = True, None, None
-                    self._refreshing = asyncio.get_running_loop().create_task(self._refresh())
-            except UNREACHABLE as error:
-                log.warning("the connection to the channel of keys was lost: %s", error)
-            except Exception:
-                log.exception("the channel of keys failed")
-            self._is_subscribed, self._key_set = False, None
-            await asyncio.sleep(RECONNECT_INTERVAL)
+    def _changed(self, _: bytes | None) -> None:
+        self._is_subscribed, self._key_set, self._loading = True, None, None
+        self._refreshing = asyncio.get_running_loop().create_task(self._refresh())
+
+    def _unsubscribed(self) -> None:
+        self._is_subscribed, self._key_set = False, None
 
 
 def _unauthorized(reason: str) -> HTTPProblem:

@@ -5,9 +5,6 @@ local MAX_PUSHED = 4000  -- bytes; waiting clients read a larger result
 local MAX_UNLOGGED = 10000
 local MAX_EXPIRED = 100  -- jobs in one script: each takes a tenth of a millisecond
 local SPEED_WEIGHT = 0.1  -- of the latest jobs in the moving average of a lane's speed
-local EXPIRED = '{"type":"expired","detail":"The job had not started when its deadline came."}'
-local CANCELED = '{"type":"canceled","detail":"The job was canceled before it started."}'
-local STOPPED = '{"type":"canceled","detail":"The job was canceled while it ran; its work was thrown away."}'
 
 -- Queues the delivery of a webhook: a job in the lane webhook, whose group is the webhook's host.
 local function queue_delivery(id, host)

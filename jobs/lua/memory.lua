@@ -12,7 +12,6 @@ local DELIVERY_OVERHEAD = 900
 local RECORD_OVERHEAD = 600  -- of a final record
 local MIN_RESULT_AGE = 5000  -- ms; a younger result is never deleted for another job
 local MAX_DELETED = 500  -- in one script
-local NO_ROOM = '{"type":"result-too-large","detail":"The result is larger than what was reserved for it, and Redis has no room for more."}'
 
 local memory_change = {open = 0, promised = 0, finished = 0}
 

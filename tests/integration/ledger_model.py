@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 import msgspec
 
 from jobs.errors import AfterFailed, KeyReused, LaneFull, LedgerError, PreconditionFailed
+from jobs.failures import DIED, LAPSED, TIMED_OUT
 from jobs.job import DEFAULT_OPTIONS, LANES, NO_METADATA, ClaimRequest, Job, Kind, State, SubmitOptions
-from jobs.ledger import DIED, LAPSED, TIMED_OUT
 from settings import Settings
 
 CANCELED = b'{"type":"canceled","detail":"The job was canceled before it started."}'
 STOPPED = b'{"type":"canceled","detail":"The job was canceled while it ran; its work was thrown away."}'
 EXPIRED = b'{"type":"expired","detail":"The job had not started when its deadline came."}'
 
-WHY_FAILED = {"died": DIED, "lapsed": LAPSED, "timed_out": TIMED_OUT}
+WHY_FAILED = {"died": DIED.to_json(), "lapsed": LAPSED.to_json(), "timed_out": TIMED_OUT.to_json()}
 INNOCENT = ("released", "left")
 OPEN_OVERHEAD = 1100  # bytes of an open job beside its payload, options and what else is known of it
 DELIVERY_OVERHEAD = 900
@@ -101,7 +101,7 @@ class Model:
         self.owners: set[str] = set()
         self.silent: set[str] = set()
         self.stopped: set[str] = set()
-        self.effects: dict[str, str] = {}
+        self.written: dict[str, str] = {}
         self.ends: list[tuple[str, str, bytes]] = []  # each is pushed once: id, state, body
         self._order = itertools.count()
 
@@ -150,7 +150,7 @@ class Model:
     def _refusal(self, job: Job) -> type[LedgerError] | None:
         limits, waiting = self.settings, self.waiting(job.lane)
         after = self.jobs.get(job.after)
-        if job.expects.key and self.effects.get(job.expects.field) != job.expects.value:
+        if job.expects.key and self.written.get(job.expects.field) != job.expects.value:
             return PreconditionFailed
         if job.after and (after is None or after.state in ("failed", "canceled", "expired")):
             return AfterFailed

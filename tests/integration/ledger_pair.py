@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from compare_and_set import CompareAndSet
 from jobs import codec
 from jobs.codec import Accepted
-from jobs.errors import EffectConflict, LedgerUnavailable
-from jobs.job import WORKERS, Claim, ClaimedJob, ClaimRequest, Effect, Job, Kind, Outcome, Record, State
+from jobs.errors import ChangesRejected, LedgerUnavailable
+from jobs.job import WORKERS, Claim, ClaimedJob, ClaimRequest, Job, Kind, Outcome, Record, State
 from jobs.ledger import Ledger
 from tests.integration.ledger_model import ENDED, Known, Model, kind_of
 from tests.integration.ledger_view import View, Watched, agree, nothing_is_left
@@ -148,26 +149,26 @@ class Pair:
         return claim
 
     def finish(self, owner: str, jobs: Sequence[ClaimedJob], state: State, size: int = 0, fits: bool | None = None) -> None:
-        """``fits``: whether the precondition of its effects still holds; None without effects."""
+        """``fits``: whether the precondition of its changes still holds; None without changes."""
         self._changes += 1
         body = f'"{self._changes:0{size}}"'.encode()
-        now = self.model.effects.get("alias", "")
-        effects = [] if fits is None else [Effect("model:m", "alias", now if fits else "other", str(self._changes))]
+        now = self.model.written.get("alias", "")
+        sent = [] if fits is None else [CompareAndSet("model:m", "alias", now if fits else "other", str(self._changes))]
         current = [self.model.is_current(owner, job.id, job.fence) for job in jobs]
-        changes = bool(effects) and current[0] and not self.model.jobs[jobs[0].id].canceling
+        changes = bool(sent) and current[0] and not self.model.jobs[jobs[0].id].canceling
         outcomes = [Outcome(job, state, body) for job in jobs]
         if changes and not fits:
-            with pytest.raises(EffectConflict):
-                self.ledger.finish(owner, outcomes, effects)
+            with pytest.raises(ChangesRejected):
+                self.ledger.finish(owner, outcomes, sent)
             return
-        ended, _ = self.ledger.finish(owner, outcomes, effects)
-        if effects and not current[0]:
+        ended, _ = self.ledger.finish(owner, outcomes, sent)
+        if sent and not current[0]:
             assert ended == 0
             return
         ours = [job for job, is_ours in zip(jobs, current, strict=True) if is_ours]
         assert ended == sum(self.model.finish(owner, job.id, state, body) for job in ours)
         if changes:
-            self.model.effects["alias"] = str(self._changes)
+            self.model.written["alias"] = str(self._changes)
 
     def deliver(self, owner: str, delivery: ClaimedJob, again: bool) -> None:
         self._changes += 1

@@ -91,7 +91,7 @@ def agree(view: View, model: Model) -> None:
     _owners_agree(view, model)
     expected = {f"{caller}:{key}": f"{job_id} {print_}" for (caller, key), (job_id, print_) in model.keys.items()}
     assert {name: view.text(f"key:{name}") for name in view.names("key:")} == expected
-    assert view.pairs("model:m") == model.effects
+    assert view.pairs("model:m") == model.written
     final = [known for known in model.jobs.values() if known.final]
     assert set(view.pairs("finished")) == {known.id for known in final}
     counted = {field: int(view.pairs("memory").get(field, 0)) for field in ("open", "promised", "finished")}

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 
-from jobs.job import Effect, Job, Kind, Metadata, Outcome, State, SubmitOptions
+from compare_and_set import CompareAndSet
+from jobs.job import Job, Kind, Metadata, Outcome, State, SubmitOptions
 from jobs.ledger import Ledger
 from jobs.wakeup import WakeupSender, make_celery
 from settings import Settings
@@ -56,9 +57,9 @@ def deliver(ledger: Ledger, delivering: WebhookHandler) -> None:
     delivering.handle(claim(ledger, kind="webhook"), no_more)
 
 
-def no_more(outcomes: Sequence[Outcome], effects: Sequence[Effect]) -> None:
+def no_more(outcomes: Sequence[Outcome], changes: Sequence[CompareAndSet]) -> None:
     """Check that nothing is left to finish: each delivery is recorded by itself."""
-    assert (outcomes, effects) == ((), ())
+    assert (outcomes, changes) == ((), ())
 
 
 def attempts(ledger: Ledger, job_id: str) -> list[Any]:

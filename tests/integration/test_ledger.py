@@ -5,9 +5,10 @@ import time
 import pytest
 from msgspec.structs import replace
 
+from compare_and_set import CompareAndSet
 from jobs.codec import Accepted
-from jobs.errors import AfterFailed, EffectConflict, LaneFull, LedgerFull, LedgerUnavailable, PreconditionFailed
-from jobs.job import Claim, ClaimLater, ClaimRequest, Effect, Kind, Outcome, Precondition, State
+from jobs.errors import AfterFailed, ChangesRejected, LaneFull, LedgerFull, LedgerUnavailable, PreconditionFailed
+from jobs.job import Claim, ClaimLater, ClaimRequest, Kind, Outcome, Precondition, State
 from jobs.ledger import Ledger
 from settings import Settings
 from tests.integration.jobs import LANE, accept_nothing, add, added, claim, expire_lease, ids, job, reconcile, state, succeeded
@@ -256,26 +257,28 @@ def test_a_late_finish_whose_fence_holds_is_valid(ledger: Ledger) -> None:
     assert state(ledger, one.id) is State.SUCCEEDED
 
 
-def test_effects_happen_with_the_end_or_not_at_all(ledger: Ledger) -> None:
+def test_changes_happen_with_the_end_or_not_at_all(ledger: Ledger) -> None:
     (one,) = added(ledger, 1)
     claimed = claim(ledger)
     alias = "model:iris", "alias:champion"
     ledger.redis.hset(ledger.prefix + alias[0], alias[1], 3)
-    with pytest.raises(EffectConflict):
-        ledger.finish("w:1", succeeded(claimed), [Effect("model:iris", "card:4", "", "{}"), Effect(*alias, "2", "4")])
+    with pytest.raises(ChangesRejected):
+        ledger.finish(
+            "w:1", succeeded(claimed), [CompareAndSet("model:iris", "card:4", "", "{}"), CompareAndSet(*alias, "2", "4")]
+        )
     assert state(ledger, one.id) is State.RUNNING
     assert ledger.redis.hgetall(ledger.prefix + alias[0]) == {b"alias:champion": b"3"}
-    ledger.finish("w:1", succeeded(claimed), [Effect("model:iris", "card:4", "", "{}"), Effect(*alias, "3", "4")])
+    ledger.finish("w:1", succeeded(claimed), [CompareAndSet("model:iris", "card:4", "", "{}"), CompareAndSet(*alias, "3", "4")])
     assert state(ledger, one.id) is State.SUCCEEDED
     assert ledger.redis.hgetall(ledger.prefix + alias[0]) == {b"alias:champion": b"4", b"card:4": b"{}"}
 
 
-def test_effects_of_a_stale_claim_do_not_happen(ledger: Ledger) -> None:
+def test_changes_of_a_stale_claim_do_not_happen(ledger: Ledger) -> None:
     added(ledger, 1)
     stale = claim(ledger, "w:1")
     ledger.release("predict", "w:1")
     claim(ledger, "w:2")
-    assert ledger.finish("w:1", succeeded(stale), [Effect("model:iris", "alias:champion", "", "4")])[0] == 0
+    assert ledger.finish("w:1", succeeded(stale), [CompareAndSet("model:iris", "alias:champion", "", "4")])[0] == 0
     assert ledger.redis.hget(ledger.prefix + "model:iris", "alias:champion") is None
 
 

@@ -3,9 +3,10 @@
 import pytest
 from msgspec.structs import replace
 
+from compare_and_set import CompareAndSet
 from jobs.codec import Accepted
 from jobs.errors import JobTooLarge, LedgerFull, NoRoom, UnsafeRedis
-from jobs.job import Effect, Job, Kind, Outcome, State
+from jobs.job import Job, Kind, Outcome, State
 from jobs.ledger import Ledger, MemoryLook
 from jobs.memory import MemoryPlan, plan_memory
 from settings import Settings
@@ -107,10 +108,10 @@ def test_publishing_without_room_changes_nothing(ledger: Ledger) -> None:
     ledger.add([one := with_result(ledger, 1000, kind=Kind.TRAIN)])
     claimed = claim(ledger, kind="train")
     with pytest.raises(NoRoom, match="200,0"):
-        ledger.finish("w:1", succeeded(claimed), [Effect("model:m", "card:1", "", "c" * 200_000)])
+        ledger.finish("w:1", succeeded(claimed), [CompareAndSet("model:m", "card:1", "", "c" * 200_000)])
     assert state(ledger, one.id) is State.RUNNING
     assert ledger.redis.hget(f"{ledger.prefix}model:m", "card:1") is None
-    assert ledger.finish("w:1", succeeded(claimed), [Effect("model:m", "card:1", "", "c")])[0] == 1
+    assert ledger.finish("w:1", succeeded(claimed), [CompareAndSet("model:m", "card:1", "", "c")])[0] == 1
 
 
 def test_jobs_from_before_reservations_end(ledger: Ledger) -> None:
@@ -160,7 +161,7 @@ def publish_without_room(ledger: Ledger, size: int) -> None:
     ledger.add([with_result(ledger, 1000, kind=Kind.TRAIN)])
     training = claim(ledger, kind="train")
     with pytest.raises(NoRoom):
-        ledger.finish("w:1", succeeded(training), [Effect("model:m", "card:1", "", "c" * size)])
+        ledger.finish("w:1", succeeded(training), [CompareAndSet("model:m", "card:1", "", "c" * size)])
 
 
 def test_no_result_is_removed_for_a_job_that_can_never_fit(ledger: Ledger) -> None:

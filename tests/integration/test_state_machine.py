@@ -204,7 +204,7 @@ class Sequence(RuleBasedStateMachine):
         elif submission.after < len(self.trainings):
             training = self.trainings[-1 - submission.after]
             model, version, after = training.model, training.version, training.id
-        now = self.model.effects.get("alias", "")
+        now = self.model.written.get("alias", "")
         expects = (
             Precondition("model:m", "alias", now if submission.champion else "other")
             if now and submission.champion < 2

@@ -5,10 +5,11 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
+from compare_and_set import CompareAndSet
 from jobs import codec
 from jobs.codec import Accepted
 from jobs.errors import AfterFailed, KeyReused, LaneFull, LedgerUnavailable
-from jobs.job import ClaimRequest, Effect, Job, Kind, Precondition, State
+from jobs.job import ClaimRequest, Job, Kind, Precondition, State
 from jobs.ledger import Ledger
 from settings import Settings
 from tests.faults.load import Announcements
@@ -77,12 +78,12 @@ def test_canceling_job_ends_canceled_whatever_its_owner_does(ledger: Ledger, end
     assert ledger.waiting(LANE) == 0
 
 
-def test_canceled_job_has_no_effects(ledger: Ledger) -> None:
+def test_canceled_job_changes_nothing(ledger: Ledger) -> None:
     """It does not matter whether their preconditions hold."""
     one = accepted(ledger, kind=Kind.TRAIN)
     claimed = claim(ledger, kind="train")
     ledger.cancel(one.id)
-    ledger.finish("w:1", succeeded(claimed), [Effect("model:iris", "alias:champion", "3", "4")])
+    ledger.finish("w:1", succeeded(claimed), [CompareAndSet("model:iris", "alias:champion", "3", "4")])
     assert state(ledger, one.id) is State.CANCELED
     assert ledger.redis.exists(ledger.prefix + "model:iris") == 0
 

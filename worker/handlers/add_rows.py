@@ -4,8 +4,8 @@ import logging
 
 from msgspec import json
 
-from jobs.errors import EffectConflict, NoRoom
-from jobs.job import Claim, ClaimedJob, Effect, Outcome, State
+from jobs.errors import ChangesRejected, NoRoom
+from jobs.job import Claim, ClaimedJob, Outcome, State
 from modeler import dataset_parts, table
 from modeler.dataset_parts import LostRows
 from modeler.table import BadTrainingData, Table
@@ -26,7 +26,7 @@ class TooManyDatasets(RuntimeError):
     """The caller has reached the limit of data sets."""
 
 
-class AddRows:
+class AddRowsHandler:
     def __init__(self, datasets: Datasets, store: Store, limit: float, max_datasets: int) -> None:
         """``limit``: seconds for one job; ``max_datasets``: for one caller."""
         self._datasets = datasets
@@ -42,9 +42,9 @@ class AddRows:
             outcome, record = self._try_to_add(found, task, job)
             changes = self._datasets.changes(found, record) if record and record != found.record else []
             try:
-                finish([outcome], [Effect(*change) for change in changes])
+                finish([outcome], changes)
                 return
-            except EffectConflict:
+            except ChangesRejected:
                 continue
             except NoRoom as error:
                 finish([failed(job, "adding-failed", f"{error}. The data set is as it was.")], ())

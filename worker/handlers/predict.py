@@ -8,6 +8,7 @@ from contextlib import suppress
 from msgspec import json
 
 from jobs.errors import LedgerError
+from jobs.failures import Failure
 from jobs.job import Claim, ClaimedJob, Outcome, State
 from jobs.ledger import Ledger
 from modeler.artifact import CorruptArtifact, UnloadableHere
@@ -19,7 +20,7 @@ from models.registry import Registry
 from models.results import Label, Prediction, Predictions, SinglePrediction
 from models.rollout import Rollout
 from models.schema import unpack
-from worker.failure_messages import Failure, describe, failed
+from worker.failure_messages import describe, failed
 from worker.load_reports import LoadReports
 from worker.process import Finish, Unloadable, retry_until_available
 from worker.time_limit import TimeLimit, time_limit

@@ -17,11 +17,11 @@ from models.rollout import Rollout
 from models.signing import signing_key
 from settings import Settings
 from worker.app import Role
-from worker.handlers.add_rows import AddRows
+from worker.handlers.add_rows import AddRowsHandler
 from worker.handlers.predict import PredictHandler
 from worker.handlers.rollout import ChampionRollout
-from worker.handlers.train import Training
-from worker.handlers.trainer import TrainHandler
+from worker.handlers.train import TrainHandler
+from worker.handlers.trainer import TrainerHandler
 from worker.load_reports import LoadReports
 from worker.preload import preload
 from worker.process import retry_until_available
@@ -68,16 +68,16 @@ class TrainRole:
         known = ledger.redis, ledger.prefix, ledger.guard
         StoreSurvey(ledger, Inventory(*known, Registry(*known), self._artifacts.store)).survey()
 
-    def handler(self, owner: str, ledger: Ledger, wakeup_sender: WakeupSender) -> TrainHandler:
+    def handler(self, owner: str, ledger: Ledger, wakeup_sender: WakeupSender) -> TrainerHandler:
         known = ledger.redis, ledger.prefix, _retrying_guard(ledger)
         registry, datasets, store = Registry(*known), Datasets(*known), self._artifacts.store
         inventory = Inventory(*known, registry, store)
         rollout = ChampionRollout(
             ledger, LiveWorkers(Kind.PREDICT, ledger, wakeup_sender), registry, datasets, Rollout(*known), store, inventory
         )
-        adding = AddRows(datasets, store, self._settings.train_limit, self._settings.max_models)
-        training = Training(registry, datasets, self._artifacts, inventory, rollout, self._settings)
-        return TrainHandler(ledger, owner, training, adding, StoreSurvey(ledger, inventory))
+        adding = AddRowsHandler(datasets, store, self._settings.train_limit, self._settings.max_models)
+        training = TrainHandler(registry, datasets, self._artifacts, inventory, rollout, self._settings)
+        return TrainerHandler(ledger, owner, training, adding, StoreSurvey(ledger, inventory))
 
 
 def role_of(kind: Kind, settings: Settings) -> Role:

@@ -4,8 +4,8 @@ import logging
 
 from msgspec import json
 
-from jobs.errors import EffectConflict, NoRoom
-from jobs.job import Claim, ClaimedJob, Effect, Outcome, State
+from jobs.errors import ChangesRejected, NoRoom
+from jobs.job import Claim, ClaimedJob, Outcome, State
 from modeler import dataset, dataset_parts, train
 from modeler.artifact import ArtifactStore
 from modeler.data_warnings import data_warnings
@@ -33,7 +33,7 @@ log = logging.getLogger("mldeploy.worker")
 MAX_TRIES = 50  # to publish, while other jobs publish too
 
 
-class Training:
+class TrainHandler:
     def __init__(
         self,
         registry: Registry,
@@ -120,8 +120,8 @@ class Training:
                 warnings=[*data_warnings(made.dataset), *made.warnings],
             )
             try:
-                finish([Outcome(job, State.SUCCEEDED, json.encode(result))], [Effect(*change) for change in changes])
-            except EffectConflict:
+                finish([Outcome(job, State.SUCCEEDED, json.encode(result))], changes)
+            except ChangesRejected:
                 continue
             except NoRoom as error:
                 self._inventory.remove(card.artifact.folder)

@@ -5,15 +5,15 @@ from msgspec import json
 from jobs.job import Claim
 from jobs.ledger import Ledger
 from models.options import AddTask, TrainTask
-from worker.handlers.add_rows import AddRows
-from worker.handlers.train import Training
+from worker.handlers.add_rows import AddRowsHandler
+from worker.handlers.train import TrainHandler
 from worker.process import Finish
 from worker.progress import Progress
 from worker.store_survey import StoreSurvey
 
 
-class TrainHandler:
-    def __init__(self, ledger: Ledger, owner: str, training: Training, adding: AddRows, survey: StoreSurvey) -> None:
+class TrainerHandler:
+    def __init__(self, ledger: Ledger, owner: str, training: TrainHandler, adding: AddRowsHandler, survey: StoreSurvey) -> None:
         self._ledger = ledger
         self._owner = owner
         self._training = training

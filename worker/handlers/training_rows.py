@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
+from compare_and_set import CompareAndSet
 from modeler import dataset_parts, table
 from modeler.dataset import Dataset
 from modeler.table import BadTrainingData, Table
 from models.card import Card
-from models.compare_and_set import CompareAndSet
 from models.datasets import DatasetRecord, Datasets, Part, scoped, unscoped_name
 from models.options import AUTO, TEST_SHARE, TrainTask
 from models.packaged import PACKAGED_ESTIMATOR, packaged_csv
