@@ -64,15 +64,15 @@ def measure_pair(what: str, sides: list[Side], load: dict[str, Any]) -> Pair:
     return {side.name: measure(side.running, side.name, what, **load, probe=side.unfinished if polls else "") for side in sides}
 
 
-def summary(what: str, connections: int, pairs: list[Pair]) -> str:
+def summary(what: str, connections: int, pairs: list[Pair], ours: str = OURS, theirs: str = THEIRS) -> str:
     """Ratio of the medians, the ratio of each turn, and each process's seconds of CPU per 1,000 jobs."""
 
     def rate(side: str) -> float:
         return median(pair[side].report.jobs_per_second for pair in pairs)
 
-    each = ", ".join(f"{p[OURS].report.jobs_per_second / p[THEIRS].report.jobs_per_second:.2f}" for p in pairs)
-    lines = [f"{what}, {connections} connections: {rate(OURS) / rate(THEIRS):.2f} ({each})"]
-    for side in (OURS, THEIRS):
+    each = ", ".join(f"{p[ours].report.jobs_per_second / p[theirs].report.jobs_per_second:.2f}" for p in pairs)
+    lines = [f"{what}, {connections} connections: {rate(ours) / rate(theirs):.2f} ({each})"]
+    for side in (ours, theirs):
         used = {name: median(p[side].cpu.get(name, 0.0) for p in pairs) for name in sorted(pairs[0][side].cpu)}
         polls = median(p[side].report.polls_per_job for p in pairs)
         cpu = ", ".join(f"{name} {seconds:.3f}" for name, seconds in used.items())

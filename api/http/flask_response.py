@@ -1,6 +1,7 @@
 """Converts our responses to Flask's, and back."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Iterator
 from contextvars import Context, copy_context
 from typing import Any
@@ -10,6 +11,9 @@ from flask import Response as FlaskResponse
 from api.http.loop_thread import check_not_on_loop
 from api.server.response import Response, Stream
 
+LOCATIONS = ("Location", "Content-Location")
+PLAIN_PATH = re.compile(r"(/[A-Za-z0-9/._-]*)?")  # which Werkzeug leaves as it is
+BODILESS = {*range(100, 200), 204, 304}
 CONTENT_LENGTH = "content-length"  # added when the response is written
 
 
@@ -31,7 +35,13 @@ def to_flask(ours: Response | Stream, loop: asyncio.AbstractEventLoop) -> FlaskR
 
 
 def headers_of(response: FlaskResponse, environ: dict[str, Any]) -> list[tuple[str, str]]:
-    return [(name, value) for name, value in response.get_wsgi_headers(environ) if name.lower() != CONTENT_LENGTH]
+    """The headers as Werkzeug completes them for a WSGI server. It need not where nothing is to be completed."""
+    headers = response.headers
+    is_usual = type(response) in (FlaskResponse, StreamResponse) and not response.autocorrect_location_header
+    is_usual = is_usual and response.status_code not in BODILESS
+    if not is_usual or not all(PLAIN_PATH.fullmatch(headers.get(name, "")) for name in LOCATIONS):
+        headers = response.get_wsgi_headers(environ)
+    return [pair for pair in headers if pair[0].lower() != CONTENT_LENGTH]
 
 
 def from_flask(response: FlaskResponse, environ: dict[str, Any]) -> Response:
