@@ -17,7 +17,7 @@ from flask import Flask, signals
 from flask import Response as FlaskResponse
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed, NotFound
-from werkzeug.routing import RoutingException
+from werkzeug.routing import MapAdapter, RoutingException
 
 from api.http import problems
 from api.http.context import api_context, reset_context, set_context
@@ -89,6 +89,22 @@ class Application(Flask):
         return self._has_registered_hooks or any(signal.receivers for signal in SIGNALS)
 
     # Flask's handling of a request
+
+    def create_url_adapter(self, request: flask.Request | None) -> MapAdapter | None:
+        """Binds the map of routes to a request. Flask looks for subdomains and websockets, which takes a tenth of its time."""
+        usual = self.config["SERVER_NAME"] is None and self.config["TRUSTED_HOSTS"] is None and not self.url_map.host_matching
+        if request is None or not usual or self.subdomain_matching or "HTTP_UPGRADE" in request.environ:
+            return super().create_url_adapter(request)
+        environ = request.environ
+        return self.url_map.bind(
+            request.host,
+            request.root_path,
+            self.url_map.default_subdomain,
+            environ["wsgi.url_scheme"],
+            environ["REQUEST_METHOD"],
+            request.path,
+            request.query_string.decode(errors="replace"),
+        )
 
     def full_dispatch_request(self) -> FlaskResponse:
         """Handles a request under a WSGI server."""
