@@ -70,7 +70,7 @@ def main(turns: int, seconds: float, only: str | None) -> None:
             Client(other.url).train(model="iris").wait(60)
             sides = [Side(PLAIN, plain, ""), Side(addition, other, "")]
             for number in CONNECTIONS:
-                load = {"dialect": "mldeploy", "connections": number, "seconds": seconds, "rows": ROWS, "labels": labels}
+                load = {"dialect": "mldeploy-waited", "connections": number, "seconds": seconds, "rows": ROWS, "labels": labels}
                 pairs = [measure_pair(addition, sides if turn % 2 == 0 else sides[::-1], load) for turn in range(turns)]
                 print(summary(f"{addition}, Prefer: wait", number, pairs, addition, PLAIN), flush=True)
 

@@ -11,7 +11,7 @@ from flask import Response as FlaskResponse
 from api.http.loop_thread import check_not_on_loop
 from api.server.response import Response, Stream
 
-LOCATIONS = ("Location", "Content-Location")
+LOCATIONS = ("location", "content-location")
 PLAIN_PATH = re.compile(r"(/[A-Za-z0-9/._-]*)?")  # which Werkzeug leaves as it is
 BODILESS = {*range(100, 200), 204, 304}
 CONTENT_LENGTH = "content-length"  # added when the response is written
@@ -36,12 +36,12 @@ def to_flask(ours: Response | Stream, loop: asyncio.AbstractEventLoop) -> FlaskR
 
 def headers_of(response: FlaskResponse, environ: dict[str, Any]) -> list[tuple[str, str]]:
     """The headers as Werkzeug completes them for a WSGI server. It need not where nothing is to be completed."""
-    headers = response.headers
+    named = [(name.lower(), name, value) for name, value in response.headers]
     is_usual = type(response) in (FlaskResponse, StreamResponse) and not response.autocorrect_location_header
     is_usual = is_usual and response.status_code not in BODILESS
-    if not is_usual or not all(PLAIN_PATH.fullmatch(headers.get(name, "")) for name in LOCATIONS):
-        headers = response.get_wsgi_headers(environ)
-    return [pair for pair in headers if pair[0].lower() != CONTENT_LENGTH]
+    if not is_usual or not all(PLAIN_PATH.fullmatch(value) for lower, _, value in named if lower in LOCATIONS):
+        named = [(name.lower(), name, value) for name, value in response.get_wsgi_headers(environ)]
+    return [(name, value) for lower, name, value in named if lower != CONTENT_LENGTH]
 
 
 def from_flask(response: FlaskResponse, environ: dict[str, Any]) -> Response:

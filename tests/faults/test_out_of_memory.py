@@ -1,6 +1,7 @@
 """The memory of the machine, here of a control group, runs out."""
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -54,6 +55,11 @@ def predictions(client: Client) -> Iterator[list[float]]:
         asking.join()
 
 
+def has_settled(service: Service) -> bool:
+    """Return whether every process is older than two seconds: when a service starts, some live for a moment."""
+    return all(time.time() - process.create_time() > 2 for process in service.family())
+
+
 def pids(service: Service) -> set[int]:
     """Return the process ids of all parts but those that train."""
     trainers = {child.pid for child in service.children()["train"].children()}
@@ -63,6 +69,7 @@ def pids(service: Service) -> set[int]:
 def test_training_out_of_memory_fails_with_that_reason_and_nothing_else_dies(
     service: Service, group: ControlGroup, figures: list[str]
 ) -> None:
+    until(lambda: has_settled(service), 15, "all its processes have started")
     client, before, used = Client(service.url), pids(service), int(group.read("memory.usage_in_bytes"))
     group.write("memory.limit_in_bytes", used + ROOM)
     with predictions(client) as latencies:
