@@ -11,7 +11,20 @@ from jobs.errors import AfterFailed, ChangesRejected, LaneFull, LedgerFull, Ledg
 from jobs.job import Claim, ClaimLater, ClaimRequest, Kind, Outcome, Precondition, State
 from jobs.ledger import Ledger
 from settings import Settings
-from tests.integration.jobs import LANE, accept_nothing, add, added, claim, expire_lease, ids, job, reconcile, state, succeeded
+from tests.integration.jobs import (
+    LANE,
+    accept_nothing,
+    add,
+    added,
+    claim,
+    expire_lease,
+    ids,
+    job,
+    reconcile,
+    record_of,
+    state,
+    succeeded,
+)
 from tests.processes import until
 
 # Adding
@@ -246,6 +259,18 @@ def test_another_owner_with_the_current_fence_is_refused(ledger: Ledger) -> None
     claimed = claim(ledger, "w:1")
     assert ledger.finish("w:2", succeeded(claimed))[0] == 0
     assert ledger.finish("w:1", succeeded(claimed))[0] == 1
+
+
+def test_progress_is_stored_only_for_the_owner_with_the_current_fence(ledger: Ledger) -> None:
+    (one,) = added(ledger, 1)
+    old = claim(ledger, "w:1", "t1")
+    new = claim(ledger, "w:1", "t2")
+    progress = b'{"done":1,"total":2,"stage":"fit"}'
+    assert not ledger.report("w:1", old.jobs[0], progress)
+    assert not ledger.report("w:2", new.jobs[0], progress)
+    assert record_of(ledger, one.id).progress is None
+    assert ledger.report("w:1", new.jobs[0], progress)
+    assert record_of(ledger, one.id).progress == progress
 
 
 def test_a_late_finish_whose_fence_holds_is_valid(ledger: Ledger) -> None:
