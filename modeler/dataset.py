@@ -17,7 +17,9 @@ from models.schema import Schema, Task
 MAX_CLASSES = 1000
 MAX_SCHEMA = 1_000_000  # bytes; it is in every card
 MAX_INTEGER_CLASS = 2**53  # beyond it a float cannot hold every integer
-MAX_CATEGORIES = 255  # of a feature; the less frequent ones count as unknown
+MAX_CATEGORIES = 10_000  # of a feature; the less frequent ones count as unknown
+MAX_REFUSING = 255  # categories of a feature that may refuse others; one with more ignores them
+UNIQUE = 0.9  # share of different values from which on texts are names or ids, which say nothing about other rows
 MIN_ROWS = 10
 FEW_INTEGERS = 20  # a target with at most so many distinct integers has classes, one with more is a quantity
 QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
@@ -197,7 +199,10 @@ def _is_useless(column: "pd.Series[Any]") -> bool:
     if column.dtype != object:
         return False
     distinct = present.unique()
-    return (len(distinct) > MAX_CATEGORIES and len(distinct) > len(present) / 2) or max(map(len, distinct)) > MAX_NAME
+    nearly_all_differ = len(distinct) >= UNIQUE * len(present) or (
+        len(distinct) > MAX_REFUSING and len(distinct) > len(present) / 2
+    )
+    return nearly_all_differ or max(map(len, distinct)) > MAX_NAME
 
 
 def _feature(name: str, type_: FeatureType, column: "pd.Series[Any]", unknown: Unknown) -> Feature:
@@ -206,7 +211,7 @@ def _feature(name: str, type_: FeatureType, column: "pd.Series[Any]", unknown: U
     if type_ == "category":
         counts = present.value_counts()
         kept = tuple(sorted(counts.index[:MAX_CATEGORIES].tolist()))
-        policy: Unknown = "ignore" if len(counts) > MAX_CATEGORIES else unknown
+        policy: Unknown = "ignore" if len(counts) > MAX_REFUSING else unknown
         return Feature(name, type_, str(present.iloc[0]), categories=kept, unknown=policy, missing_rate=missing)
     decode = Feature(name, type_, 0.0).decode
     example, minimum, maximum = (decode(float(number)) for number in (present.iloc[0], present.min(), present.max()))

@@ -8,27 +8,26 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import is_classifier, is_regressor
-from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier, DummyRegressor
-from sklearn.impute import SimpleImputer
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.pipeline import Pipeline
 
 from modeler.dataset import Dataset
+from modeler.label_encoding import LabelEncodedClassifier
+from modeler.preprocessing import SEED, preprocessing
 from modeler.table import BadTrainingData
 from models.catalog import allowed_classes, catalog
 from models.input_errors import listed
 from models.options import AUTO
 from models.schema import Task
 
-SEED = 0
 MANY_ROWS = 2000  # from so many training rows on, auto picks boosting
-UNSCALED = ("ensemble", "tree", "naive_bayes", "dummy")  # modules whose estimators do not depend on the features' scale
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "LogisticRegression": {"max_iter": 1000},
     "MLPClassifier": {"max_iter": 500},
     "MLPRegressor": {"max_iter": 500},
 }
+FEW_MEMBERS = 10  # of a class: cross-validation inside of an estimator may need as many
 ESTIMATOR = "estimator"  # the name of a pipeline's last step
 
 
@@ -36,12 +35,29 @@ def build(name: str, params: Mapping[str, Any], dataset: Dataset, allowed: str =
     """Return an unfitted estimator for the data set's matrix. Raises BadTrainingData if the estimator is unknown, is for another
     task, or has no such parameter."""
     cls = _class(name, allowed)
-    bare = _configured(cls, name, params)
+    configured = _configured(cls, name, params)
     task = dataset.schema.task
-    if not (is_classifier(bare) if task == "classification" else is_regressor(bare)):
+    if not (is_classifier(configured) if task == "classification" else is_regressor(configured)):
         raise BadTrainingData(f"{name} is not for {task}, and {dataset.schema.target!r} asks for that (or give task=…)")
-    preprocessing = _preprocessing(bare, dataset)
-    return Pipeline([("columns", preprocessing), (ESTIMATOR, bare)]) if preprocessing else bare
+    _spare_rare_classes(configured, params, dataset)
+    columns = preprocessing(configured, dataset)
+    if task == "classification" and not type(configured).__module__.startswith("sklearn."):
+        configured = LabelEncodedClassifier(configured)
+    return Pipeline([("columns", columns), (ESTIMATOR, configured)]) if columns else configured
+
+
+def _spare_rare_classes(estimator: Any, params: Mapping[str, Any], dataset: Dataset) -> None:
+    """Switch off early stopping where boosting would fail on it: it holds out some rows of each class, and one row cannot be
+    divided."""
+    if isinstance(estimator, HistGradientBoostingClassifier) and "early_stopping" not in params and _rarest(dataset)[1] < 2:
+        estimator.set_params(early_stopping=False)
+
+
+def _rarest(dataset: Dataset) -> tuple[Any, int]:
+    """Return the class with the fewest training rows, and their number."""
+    classes, counts = np.unique(dataset.target[~dataset.in_test], return_counts=True)
+    place = int(counts.argmin())
+    return classes[place], int(counts[place])
 
 
 def pick(dataset: Dataset) -> str:
@@ -62,16 +78,32 @@ def baseline(task: Task) -> Any:
 
 
 def fit(estimator: Any, dataset: Dataset) -> Any:
-    """Fit on the training rows. Raises BadTrainingData if the data set has weights and the estimator takes none."""
+    """Fit on the training rows. Raises BadTrainingData if the data set has weights and the estimator takes none, or if a class
+    has too few rows for it."""
     in_training = ~dataset.in_test
     features, target = dataset.features[in_training], dataset.target[in_training]
-    if dataset.weights is None:
-        return estimator.fit(features, target)
-    bare = estimator[-1] if isinstance(estimator, Pipeline) else estimator
-    if "sample_weight" not in inspect.signature(bare.fit).parameters:
-        raise BadTrainingData(f"{type(bare).__name__} takes no sample weights")
-    step = f"{ESTIMATOR}__" if isinstance(estimator, Pipeline) else ""
-    return estimator.fit(features, target, **{f"{step}sample_weight": dataset.weights[in_training]})
+    options = {}
+    if dataset.weights is not None:
+        last = bare(estimator)
+        if "sample_weight" not in inspect.signature(last.fit).parameters:
+            raise BadTrainingData(f"{type(last).__name__} takes no sample weights")
+        step = f"{ESTIMATOR}__" if isinstance(estimator, Pipeline) else ""
+        options = {f"{step}sample_weight": dataset.weights[in_training]}
+    try:
+        return estimator.fit(features, target, **options)
+    except ValueError as error:
+        label, rows = _rarest(dataset) if dataset.schema.task == "classification" else ("", FEW_MEMBERS)
+        if rows >= FEW_MEMBERS:
+            raise
+        raise BadTrainingData(
+            f"{str(label)!r} has only {rows} training rows, which is too few for this estimator: {error}"
+        ) from error
+
+
+def bare(estimator: Any) -> Any:
+    """Return the estimator without its preprocessing and the encoding of its labels."""
+    last = estimator[-1] if isinstance(estimator, Pipeline) else estimator
+    return last.estimator if isinstance(last, LabelEncodedClassifier) else last
 
 
 def _class(name: str, allowed: str) -> Any:
@@ -96,28 +128,3 @@ def _configured(cls: Any, name: str, params: Mapping[str, Any]) -> Any:
             raise BadTrainingData(f"{name} has no parameter {param}: {hint}")
     defaults = {"random_state": SEED, **DEFAULTS.get(name, {})}
     return estimator.set_params(**{key: value for key, value in defaults.items() if key in accepted} | dict(params))
-
-
-def _preprocessing(bare: Any, dataset: Dataset) -> Any:
-    """Return a transformer, or None if the estimator accepts the matrix as it is."""
-    kinds = [feature.type == "category" for feature in dataset.schema.features]
-    categories, numbers = [place for place, is_ in enumerate(kinds) if is_], [place for place, is_ in enumerate(kinds) if not is_]
-    if categories and "categorical_features" in bare.get_params(deep=False):
-        bare.set_params(categorical_features=categories)
-        return None
-    for_numbers = _for_numbers(bare, bool(np.isnan(dataset.features[:, numbers]).any()))
-    if not categories:
-        return for_numbers
-    one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
-    steps = [("numbers", for_numbers or "passthrough", numbers)] if numbers else []
-    return ColumnTransformer([*steps, ("categories", one_hot, categories)])
-
-
-def _for_numbers(bare: Any, gaps: bool) -> Any:
-    steps: list[Any] = []
-    if gaps and not bare.__sklearn_tags__().input_tags.allow_nan:
-        steps.append(SimpleImputer(strategy="median"))
-    package, _, module = type(bare).__module__.partition(".")
-    if package == "sklearn" and module.partition(".")[0] not in UNSCALED:
-        steps.append(StandardScaler())
-    return make_pipeline(*steps) if len(steps) > 1 else steps[0] if steps else None

@@ -26,6 +26,7 @@ class Predictor:
         self.schema = schema
         self._estimator = _single_threaded(estimator)
         self._as_frame = as_frame
+        self._columns = _columns(schema, estimator)
 
     def predict(self, rows: list[list[float]]) -> list[Label]:
         """Predict a label per row, with features in the schema's order. Raises NotFinite, or whatever the model raises."""
@@ -50,11 +51,18 @@ class Predictor:
         """Return probabilities, (rows, classes); None if the estimator has none."""
         if not hasattr(self._estimator, "predict_proba"):
             return None
-        return np.asarray(self._estimator.predict_proba(self._input(features)))
+        found = np.asarray(self._estimator.predict_proba(self._input(features)))
+        if self._columns is None:
+            return found
+        spread = np.zeros((len(found), len(self.schema.classes)))
+        spread[:, self._columns] = found
+        return spread
 
     @property
     def classes(self) -> list[Any]:
         """The classes of the columns of ``table``."""
+        if self._columns is not None:
+            return list(self.schema.classes)
         found = getattr(self._estimator, "classes_", None)
         return [] if found is None or self.schema.task == "regression" else np.asarray(found).tolist()
 
@@ -109,6 +117,17 @@ class ModelCache:
     def _make_room(self, size: int) -> None:
         while self._predictors and sum(each for _, each in self._predictors.values()) + size > self._max_bytes:
             self._predictors.popitem(last=False)
+
+
+def _columns(schema: Schema, estimator: Any) -> list[int] | None:
+    """Return the places of the estimator's classes among the schema's, if the schema has more: no training row had the others."""
+    found = getattr(estimator, "classes_", None)
+    if schema.task == "regression" or found is None or not hasattr(estimator, "predict_proba"):
+        return None
+    classes, known = np.asarray(found).tolist(), list(schema.classes)
+    if classes == known or not set(classes) < set(known):
+        return None
+    return [known.index(label) for label in classes]
 
 
 def _single_threaded(estimator: Any) -> Any:

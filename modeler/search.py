@@ -14,7 +14,8 @@ from sklearn.model_selection import HalvingGridSearchCV, ParameterGrid
 from sklearn.pipeline import Pipeline
 
 from modeler.dataset import Dataset
-from modeler.estimators import ESTIMATOR, SEED
+from modeler.estimators import ESTIMATOR
+from modeler.preprocessing import SEED
 from modeler.table import BadTrainingData
 from models.input_errors import listed
 from models.options import Metric

@@ -17,6 +17,7 @@ from modeler.dataset import Dataset, encode, target_of
 from modeler.dataset_parts import timestamp
 from modeler.evaluate import DEFAULT_CONFIDENCE, Evaluation
 from modeler.predictor import Predictor, load
+from modeler.preprocessing import encodings
 from modeler.search import search
 from modeler.split import below, row_hashes
 from modeler.table import BadTrainingData, Table, concat
@@ -71,6 +72,7 @@ class Made:
     metric: Metric
     confidence: float
     began: float
+    encodings: dict[str, str]
     warnings: tuple[str, ...] = ()
 
 
@@ -125,6 +127,7 @@ def make(dataset: Dataset, planned: Plan, confidence: float, report: Report) -> 
         metric=planned.metric,
         confidence=confidence or DEFAULT_CONFIDENCE,
         began=began,
+        encodings=encodings(estimators.bare(estimator), dataset),
         warnings=_warning_texts(caught),
     )
 
@@ -160,6 +163,7 @@ def save(
         probabilities=made.evaluation.table is not None,
         origin=origin,
         unknown=made.dataset.unknown,
+        encodings=made.encodings,
     )
     from_json(card.to_json())  # the card can be decoded
     artifact.write(artifacts, card, made.model)

@@ -69,8 +69,9 @@ class Artifact(Struct, frozen=True):
 
 
 class Card(Struct, frozen=True, omit_defaults=True):
-    """``takes``: a matrix of numbers, or (for an imported model) a data frame with the columns as they came.
-    ``libraries``: the versions it was made with; ``seconds`` is how long that took."""
+    """``takes``: a matrix of numbers, or (for an imported model) a data frame with the columns as they came. ``encodings``: how
+    the categories of each column reach the estimator. ``libraries``: the versions it was made with; ``seconds`` is how long that
+    took."""
 
     name: str
     version: int
@@ -90,6 +91,7 @@ class Card(Struct, frozen=True, omit_defaults=True):
     probabilities: bool = True
     takes: Literal["matrix", "frame"] = "matrix"
     unknown: Unknown = "refuse"
+    encodings: dict[str, str] = {}
     origin: Origin = "trained"
     format: Literal[2] = 2
 

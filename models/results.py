@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 from models.card import Metrics
-from models.feature import Value
+from models.feature import Unknown, Value
 from models.gate import Improvement
 from models.options import PredictOptions
 from models.schema import Schema
@@ -58,7 +58,8 @@ class TrainedOn(Struct, frozen=True):
 
 class TrainResult(Struct, frozen=True):
     """A training's result: what was made, its metrics, and whether it serves now, and why. ``champion_metrics`` are of the
-    version that was in service, on the same rows as ``metrics``."""
+    version that was in service, on the same rows as ``metrics``. ``unknown``: what becomes of a category that no training row
+    had."""
 
     model: TrainedModel
     metrics: Metrics
@@ -70,6 +71,7 @@ class TrainResult(Struct, frozen=True):
     dataset: TrainedOn
     estimator: str
     warnings: list[str]
+    unknown: Unknown = "refuse"
 
 
 class Added(Struct, frozen=True):

@@ -118,6 +118,7 @@ class TrainHandler:
                 dataset=TrainedOn(unscoped_name(card.data.dataset), card.data.rows, card.data.training_rows, card.data.sha256),
                 estimator=card.estimator,
                 warnings=[*data_warnings(made.dataset), *made.warnings],
+                unknown=card.unknown,
             )
             try:
                 finish([Outcome(job, State.SUCCEEDED, json.encode(result))], changes)
