@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modeler import artifact, estimators, evaluate
+from modeler import artifact, estimators, evaluate, split
 from modeler.artifact import ArtifactStore
 from modeler.dataset import Dataset, encode, target_of
 from modeler.dataset_parts import timestamp
 from modeler.evaluate import DEFAULT_CONFIDENCE, Evaluation
 from modeler.predictor import Predictor, load
 from modeler.search import search
-from modeler.split import below, row_hashes
+from modeler.split import Split, like_before, like_hashes, numbered
 from modeler.table import BadTrainingData, Table, concat
 from models.card import Card, Data, Origin, from_json
 from models.gate import DEFAULT_METRIC, Comparison
@@ -180,8 +180,13 @@ def data_of(dataset: Dataset, name: str, parts: tuple[str, ...]) -> Data:
         parts=parts,
         rows=len(dataset.target),
         training_rows=int((~dataset.in_test).sum()),
-        test_share=dataset.test_share,
+        test_share=dataset.split.share,
         weight=dataset.weight,
+        split=dataset.split.version,
+        group=dataset.split.group,
+        time=dataset.split.time,
+        trained_until=dataset.split.until,
+        test_rows_like_training_rows=dataset.test_rows_like_training_rows,
     )
 
 
@@ -193,14 +198,14 @@ def compare_with_baseline(made: Made, card: Card) -> Comparison:
 def compare_with_champion(
     made: Made, champion: Card, artifacts: ArtifactStore, known: Callable[[], Table | None] = lambda: None
 ) -> Comparison:
-    """Evaluate both models on rows that neither was trained on: the test rows, at the smaller of the two shares, of the
-    challenger's data and of the champion's data set, which ``known`` reads. So wrong labels in the challenger's data cannot make
-    it look better."""
+    """Evaluate both models on rows that neither was trained on: the rows of the challenger's data and of the champion's data set,
+    which ``known`` reads, that are test rows by the splits of both. So wrong labels in the challenger's data cannot make it look
+    better."""
     nothing = Comparison(champion.version, None, None, None)
     if not comparable(made.dataset, champion):
         return nothing
     try:
-        test_rows = _comparison_rows(made.dataset, min(made.dataset.test_share, champion.data.test_share), known())
+        test_rows = _comparison_rows(made.dataset, split.of(champion.data), known())
         theirs = test_rows.evaluate(load(artifacts, champion))
         ours = test_rows.evaluate(made.predictor)
         on_ours, on_theirs = (evaluate.metrics(each, made.metric, made.confidence) for each in (ours, theirs))
@@ -235,21 +240,27 @@ class ComparisonRows:
         return evaluate.evaluate(predictor, encode(self.table, predictor.schema), self.truth)
 
 
-def _comparison_rows(dataset: Dataset, share: float, known: Table | None) -> ComparisonRows:
-    """Join the test rows of the challenger's data with those that only the champion's has. Raises BadTrainingData."""
-    ours = dataset.table.rows(below(dataset.hashes, share))
-    whole = row_hashes(ours, exact=True)
+def _comparison_rows(dataset: Dataset, champions: Split, known: Table | None) -> ComparisonRows:
+    """Join the test rows of the challenger's data with those that only the champion's has: of like rows there are as many as in
+    the one that has more. Raises BadTrainingData."""
+    ours, numbers = _of_neither(dataset.table, dataset, champions)
     if known is None:
-        return ComparisonRows(ours, target_of(ours, dataset.schema), np.zeros(len(whole), dtype=np.bool_))
-    target, weight = dataset.schema.target, dataset.weight
+        return ComparisonRows(ours, target_of(ours, dataset.schema), np.zeros(len(numbers), dtype=np.bool_))
     if set(known.types) != set(dataset.table.types):
         raise BadTrainingData("the data set in service has other columns, and so other test rows")
-    theirs = known.rows(below(row_hashes(known, without={target, weight}), share) & known.frame[target].notna().to_numpy())
-    theirs_whole = row_hashes(theirs, exact=True)
-    joined = concat([ours, theirs.rows(~np.isin(theirs_whole, whole))])
-    added = len(joined.frame) - len(whole)
-    mine = np.isin(whole, theirs_whole)
+    known = known.rows(known.frame[dataset.schema.target].notna().to_numpy())
+    theirs, their_numbers = _of_neither(known, dataset, champions)
+    joined = concat([ours, theirs.rows(~np.isin(their_numbers, numbers))])
+    added = len(joined.frame) - len(numbers)
+    mine = np.isin(numbers, their_numbers)
     return ComparisonRows(joined, target_of(joined, dataset.schema), np.append(mine, np.ones(added, dtype=np.bool_)))
+
+
+def _of_neither(table: Table, dataset: Dataset, champions: Split) -> tuple[Table, NDArray[np.uint64]]:
+    """Return the rows that neither model was trained on, and a hash of each with its number among like rows."""
+    which = dataset.split.held_out(table, dataset.labels) & champions.held_out(table, dataset.labels)
+    hashes = numbered(like_hashes(table, dataset.labels), like_before(table, dataset.labels))
+    return table.rows(which), hashes[which]
 
 
 def _columns(schema: Schema) -> set[str]:

@@ -13,6 +13,8 @@ CHAMPION = "champion"
 
 Origin = Literal["trained", "imported", "refit"]
 
+FEATURES_ALONE, NUMBERED = 1, 2  # how the test rows of a version were chosen; see Data
+
 
 class Interval(Struct, frozen=True):
     """Of a metric or of an improvement, by bootstrap over the test rows."""
@@ -45,9 +47,13 @@ class Metrics(Struct, frozen=True, omit_defaults=True):
 
 
 class Data(Struct, frozen=True, omit_defaults=True):
-    """What a version was made from. ``sha256`` is of its rows, ``parts`` the files in the store that hold them. A row is a test
-    row if the hash of its features is below ``test_share``. ``held_out``: no version of this model was trained on a test row;
-    ``fitted_on_test_rows``: null if it is not known, as for an imported model."""
+    """What a version was made from. ``sha256`` is of its rows, ``parts`` the files in the store that hold them.
+
+    A row is a test row if a hash is below ``test_share``: with ``split`` 2 that of its features and of the number of like rows
+    before it, with 1 (versions made before there was a 2) that of its features alone, and with a ``group`` that of the group's
+    value. With a ``time`` the rows later than ``trained_until`` are (seconds since 1970, or the column's number). ``held_out``:
+    no version of this model was trained on a test row; ``fitted_on_test_rows``: null if it is not known, as for an imported
+    model. ``test_rows_like_training_rows``: how many test rows have the features of some training row."""
 
     dataset: str
     sha256: str
@@ -58,6 +64,11 @@ class Data(Struct, frozen=True, omit_defaults=True):
     weight: str = ""
     held_out: bool = True
     fitted_on_test_rows: bool | None = False
+    split: int = FEATURES_ALONE
+    group: str = ""
+    time: str = ""
+    trained_until: float | None = None
+    test_rows_like_training_rows: int | None = None
 
 
 class Artifact(Struct, frozen=True):

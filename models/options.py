@@ -40,7 +40,8 @@ class TrainOptions(Struct, frozen=True, forbid_unknown_fields=True, omit_default
     ``metric`` are by default the champion's; a first ``task`` is inferred from the target. ``search``: seconds to look for better
     parameters in. ``metric``: what the gate compares; a challenger must be better by more than ``min_improvement``, and with a
     ``confidence`` (such as 0.95) the whole bootstrap interval of the improvement must be. ``test_share`` is fixed with a data
-    set's first training."""
+    set's first training. ``group``: a column whose rows of one value are all for testing or all for training; ``time``: a column
+    by which the latest rows are for testing; by default the champion's."""
 
     model: ModelName = ""
     dataset: DatasetName = ""
@@ -56,6 +57,8 @@ class TrainOptions(Struct, frozen=True, forbid_unknown_fields=True, omit_default
     min_improvement: Annotated[float, Meta(ge=0, le=1e12, description="a number from 0")] = 0.0
     confidence: Annotated[float, Meta(ge=0, lt=1, description="a number from 0 to below 1")] = 0.0
     test_share: Annotated[float, Meta(ge=0.05, le=0.5, description="a number from 0.05 to 0.5")] | None = None
+    group: ColumnName = ""
+    time: ColumnName = ""
 
 
 class TrainTask(Struct, frozen=True, omit_defaults=True, tag="train"):

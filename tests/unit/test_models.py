@@ -248,7 +248,7 @@ def test_rows_in_service_that_the_champion_learned_are_no_test_rows(tmp_path: Pa
     known, sent = rows(0, 400), rows(400, 800)
     assert sent.schema.ignored == ("note",)
     champion = make(tmp_path, options=TrainOptions(model="m"), rows=known)
-    bench = train._comparison_rows(sent, 0.2, known.table)
+    bench = train._comparison_rows(sent, known.split, known.table)
     learned = {tuple(row) for row in known.table.frame[~known.in_test].to_numpy().tolist()}
     assert not learned & {tuple(row) for row in bench.table.frame.to_numpy().tolist()}
     assert bench.known.sum() == known.in_test.sum()

@@ -88,6 +88,8 @@ class TrainHandler:
             task=options.task or (champion.schema.task if champion and same else None),
             unknown=unknown,
             test_share=source.test_share,
+            group=options.group or ("" if options.time else source.group),
+            time=options.time or ("" if options.group else source.time),
         )
         planned = train.plan(options, champion, ready, source.estimator, self._settings.estimators)
         made = train.make(ready, planned, options.confidence, progress)
