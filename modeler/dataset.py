@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from modeler.split import Split, digest, hash_rows, row_hashes
+from modeler.split import Split, digest, group_hashes, hash_rows, row_hashes
 from modeler.table import BadTrainingData, Table
 from models.feature import MAX_NAME, Feature, FeatureType, Unknown
 from models.input_errors import listed
@@ -46,6 +46,15 @@ class Dataset:
     @property
     def sha256(self) -> str:
         return digest(row_hashes(self.table, exact=True))
+
+    @property
+    def test_weights(self) -> NDArray[np.float64] | None:
+        return None if self.weights is None else self.weights[self.in_test]
+
+    @property
+    def test_clusters(self) -> NDArray[np.uint64] | None:
+        """The groups of the test rows, or else hashes of their features; None if all differ."""
+        return clusters(self.table.rows(self.in_test), self.features[self.in_test], self.split.group)
 
     @property
     def test_rows_like_training_rows(self) -> int:
@@ -86,13 +95,20 @@ def make(
         features=encode(table, schema),
         target=values,
         in_test=split.held_out(table, labels),
-        weights=_weights(table, weight),
+        weights=weights_of(table, weight),
         split=split,
         weight=weight,
         unknown=unknown,
     )
     _refuse_unusable(dataset)
     return dataset
+
+
+def clusters(table: Table, features: NDArray[np.float64], group: str) -> NDArray[np.uint64] | None:
+    """Return for each row the cluster of rows that are no evidence independent of it: its group, or else the rows with the same
+    features. None if each row is a cluster of its own."""
+    hashes = group_hashes(table, group) if group else hash_rows(features)
+    return hashes if len(np.unique(hashes)) < len(hashes) else None
 
 
 def _split(share: float, group: str, time: str, labels: set[str]) -> Split:
@@ -165,7 +181,8 @@ def _likely_task(table: Table, name: str) -> Task:
     return "classification" if type_ == "integer" and column.nunique() <= FEW_INTEGERS else "regression"
 
 
-def _weights(table: Table, name: str) -> NDArray[np.float64] | None:
+def weights_of(table: Table, name: str) -> NDArray[np.float64] | None:
+    """Return the column of weights, (rows,); None if it has no name. Raises BadTrainingData."""
     if not name:
         return None
     if table.types[name] == "category":

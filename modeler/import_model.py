@@ -16,7 +16,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 from modeler import artifact, dataset, evaluate
 from modeler.dataset import Dataset
 from modeler.dataset_parts import timestamp
-from modeler.evaluate import Evaluation
+from modeler.measures import Evaluation
 from modeler.predictor import Predictor
 from modeler.table import BadTrainingData, Table
 from models.card import Card, Data, from_json

@@ -32,7 +32,8 @@ def refit(card: Card, artifacts: ArtifactStore, allowed: str) -> Made:
         only=card.schema,
         split=split.of(card.data),
     )
-    return train.make(ready, Plan(card.estimator, card.params, 0.0, train.metric_of(card), allowed), 0.0, lambda *_: None)
+    planned = Plan(card.estimator, card.params, 0.0, train.metric_of(card), allowed, train.metric_params_of(card))
+    return train.make(ready, planned, 0.0, lambda *_: None)
 
 
 def save(made: Made, card: Card, artifacts: ArtifactStore, version: int, folder: str, tolerance: float) -> Card:

@@ -17,7 +17,7 @@ FEATURES_ALONE, NUMBERED = 1, 2  # how the test rows of a version were chosen; s
 
 
 class Interval(Struct, frozen=True):
-    """Of a metric or of an improvement, by bootstrap over the test rows."""
+    """Of a metric or of an improvement."""
 
     metric: Metric
     low: float
@@ -25,9 +25,21 @@ class Interval(Struct, frozen=True):
     confidence: float
 
 
+class ClassMetrics(Struct, frozen=True):
+    """Of one class, on ``rows`` test rows of it. ``precision`` is null if it was never predicted, ``recall`` if it has no row."""
+
+    label: str | int | float | bool
+    precision: float | None
+    recall: float | None
+    rows: int
+
+
 class Metrics(Struct, frozen=True, omit_defaults=True):
-    """Computed on ``rows`` test rows, by scikit-learn's names; each row counts once. ``confusion_matrix`` has a row per true and
-    a column per predicted class, in the order of the schema's classes. What cannot be computed for an estimator is left out."""
+    """Computed on ``rows`` test rows, by scikit-learn's names and with the rows' weights. ``confusion_matrix`` counts rows; it
+    has a row per true and a column per predicted class, in the order of ``classes``.
+    ``f_beta`` and ``average_precision`` are of the
+    second class of two, and of more classes the mean. ``beta``, ``top_k`` and ``quantile``: see TrainOptions. What cannot be
+    computed for an estimator is left out."""
 
     rows: int
     accuracy: float | None = None
@@ -40,6 +52,17 @@ class Metrics(Struct, frozen=True, omit_defaults=True):
     rmse: float | None = None
     r2: float | None = None
     interval: Interval | None = None
+    f_beta: float | None = None
+    brier: float | None = None
+    average_precision: float | None = None
+    top_k_accuracy: float | None = None
+    mape: float | None = None
+    median_absolute_error: float | None = None
+    pinball: float | None = None
+    classes: list[ClassMetrics] | None = None
+    beta: float | None = None
+    top_k: int | None = None
+    quantile: float | None = None
 
     def value(self, metric: Metric) -> float | None:
         found: float | None = getattr(self, metric)
@@ -81,7 +104,7 @@ class Artifact(Struct, frozen=True):
 
 class Card(Struct, frozen=True, omit_defaults=True):
     """``takes``: a matrix of numbers, or (for an imported model) a data frame with the columns as they came.
-    ``libraries``: the versions it was made with; ``seconds`` is how long that took."""
+    ``libraries``: the versions it was made with; ``seconds`` is how long that took. ``metric`` is what it was judged by."""
 
     name: str
     version: int
@@ -103,6 +126,7 @@ class Card(Struct, frozen=True, omit_defaults=True):
     unknown: Unknown = "refuse"
     origin: Origin = "trained"
     format: Literal[2] = 2
+    metric: Metric | None = None
 
     def to_json(self) -> str:
         return msgspec.json.encode(self).decode()
