@@ -171,6 +171,7 @@ def save(
     folder: str,
     data: Data,
     origin: Origin = "trained",
+    challengers: int = 0,
 ) -> Card:
     """Write the version to ``folder`` (see Inventory.begin), read it back and compare its predictions with the one in memory. It
     is not published. Raises OSError or SavedModelDiffers."""
@@ -194,6 +195,7 @@ def save(
         origin=origin,
         unknown=made.dataset.unknown,
         metric=made.metric,
+        challengers=challengers,
     )
     from_json(card.to_json())  # the card can be decoded
     artifact.write(artifacts, card, made.model)
@@ -225,16 +227,22 @@ def data_of(dataset: Dataset, name: str, parts: tuple[str, ...]) -> Data:
 
 
 def compare_with_baseline(made: Made, card: Card) -> Comparison:
+    """Any number of versions may try to beat the baseline: it is no champion that luck could replace."""
     interval = intervals.improvement(made.metric, made.evaluation, made.baseline, made.confidence)
     return Comparison(None, card.metrics, card.baseline_metrics, interval)
 
 
 def compare_with_champion(
-    made: Made, champion: Card, artifacts: ArtifactStore, known: Callable[[], Table | None] = lambda: None
+    made: Made,
+    champion: Card,
+    artifacts: ArtifactStore,
+    known: Callable[[], Table | None] = lambda: None,
+    challengers: int = 1,
+    required: float = 0.0,
 ) -> Comparison:
     """Evaluate both models on rows that neither was trained on: the rows of the challenger's data and of the champion's data set,
     which ``known`` reads, that are test rows by the splits of both. So wrong labels in the challenger's data cannot make it look
-    better."""
+    better. ``challengers`` and ``required``, the confidence that is required of so many: see models.gate."""
     nothing = Comparison(champion.version, None, None, None)
     if not comparable(made.dataset, champion):
         return nothing
@@ -247,11 +255,12 @@ def compare_with_champion(
         log.exception("%s version %d cannot be evaluated", champion.name, champion.version)
         return nothing
     interval = intervals.improvement(made.metric, ours, theirs, made.confidence)
+    bound = intervals.improvement(made.metric, ours, theirs, required) if required not in (0.0, made.confidence) else None
     on_known = None
     if test_rows.known.any() and not test_rows.known.all():
         ours, theirs = evaluate.subset(ours, test_rows.known), evaluate.subset(theirs, test_rows.known)
         on_known = intervals.improvement(made.metric, ours, theirs, DEFAULT_CONFIDENCE)
-    return Comparison(champion.version, on_ours, on_theirs, interval, on_known)
+    return Comparison(champion.version, on_ours, on_theirs, interval, on_known, challengers, bound)
 
 
 def comparable(dataset: Dataset, champion: Card) -> bool:

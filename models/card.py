@@ -104,7 +104,8 @@ class Artifact(Struct, frozen=True):
 
 class Card(Struct, frozen=True, omit_defaults=True):
     """``takes``: a matrix of numbers, or (for an imported model) a data frame with the columns as they came.
-    ``libraries``: the versions it was made with; ``seconds`` is how long that took. ``metric`` is what it was judged by."""
+    ``libraries``: the versions it was made with; ``seconds`` is how long that took. ``metric`` is what it was judged by;
+    ``challengers`` how many versions, with this one, have been compared with champions on these test rows since they were new."""
 
     name: str
     version: int
@@ -127,6 +128,7 @@ class Card(Struct, frozen=True, omit_defaults=True):
     origin: Origin = "trained"
     format: Literal[2] = 2
     metric: Metric | None = None
+    challengers: int = 0
 
     def to_json(self) -> str:
         return msgspec.json.encode(self).decode()
