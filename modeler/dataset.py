@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from modeler.split import below, digest, row_hashes
+from modeler.split import Split, digest, group_hashes, hash_rows, row_hashes
 from modeler.table import BadTrainingData, Table
 from models.feature import MAX_NAME, Feature, FeatureType, Unknown
 from models.input_errors import listed
@@ -27,23 +27,42 @@ QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """``features`` is (rows, features) of float64, ``target`` (rows,), ``in_test`` (rows,) of bool, ``hashes`` (rows,) of the
-    features' values, ``weights`` (rows,) or None. ``sha256`` is of all rows."""
+    """``features`` is (rows, features) of float64, ``target`` (rows,), ``in_test`` (rows,) of bool, by ``split``, ``weights``
+    (rows,) or None. ``sha256`` is of all rows."""
 
     table: Table
     schema: Schema
     features: NDArray[np.float64]
     target: NDArray[Any]
-    hashes: NDArray[np.uint64]
     in_test: NDArray[np.bool_]
     weights: NDArray[np.float64] | None
-    test_share: float
+    split: Split
     weight: str
     unknown: Unknown = "refuse"
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """The columns that are no features: the target, and that of the weights if there is one."""
+        return (self.schema.target, self.weight) if self.weight else (self.schema.target,)
+
+    @property
     def sha256(self) -> str:
         return digest(row_hashes(self.table, exact=True))
+
+    @property
+    def test_weights(self) -> NDArray[np.float64] | None:
+        return None if self.weights is None else self.weights[self.in_test]
+
+    @property
+    def test_clusters(self) -> NDArray[np.uint64] | None:
+        """The groups of the test rows, or else hashes of their features; None if all differ."""
+        return clusters(self.table.rows(self.in_test), self.features[self.in_test], self.split.group)
+
+    @property
+    def test_rows_like_training_rows(self) -> int:
+        """How many test rows have the features of some training row, as the model sees them."""
+        hashes = hash_rows(self.features)
+        return int(np.isin(hashes[self.in_test], hashes[~self.in_test]).sum())
 
 
 def make(
@@ -53,33 +72,55 @@ def make(
     task: Task | None = None,
     unknown: Unknown = "refuse",
     test_share: float = 0.2,
+    group: str = "",
+    time: str = "",
     only: Schema | None = None,
+    split: Split | None = None,
 ) -> Dataset:
-    """Prepare a table. ``target`` defaults to the last column; ``only``: use this schema unchanged. Raises BadTrainingData."""
+    """Prepare a table. ``target`` defaults to the last column; ``only``: use this schema unchanged; ``split``: use this one
+    unchanged, instead of one by ``test_share``, ``group`` and ``time``. Raises BadTrainingData."""
     target = target or list(table.types)[-1]
-    for name, role in ((target, "to predict"), (weight, "of weights")):
+    split = split or _split(test_share, group, time, {target, weight})
+    for name, role in ((target, "to predict"), (weight, "of weights"), (split.group, "of groups"), (split.time, "of time")):
         if name and name not in table.types:
             raise BadTrainingData(f"there is no column {name!r} {role}; the columns are {listed(list(table.types))}")
     if len(table.frame) < MIN_ROWS:
         raise BadTrainingData(f"{len(table.frame)} rows; it takes at least {MIN_ROWS}")
     found_task = task or _likely_task(table, target)
     values = _target(table, target, found_task)
-    schema = only or _schema(table, target, weight, found_task, values, unknown)
-    hashes = row_hashes(table, without={target, weight})  # with ignored columns: which those are may change as the data grow
+    schema = only or _schema(table, target, weight, found_task, values, unknown, split.group)
+    split = split if split.until is not None else split.fixed(table)
+    labels = (target, weight) if weight else (target,)
     dataset = Dataset(
         table=table,
         schema=schema,
         features=encode(table, schema),
         target=values,
-        hashes=hashes,
-        in_test=below(hashes, test_share),
-        weights=_weights(table, weight),
-        test_share=test_share,
+        in_test=split.held_out(table, labels),
+        weights=weights_of(table, weight),
+        split=split,
         weight=weight,
         unknown=unknown,
     )
     _refuse_unusable(dataset)
     return dataset
+
+
+def clusters(table: Table, features: NDArray[np.float64], group: str) -> NDArray[np.uint64] | None:
+    """Return for each row the cluster of rows that are no evidence independent of it: its group, or else the rows with the same
+    features. None if each row is a cluster of its own."""
+    hashes = group_hashes(table, group) if group else hash_rows(features)
+    return hashes if len(np.unique(hashes)) < len(hashes) else None
+
+
+def _split(share: float, group: str, time: str, labels: set[str]) -> Split:
+    """Raises BadTrainingData."""
+    if group and time:
+        raise BadTrainingData("test rows are chosen by group= or by time=, not by both")
+    for name, role in ((group, "group"), (time, "time")):
+        if name and name in labels:
+            raise BadTrainingData(f"{name!r} cannot be the {role} as well as the target or the weight")
+    return Split(share, group, time)
 
 
 def encode(table: Table, schema: Schema) -> NDArray[np.float64]:
@@ -142,7 +183,8 @@ def _likely_task(table: Table, name: str) -> Task:
     return "classification" if type_ == "integer" and column.nunique() <= FEW_INTEGERS else "regression"
 
 
-def _weights(table: Table, name: str) -> NDArray[np.float64] | None:
+def weights_of(table: Table, name: str) -> NDArray[np.float64] | None:
+    """Return the column of weights, (rows,); None if it has no name. Raises BadTrainingData."""
     if not name:
         return None
     if table.types[name] == "category":
@@ -161,7 +203,8 @@ def _refuse_unusable(dataset: Dataset) -> None:
         raise BadTrainingData(f"{name!r} has fewer than two classes: {listed([str(label) for label in dataset.schema.classes])}")
     if not dataset.in_test.any() or not in_training.any():
         raise BadTrainingData(
-            "no row is left to test or to train on: rows with the same features stay together, so send rows that differ more"
+            "no row is left to test or to train on: "
+            + ("the rows of a group stay together, so send more groups" if dataset.split.group else "send more rows")
         )
     if len(np.unique(dataset.target[in_training])) < 2:
         raise BadTrainingData(f"all rows to train on have the same {name!r}: send more rows")
@@ -177,9 +220,11 @@ def _classes(target: NDArray[Any]) -> list[Any]:
 # The schema
 
 
-def _schema(table: Table, target: str, weight: str, task: Task, values: NDArray[Any], unknown: Unknown) -> Schema:
+def _schema(
+    table: Table, target: str, weight: str, task: Task, values: NDArray[Any], unknown: Unknown, group: str = ""
+) -> Schema:
     names = [name for name in table.types if name not in (target, weight)]
-    ignored = tuple(name for name in names if _is_useless(table.frame[name]))
+    ignored = tuple(name for name in names if name == group or _is_useless(table.frame[name]))
     features = tuple(_feature(name, table.types[name], table.frame[name], unknown) for name in names if name not in ignored)
     if not features:
         raise BadTrainingData(f"beside {target!r} there is no column with values that a model could learn from")

@@ -16,7 +16,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 from modeler import artifact, dataset, evaluate
 from modeler.dataset import Dataset
 from modeler.dataset_parts import timestamp
-from modeler.evaluate import Evaluation
+from modeler.measures import Evaluation
 from modeler.predictor import Predictor
 from modeler.table import BadTrainingData, Table
 from models.card import Card, Data, from_json
@@ -99,7 +99,7 @@ def _import_estimator(estimator: Any, content: bytes, name: str, sample: Table, 
         estimator=type(estimator).__name__,
         params={},
         schema=schema,
-        data=Data(name, rows.sha256, (), len(rows.target), 0, rows.test_share, held_out=False, fitted_on_test_rows=None),
+        data=Data(name, rows.sha256, (), len(rows.target), 0, rows.split.share, held_out=False, fitted_on_test_rows=None),
         metrics=evaluate.metrics(evaluation, metric),
         artifact=artifact.describe("", content),
         libraries=artifact.libraries(estimator),

@@ -1,6 +1,6 @@
 """Trains a version again with the same parameters and rows, for another scikit-learn release."""
 
-from modeler import dataset, dataset_parts, train
+from modeler import dataset, dataset_parts, split, train
 from modeler.artifact import ArtifactStore
 from modeler.dataset_parts import LostRows
 from modeler.train import Made, Plan
@@ -29,10 +29,11 @@ def refit(card: Card, artifacts: ArtifactStore, allowed: str) -> Made:
         card.data.weight,
         card.schema.task,
         card.unknown,
-        test_share=card.data.test_share,
         only=card.schema,
+        split=split.of(card.data),
     )
-    return train.make(ready, Plan(card.estimator, card.params, 0.0, train.metric_of(card), allowed), 0.0, lambda *_: None)
+    planned = Plan(card.estimator, card.params, 0.0, train.metric_of(card), allowed, train.metric_params_of(card))
+    return train.make(ready, planned, 0.0, lambda *_: None)
 
 
 def save(made: Made, card: Card, artifacts: ArtifactStore, version: int, folder: str, tolerance: float) -> Card:

@@ -15,10 +15,11 @@ from sklearn.pipeline import Pipeline
 
 from modeler.dataset import Dataset
 from modeler.estimators import ESTIMATOR
+from modeler.measures import scorer
 from modeler.preprocessing import SEED
 from modeler.table import BadTrainingData
 from models.input_errors import listed
-from models.options import Metric
+from models.options import Metric, MetricParams
 
 Grid = Mapping[str, Sequence[Any]]
 Report = Callable[[int, int, str], None]  # done, total, stage
@@ -60,16 +61,6 @@ GRIDS: Mapping[str, Grid] = {
     "SGDRegressor": PENALTY,
     "MLPClassifier": NETWORK,
     "MLPRegressor": NETWORK,
-}
-SCORING: Mapping[Metric, str] = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced_accuracy",
-    "f1_macro": "f1_macro",
-    "log_loss": "neg_log_loss",
-    "roc_auc": "roc_auc_ovr",
-    "mae": "neg_mean_absolute_error",
-    "rmse": "neg_root_mean_squared_error",
-    "r2": "r2",
 }
 
 
@@ -120,7 +111,14 @@ def tried_in_all(candidates: int, factor: int) -> int:
 
 
 def search(
-    estimator: Any, name: str, fixed: Mapping[str, Any], dataset: Dataset, metric: Metric, seconds: float, report: Report
+    estimator: Any,
+    name: str,
+    fixed: Mapping[str, Any],
+    dataset: Dataset,
+    metric: Metric,
+    params: MetricParams,
+    seconds: float,
+    report: Report,
 ) -> dict[str, Any]:
     """Return the best parameters of the grid, without the ``fixed`` ones, by cross-validation on the training rows. It overruns
     ``seconds`` by at most one candidate. Raises BadTrainingData."""
@@ -135,7 +133,7 @@ def search(
         until=time.monotonic() + seconds,
         report=report,
         cv=FOLDS,
-        scoring=SCORING[metric],
+        scoring=scorer(metric, params, dataset.schema.task),
         random_state=SEED,
         refit=False,
         n_jobs=1,

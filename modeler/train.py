@@ -11,19 +11,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modeler import artifact, estimators, evaluate
+from modeler import artifact, estimators, evaluate, intervals, split
 from modeler.artifact import ArtifactStore
-from modeler.dataset import Dataset, encode, target_of
+from modeler.dataset import Dataset, clusters, encode, target_of, weights_of
 from modeler.dataset_parts import timestamp
-from modeler.evaluate import DEFAULT_CONFIDENCE, Evaluation
+from modeler.evaluate import DEFAULT_CONFIDENCE
+from modeler.measures import DEFAULT_PARAMS, Evaluation
 from modeler.predictor import Predictor, load
 from modeler.preprocessing import encodings
 from modeler.search import search
-from modeler.split import below, row_hashes
+from modeler.split import Split, like_before, like_hashes, numbered
 from modeler.table import BadTrainingData, Table, concat
 from models.card import Card, Data, Origin, from_json
 from models.gate import DEFAULT_METRIC, Comparison
-from models.options import AUTO, CLASSIFICATION_METRICS, REGRESSION_METRICS, Metric, TrainOptions
+from models.options import AUTO, CLASSIFICATION_METRICS, REGRESSION_METRICS, Metric, MetricParams, TrainOptions
 from models.schema import Schema
 
 log = logging.getLogger("mldeploy.models")
@@ -54,6 +55,7 @@ class Plan:
     search_seconds: float
     metric: Metric
     allowed: str = ""
+    metric_params: MetricParams = DEFAULT_PARAMS
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class Made:
     params: Mapping[str, Any]
     found: dict[str, Any] | None
     metric: Metric
+    metric_params: MetricParams
     confidence: float
     began: float
     encodings: dict[str, str]
@@ -88,12 +91,24 @@ def plan(options: TrainOptions, champion: Card | None, dataset: Dataset, default
     metric = options.metric or (metric_of(champion) if champion and inherits else DEFAULT_METRIC[task])
     if metric not in (CLASSIFICATION_METRICS if task == "classification" else REGRESSION_METRICS):
         raise BadTrainingData(f"{metric} is no metric of a {task}")
-    return Plan(estimators.resolve(name, dataset), params, options.search, metric, allowed)
+    return Plan(estimators.resolve(name, dataset), params, options.search, metric, allowed, _metric_params(options, champion))
 
 
 def metric_of(card: Card) -> Metric:
     """Return the metric that a version was evaluated by."""
+    if card.metric:
+        return card.metric
     return card.metrics.interval.metric if card.metrics.interval else DEFAULT_METRIC[card.schema.task]
+
+
+def metric_params_of(card: Card) -> MetricParams:
+    kept, default = card.metrics, MetricParams()
+    return MetricParams(kept.beta or default.beta, kept.top_k or default.top_k, kept.quantile or default.quantile)
+
+
+def _metric_params(options: TrainOptions, champion: Card | None) -> MetricParams:
+    kept = metric_params_of(champion) if champion else MetricParams()
+    return MetricParams(options.beta or kept.beta, options.top_k or kept.top_k, options.quantile or kept.quantile)
 
 
 def make(dataset: Dataset, planned: Plan, confidence: float, report: Report) -> Made:
@@ -102,7 +117,16 @@ def make(dataset: Dataset, planned: Plan, confidence: float, report: Report) -> 
     estimator = estimators.build(planned.estimator, planned.params, dataset, planned.allowed)
     found = None
     if planned.search_seconds:
-        found = search(estimator, planned.estimator, planned.params, dataset, planned.metric, planned.search_seconds, report)
+        found = search(
+            estimator,
+            planned.estimator,
+            planned.params,
+            dataset,
+            planned.metric,
+            planned.metric_params,
+            planned.search_seconds,
+            report,
+        )
         estimator = estimators.build(planned.estimator, {**planned.params, **found}, dataset, planned.allowed)
     report(*stage("fit"))
     with warnings.catch_warnings(record=True) as caught:
@@ -110,10 +134,18 @@ def make(dataset: Dataset, planned: Plan, confidence: float, report: Report) -> 
         estimators.fit(estimator, dataset)
     report(*stage("judge"))
     predictor = Predictor(dataset.schema, estimator)
-    features, truth = dataset.features[dataset.in_test], dataset.target[dataset.in_test]
-    evaluation = evaluate.evaluate(predictor, features, truth)
     dummy = estimators.fit(estimators.baseline(dataset.schema.task), dataset)
-    baseline = evaluate.evaluate(Predictor(dataset.schema, dummy), features, truth)
+    evaluation, baseline = (
+        evaluate.evaluate(
+            each,
+            dataset.features[dataset.in_test],
+            dataset.target[dataset.in_test],
+            dataset.test_weights,
+            dataset.test_clusters,
+            planned.metric_params,
+        )
+        for each in (predictor, Predictor(dataset.schema, dummy))
+    )
     return Made(
         estimator=estimator,
         model=artifact.dump(estimator),
@@ -125,6 +157,7 @@ def make(dataset: Dataset, planned: Plan, confidence: float, report: Report) -> 
         params={**planned.params, **(found or {})},
         found=found,
         metric=planned.metric,
+        metric_params=planned.metric_params,
         confidence=confidence or DEFAULT_CONFIDENCE,
         began=began,
         encodings=encodings(estimators.bare(estimator), dataset),
@@ -141,6 +174,7 @@ def save(
     folder: str,
     data: Data,
     origin: Origin = "trained",
+    challengers: int = 0,
 ) -> Card:
     """Write the version to ``folder`` (see Inventory.begin), read it back and compare its predictions with the one in memory. It
     is not published. Raises OSError or SavedModelDiffers."""
@@ -164,6 +198,8 @@ def save(
         origin=origin,
         unknown=made.dataset.unknown,
         encodings=made.encodings,
+        metric=made.metric,
+        challengers=challengers,
     )
     from_json(card.to_json())  # the card can be decoded
     artifact.write(artifacts, card, made.model)
@@ -184,39 +220,51 @@ def data_of(dataset: Dataset, name: str, parts: tuple[str, ...]) -> Data:
         parts=parts,
         rows=len(dataset.target),
         training_rows=int((~dataset.in_test).sum()),
-        test_share=dataset.test_share,
+        test_share=dataset.split.share,
         weight=dataset.weight,
+        split=dataset.split.version,
+        group=dataset.split.group,
+        time=dataset.split.time,
+        trained_until=dataset.split.until,
+        test_rows_like_training_rows=dataset.test_rows_like_training_rows,
     )
 
 
 def compare_with_baseline(made: Made, card: Card) -> Comparison:
-    interval = evaluate.improvement(made.metric, made.evaluation, made.baseline, made.confidence)
+    """Any number of versions may try to beat the baseline: it is no champion that luck could replace."""
+    interval = intervals.improvement(made.metric, made.evaluation, made.baseline, made.confidence)
     return Comparison(None, card.metrics, card.baseline_metrics, interval)
 
 
 def compare_with_champion(
-    made: Made, champion: Card, artifacts: ArtifactStore, known: Callable[[], Table | None] = lambda: None
+    made: Made,
+    champion: Card,
+    artifacts: ArtifactStore,
+    known: Callable[[], Table | None] = lambda: None,
+    challengers: int = 1,
+    required: float = 0.0,
 ) -> Comparison:
-    """Evaluate both models on rows that neither was trained on: the test rows, at the smaller of the two shares, of the
-    challenger's data and of the champion's data set, which ``known`` reads. So wrong labels in the challenger's data cannot make
-    it look better."""
+    """Evaluate both models on rows that neither was trained on: the rows of the challenger's data and of the champion's data set,
+    which ``known`` reads, that are test rows by the splits of both. So wrong labels in the challenger's data cannot make it look
+    better. ``challengers`` and ``required``, the confidence that is required of so many: see models.gate."""
     nothing = Comparison(champion.version, None, None, None)
     if not comparable(made.dataset, champion):
         return nothing
     try:
-        test_rows = _comparison_rows(made.dataset, min(made.dataset.test_share, champion.data.test_share), known())
-        theirs = test_rows.evaluate(load(artifacts, champion))
-        ours = test_rows.evaluate(made.predictor)
+        test_rows = _comparison_rows(made.dataset, split.of(champion.data), known())
+        theirs = test_rows.evaluate(load(artifacts, champion), made.metric_params)
+        ours = test_rows.evaluate(made.predictor, made.metric_params)
         on_ours, on_theirs = (evaluate.metrics(each, made.metric, made.confidence) for each in (ours, theirs))
     except Exception:
         log.exception("%s version %d cannot be evaluated", champion.name, champion.version)
         return nothing
-    interval = evaluate.improvement(made.metric, ours, theirs, made.confidence)
+    interval = intervals.improvement(made.metric, ours, theirs, made.confidence)
+    bound = intervals.improvement(made.metric, ours, theirs, required) if required not in (0.0, made.confidence) else None
     on_known = None
     if test_rows.known.any() and not test_rows.known.all():
         ours, theirs = evaluate.subset(ours, test_rows.known), evaluate.subset(theirs, test_rows.known)
-        on_known = evaluate.improvement(made.metric, ours, theirs, DEFAULT_CONFIDENCE)
-    return Comparison(champion.version, on_ours, on_theirs, interval, on_known)
+        on_known = intervals.improvement(made.metric, ours, theirs, DEFAULT_CONFIDENCE)
+    return Comparison(champion.version, on_ours, on_theirs, interval, on_known, challengers, bound)
 
 
 def comparable(dataset: Dataset, champion: Card) -> bool:
@@ -229,31 +277,46 @@ def comparable(dataset: Dataset, champion: Card) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ComparisonRows:
-    """The rows of a comparison, their true labels, and which of them are in the champion's data set."""
+    """The rows of a comparison, their true labels, weights and clusters (see Evaluation), and which of them are in the champion's
+    data set."""
 
     table: Table
     truth: NDArray[Any]
+    weights: NDArray[np.float64] | None
+    clusters: NDArray[np.uint64] | None
     known: NDArray[np.bool_]
 
-    def evaluate(self, predictor: Predictor) -> Evaluation:
-        return evaluate.evaluate(predictor, encode(self.table, predictor.schema), self.truth)
+    def evaluate(self, predictor: Predictor, params: MetricParams) -> Evaluation:
+        features = encode(self.table, predictor.schema)
+        return evaluate.evaluate(predictor, features, self.truth, self.weights, self.clusters, params)
 
 
-def _comparison_rows(dataset: Dataset, share: float, known: Table | None) -> ComparisonRows:
-    """Join the test rows of the challenger's data with those that only the champion's has. Raises BadTrainingData."""
-    ours = dataset.table.rows(below(dataset.hashes, share))
-    whole = row_hashes(ours, exact=True)
+def _comparison_rows(dataset: Dataset, champions: Split, known: Table | None) -> ComparisonRows:
+    """Join the test rows of the challenger's data with those that only the champion's has: of like rows there are as many as in
+    the one that has more. Raises BadTrainingData."""
+    ours, numbers = _of_neither(dataset.table, dataset, champions)
     if known is None:
-        return ComparisonRows(ours, target_of(ours, dataset.schema), np.zeros(len(whole), dtype=np.bool_))
-    target, weight = dataset.schema.target, dataset.weight
+        return _rows_to_compare(ours, dataset, np.zeros(len(numbers), dtype=np.bool_))
     if set(known.types) != set(dataset.table.types):
         raise BadTrainingData("the data set in service has other columns, and so other test rows")
-    theirs = known.rows(below(row_hashes(known, without={target, weight}), share) & known.frame[target].notna().to_numpy())
-    theirs_whole = row_hashes(theirs, exact=True)
-    joined = concat([ours, theirs.rows(~np.isin(theirs_whole, whole))])
-    added = len(joined.frame) - len(whole)
-    mine = np.isin(whole, theirs_whole)
-    return ComparisonRows(joined, target_of(joined, dataset.schema), np.append(mine, np.ones(added, dtype=np.bool_)))
+    known = known.rows(known.frame[dataset.schema.target].notna().to_numpy())
+    theirs, their_numbers = _of_neither(known, dataset, champions)
+    joined = concat([ours, theirs.rows(~np.isin(their_numbers, numbers))])
+    added = len(joined.frame) - len(numbers)
+    mine = np.isin(numbers, their_numbers)
+    return _rows_to_compare(joined, dataset, np.append(mine, np.ones(added, dtype=np.bool_)))
+
+
+def _rows_to_compare(table: Table, dataset: Dataset, known: NDArray[np.bool_]) -> ComparisonRows:
+    alike = clusters(table, encode(table, dataset.schema), dataset.split.group)
+    return ComparisonRows(table, target_of(table, dataset.schema), weights_of(table, dataset.weight), alike, known)
+
+
+def _of_neither(table: Table, dataset: Dataset, champions: Split) -> tuple[Table, NDArray[np.uint64]]:
+    """Return the rows that neither model was trained on, and a hash of each with its number among like rows."""
+    which = dataset.split.held_out(table, dataset.labels) & champions.held_out(table, dataset.labels)
+    hashes = numbered(like_hashes(table, dataset.labels), like_before(table, dataset.labels))
+    return table.rows(which), hashes[which]
 
 
 def _columns(schema: Schema) -> set[str]:

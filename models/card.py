@@ -13,9 +13,11 @@ CHAMPION = "champion"
 
 Origin = Literal["trained", "imported", "refit"]
 
+FEATURES_ALONE, NUMBERED = 1, 2  # how the test rows of a version were chosen; see Data
+
 
 class Interval(Struct, frozen=True):
-    """Of a metric or of an improvement, by bootstrap over the test rows."""
+    """Of a metric or of an improvement."""
 
     metric: Metric
     low: float
@@ -23,9 +25,21 @@ class Interval(Struct, frozen=True):
     confidence: float
 
 
+class ClassMetrics(Struct, frozen=True):
+    """Of one class, on ``rows`` test rows of it. ``precision`` is null if it was never predicted, ``recall`` if it has no row."""
+
+    label: str | int | float | bool
+    precision: float | None
+    recall: float | None
+    rows: int
+
+
 class Metrics(Struct, frozen=True, omit_defaults=True):
-    """Computed on ``rows`` test rows, by scikit-learn's names; each row counts once. ``confusion_matrix`` has a row per true and
-    a column per predicted class, in the order of the schema's classes. What cannot be computed for an estimator is left out."""
+    """Computed on ``rows`` test rows, by scikit-learn's names and with the rows' weights. ``confusion_matrix`` counts rows; it
+    has a row per true and a column per predicted class, in the order of ``classes``.
+    ``f_beta`` and ``average_precision`` are of the
+    second class of two, and of more classes the mean. ``beta``, ``top_k`` and ``quantile``: see TrainOptions. What cannot be
+    computed for an estimator is left out."""
 
     rows: int
     accuracy: float | None = None
@@ -38,6 +52,17 @@ class Metrics(Struct, frozen=True, omit_defaults=True):
     rmse: float | None = None
     r2: float | None = None
     interval: Interval | None = None
+    f_beta: float | None = None
+    brier: float | None = None
+    average_precision: float | None = None
+    top_k_accuracy: float | None = None
+    mape: float | None = None
+    median_absolute_error: float | None = None
+    pinball: float | None = None
+    classes: list[ClassMetrics] | None = None
+    beta: float | None = None
+    top_k: int | None = None
+    quantile: float | None = None
 
     def value(self, metric: Metric) -> float | None:
         found: float | None = getattr(self, metric)
@@ -45,9 +70,13 @@ class Metrics(Struct, frozen=True, omit_defaults=True):
 
 
 class Data(Struct, frozen=True, omit_defaults=True):
-    """What a version was made from. ``sha256`` is of its rows, ``parts`` the files in the store that hold them. A row is a test
-    row if the hash of its features is below ``test_share``. ``held_out``: no version of this model was trained on a test row;
-    ``fitted_on_test_rows``: null if it is not known, as for an imported model."""
+    """What a version was made from. ``sha256`` is of its rows, ``parts`` the files in the store that hold them.
+
+    A row is a test row if a hash is below ``test_share``: with ``split`` 2 that of its features and of the number of like rows
+    before it, with 1 (versions made before there was a 2) that of its features alone, and with a ``group`` that of the group's
+    value. With a ``time`` the rows later than ``trained_until`` are (seconds since 1970, or the column's number). ``held_out``:
+    no version of this model was trained on a test row; ``fitted_on_test_rows``: null if it is not known, as for an imported
+    model. ``test_rows_like_training_rows``: how many test rows have the features of some training row."""
 
     dataset: str
     sha256: str
@@ -58,6 +87,11 @@ class Data(Struct, frozen=True, omit_defaults=True):
     weight: str = ""
     held_out: bool = True
     fitted_on_test_rows: bool | None = False
+    split: int = FEATURES_ALONE
+    group: str = ""
+    time: str = ""
+    trained_until: float | None = None
+    test_rows_like_training_rows: int | None = None
 
 
 class Artifact(Struct, frozen=True):
@@ -71,7 +105,8 @@ class Artifact(Struct, frozen=True):
 class Card(Struct, frozen=True, omit_defaults=True):
     """``takes``: a matrix of numbers, or (for an imported model) a data frame with the columns as they came. ``encodings``: how
     the categories of each column reach the estimator. ``libraries``: the versions it was made with; ``seconds`` is how long that
-    took."""
+    took. ``metric`` is what it was judged by; ``challengers`` how many versions, with this one, have been compared with champions
+    on these test rows since they were new."""
 
     name: str
     version: int
@@ -94,6 +129,8 @@ class Card(Struct, frozen=True, omit_defaults=True):
     encodings: dict[str, str] = {}
     origin: Origin = "trained"
     format: Literal[2] = 2
+    metric: Metric | None = None
+    challengers: int = 0
 
     def to_json(self) -> str:
         return msgspec.json.encode(self).decode()

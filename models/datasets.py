@@ -36,7 +36,8 @@ class Part(Struct, frozen=True):
 
 
 class DatasetRecord(Struct, frozen=True):
-    """``types`` by column, the target among them. ``test_share`` was fixed when it was first trained on."""
+    """``types`` by column, the target among them. ``test_share`` was fixed when it was first trained on; ``group`` and
+    ``time`` are those of the last promoted training (see TrainOptions)."""
 
     name: str
     target: str
@@ -48,6 +49,8 @@ class DatasetRecord(Struct, frozen=True):
     weight: str = ""
     revision: int = 1
     format: int = 1
+    group: str = ""
+    time: str = ""
 
     @property
     def rows(self) -> int:

@@ -1,11 +1,18 @@
 """The gate decides which version serves, and why. A challenger must beat the champion on the same test rows, the first version
-must beat the baseline; a tie keeps the champion."""
+must beat the baseline; a tie keeps the champion.
 
+Of many challengers on the same test rows one is better by luck at last. So they are counted, and the improvement of the k-th must
+hold at a confidence at which all k together would have the chance of a single one (Bonferroni's correction).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from msgspec import Struct
 
-from models.card import Interval, Metrics
+from models.card import Card, Data, Interval, Metrics
 from models.options import LOWER_IS_BETTER, Metric, TrainOptions
 from models.schema import Task
 
@@ -34,13 +41,16 @@ class Comparison:
 
     ``version`` is the champion's; None for the baseline. ``ours`` and ``theirs`` are None if the models cannot be compared on
     these rows. ``interval``: of the improvement on all rows. ``on_known``: of the improvement on the rows of the champion's own
-    data set, if there are others too."""
+    data set, if there are others too. ``challengers``: see Card. ``bound``: the interval of the improvement at the confidence
+    that is required of so many; None: ``interval`` is that one."""
 
     version: int | None
     ours: Metrics | None
     theirs: Metrics | None
     interval: Interval | None
     on_known: Interval | None = None
+    challengers: int = 1
+    bound: Interval | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +60,41 @@ class Verdict:
     improvement: Improvement | None = None
 
 
+def challengers(earlier: Sequence[Card], estimator: str, params: Mapping[str, Any], data: Data) -> int:
+    """Return the number of challengers on the test rows of ``data``, a new one with it. ``earlier``: the model's other versions.
+    A version that is trained again on the same rows is no new one, and as the test rows become more the earlier ones count less.
+    """
+    cards = sorted((card for card in earlier if card.origin == "trained" and card.data.dataset == data.dataset), key=_version)
+    if not cards:
+        return 1
+    last = cards[-1]
+    if any(_is_same(card, estimator, params, data) for card in cards):
+        return max(1, last.challengers)
+    before, now = last.data.rows - last.data.training_rows, data.rows - data.training_rows
+    return 1 + math.ceil(last.challengers * min(1.0, before / now))
+
+
+def _version(card: Card) -> int:
+    return card.version
+
+
+def _is_same(card: Card, estimator: str, params: Mapping[str, Any], data: Data) -> bool:
+    return (card.estimator, card.params, card.data.sha256) == (estimator, dict(params), data.sha256)
+
+
+def required_confidence(confidence: float, of_challengers: int) -> float:
+    """Return the confidence of the interval that must be above the least improvement; 0: none is required. A single challenger
+    must only be better, which half of those are by chance that are as good; of the k-th that is so for 1 in 2k."""
+    return 1 - (1 - confidence) / max(1, of_challengers)
+
+
 def decide(options: TrainOptions, metric: Metric, comparison: Comparison) -> Verdict:
     improvement = _improvement(metric, comparison)
+    verdict = _if_better(options, metric, comparison, improvement)
     if options.promote == "if_better":
-        return _if_better(options, metric, comparison, improvement)
-    return Verdict(options.promote == "always", f"promote={options.promote}", improvement)
+        return verdict
+    overruled = f"promote={options.promote}, whatever the comparison says: {verdict.reason}"
+    return Verdict(options.promote == "always", overruled, improvement)
 
 
 def _if_better(options: TrainOptions, metric: Metric, comparison: Comparison, improvement: Improvement | None) -> Verdict:
@@ -66,7 +106,12 @@ def _if_better(options: TrainOptions, metric: Metric, comparison: Comparison, im
     ours, theirs = comparison.ours.value(metric), comparison.theirs.value(metric)
     summary = f"{metric} {ours:.4f} against {theirs:.4f} of {opponent} on the same {comparison.ours.rows} test rows"
     objection = _objection(options, comparison, improvement)
-    return Verdict(not objection, summary + objection, improvement)
+    return Verdict(not objection, summary + (objection or _assurance(options, comparison)), improvement)
+
+
+def _assurance(options: TrainOptions, comparison: Comparison) -> str:
+    bound, at_confidence = comparison.bound or comparison.interval, _at_confidence(options, comparison)
+    return f"; {at_confidence} is at least {bound.low:.4f}" if at_confidence and bound else ""
 
 
 def _objection(options: TrainOptions, comparison: Comparison, improvement: Improvement) -> str:
@@ -78,18 +123,28 @@ def _objection(options: TrainOptions, comparison: Comparison, improvement: Impro
         return "; a tie keeps the champion" if improvement.value == 0 else "; it is worse"
     if comparison.on_known and comparison.on_known.high < 0:
         return f"; but on the rows of version {comparison.version}'s own data set it is clearly worse"
-    return _insufficient(options, improvement)
+    return _insufficient(options, comparison, improvement)
 
 
-def _insufficient(options: TrainOptions, improvement: Improvement) -> str:
-    minimum, at_confidence = options.min_improvement, f"at confidence {options.confidence:g} the improvement"
+def _insufficient(options: TrainOptions, comparison: Comparison, improvement: Improvement) -> str:
+    minimum, bound = options.min_improvement, comparison.bound or comparison.interval
     if improvement.value <= minimum:
         return f"; better by {improvement.value:.4f}, and it takes more than {minimum:g}"
-    if options.confidence and improvement.low is None:
+    at_confidence = _at_confidence(options, comparison)
+    if options.confidence and bound is None:
         return f"; {at_confidence} cannot be bounded"
-    if options.confidence and improvement.low is not None and improvement.low <= minimum:
-        return f"; {at_confidence} may be as low as {improvement.low:.4f}, and it takes more than {minimum:g}"
+    if at_confidence and bound and bound.low <= minimum:
+        return f"; {at_confidence} may be as low as {bound.low:.4f}, and it takes more than {minimum:g}"
     return ""
+
+
+def _at_confidence(options: TrainOptions, comparison: Comparison) -> str:
+    """Return at which confidence the improvement must hold, and why; empty if it must only be there."""
+    required = required_confidence(options.confidence, comparison.challengers)
+    if not required:
+        return ""
+    why = f", for challenger {comparison.challengers} on these test rows," if comparison.challengers > 1 else ""
+    return f"at confidence {required:.4g}{why} the improvement"
 
 
 def _improvement(metric: Metric, comparison: Comparison) -> Improvement | None:

@@ -1,7 +1,7 @@
 """The options of a training, a prediction and an addition to a data set. The same definitions validate JSON and query strings,
 and are sent with the job to the worker."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from msgspec import Meta, Struct
 
@@ -24,14 +24,47 @@ ParamValue = bool | int | float | Text | None | Annotated[list[bool | int | floa
 
 Format = Literal["csv", "parquet", "ndjson"]
 Promote = Literal["if_better", "always", "never"]
-Metric = Literal["accuracy", "balanced_accuracy", "f1_macro", "log_loss", "roc_auc", "mae", "rmse", "r2"]
+Metric = Literal[
+    "accuracy",
+    "balanced_accuracy",
+    "f1_macro",
+    "f_beta",
+    "log_loss",
+    "brier",
+    "roc_auc",
+    "average_precision",
+    "top_k_accuracy",
+    "mae",
+    "rmse",
+    "r2",
+    "mape",
+    "median_absolute_error",
+    "pinball",
+]
 
-CLASSIFICATION_METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "log_loss", "roc_auc")
-REGRESSION_METRICS = ("mae", "rmse", "r2")
-LOWER_IS_BETTER = ("log_loss", "mae", "rmse")
+REGRESSION_METRICS: tuple[Metric, ...] = ("mae", "rmse", "r2", "mape", "median_absolute_error", "pinball")
+CLASSIFICATION_METRICS: tuple[Metric, ...] = tuple(each for each in get_args(Metric) if each not in REGRESSION_METRICS)
+LOWER_IS_BETTER: tuple[Metric, ...] = (
+    "log_loss",
+    "brier",
+    "mae",
+    "rmse",
+    "mape",
+    "median_absolute_error",
+    "pinball",
+)
 
 AUTO = "auto"
 TEST_SHARE = 0.2
+
+
+class MetricParams(Struct, frozen=True):
+    """``beta`` of f_beta: recall counts so many times as much as precision; ``top_k`` of top_k_accuracy: a row counts if its
+    class is among the so many most likely; ``quantile`` of pinball."""
+
+    beta: float = 1.0
+    top_k: int = 3
+    quantile: float = 0.5
 
 
 class TrainOptions(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -40,7 +73,9 @@ class TrainOptions(Struct, frozen=True, forbid_unknown_fields=True, omit_default
     ``metric`` are by default the champion's; a first ``task`` is inferred from the target. ``search``: seconds to look for better
     parameters in. ``metric``: what the gate compares; a challenger must be better by more than ``min_improvement``, and with a
     ``confidence`` (such as 0.95) the whole bootstrap interval of the improvement must be. ``test_share`` is fixed with a data
-    set's first training."""
+    set's first training. ``group``: a column whose rows of one value are all for testing or all for training; ``time``: a column
+    by which the latest rows are for testing; by default the champion's. ``beta``, ``top_k`` and ``quantile``: parameters of the
+    metrics f_beta, top_k_accuracy and pinball (see MetricParams); by default the champion's."""
 
     model: ModelName = ""
     dataset: DatasetName = ""
@@ -56,6 +91,11 @@ class TrainOptions(Struct, frozen=True, forbid_unknown_fields=True, omit_default
     min_improvement: Annotated[float, Meta(ge=0, le=1e12, description="a number from 0")] = 0.0
     confidence: Annotated[float, Meta(ge=0, lt=1, description="a number from 0 to below 1")] = 0.0
     test_share: Annotated[float, Meta(ge=0.05, le=0.5, description="a number from 0.05 to 0.5")] | None = None
+    group: ColumnName = ""
+    time: ColumnName = ""
+    beta: Annotated[float, Meta(ge=0.01, le=100, description="a number from 0.01 to 100")] | None = None
+    top_k: Annotated[int, Meta(ge=1, le=100, description="a number from 1 to 100")] | None = None
+    quantile: Annotated[float, Meta(gt=0, lt=1, description="a number between 0 and 1")] | None = None
 
 
 class TrainTask(Struct, frozen=True, omit_defaults=True, tag="train"):

@@ -47,6 +47,8 @@ def predict(client: Client, measurements: str, wait: bool, timeout: float | None
 @click.option("--min-improvement", type=click.FloatRange(min=0), help="By more than so much it must be better.  [default: 0]")
 @click.option("--confidence", type=float, help="Such as 0.95: all of the improvement's interval must be better.")
 @click.option("--test-share", type=float, help="Of the rows; fixed by the first training.  [default: 0.2]")
+@click.option("--group", default="", help="A column: rows of one value are all for testing, or all for training.")
+@click.option("--time", default="", help="A column: the latest rows by it are for testing.")
 @submission_options
 @with_client
 @wait_option

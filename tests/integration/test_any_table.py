@@ -151,7 +151,7 @@ def features_of(case: Case, frame: pd.DataFrame) -> pd.DataFrame:
 
 def in_test(case: Case) -> NDArray[np.bool_]:
     """Return the same split."""
-    return split.below(split.row_hashes(table.read(csv(case.data), "csv"), {case.target}), 0.2)
+    return split.Split(0.2).held_out(table.read(csv(case.data), "csv"), [case.target])
 
 
 @cache

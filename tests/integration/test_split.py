@@ -96,6 +96,19 @@ def test_the_share_for_testing_is_fixed_by_the_first_training(client: Client, gr
         client.train(model="growing", test_share=0.3).wait(PATIENCE)
 
 
+def test_a_retraining_keeps_the_groups_of_the_champion(client: Client) -> None:
+    rows = pd.DataFrame(
+        {"patient": [f"p{n % 40}" for n in range(200)], "a": range(200), "y": [n % 40 * 2 + 0.5 for n in range(200)]}
+    )
+    for table in (rows, None):
+        options: dict[str, Any] = {} if table is None else {"group": "patient", "target": "y", "promote": "always"}
+        result = client.train(table, model="visits", **options).wait(PATIENCE)
+        data = client.version("visits", result["model"]["version"])["card"]["data"]
+        assert (data["group"], data["split"]) == ("patient", 2)
+        assert any("'patient' is no feature" in warning for warning in result["warnings"])
+    assert client.model("visits")["schema"]["required"] == ["a"]
+
+
 def test_data_sets_are_listed_and_shown(client: Client, growth: Growth) -> None:
     shown = client.dataset("growing")
     assert shown in client.datasets()

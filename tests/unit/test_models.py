@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestClassifier
 
-from modeler import artifact, dataset, estimators, evaluate, table, train
+from modeler import artifact, dataset, estimators, evaluate, intervals, table, train
 from modeler.artifact import ArtifactStore, CorruptArtifact, UnloadableHere
 from modeler.dataset import Dataset
 from modeler.predictor import ModelCache, NotFinite, Predictor, load
@@ -248,7 +248,7 @@ def test_rows_in_service_that_the_champion_learned_are_no_test_rows(tmp_path: Pa
     known, sent = rows(0, 400), rows(400, 800)
     assert sent.schema.ignored == ("note",)
     champion = make(tmp_path, options=TrainOptions(model="m"), rows=known)
-    bench = train._comparison_rows(sent, 0.2, known.table)
+    bench = train._comparison_rows(sent, known.split, known.table)
     learned = {tuple(row) for row in known.table.frame[~known.in_test].to_numpy().tolist()}
     assert not learned & {tuple(row) for row in bench.table.frame.to_numpy().tolist()}
     assert bench.known.sum() == known.in_test.sum()
@@ -287,10 +287,10 @@ def test_intervals_hold_their_metric_and_its_improvement(tmp_path: Path) -> None
         found = evaluate.metrics(made.evaluation, metric)
         assert found.interval is not None
         assert found.interval.low <= (found.value(metric) or 0) <= found.interval.high
-    better = evaluate.improvement("accuracy", made.evaluation, made.baseline, 0.9)
+    better = intervals.improvement("accuracy", made.evaluation, made.baseline, 0.9)
     assert better is not None
     assert 0 < better.low < better.high
-    worse = evaluate.improvement("accuracy", made.baseline, made.evaluation, 0.9)
+    worse = intervals.improvement("accuracy", made.baseline, made.evaluation, 0.9)
     assert worse is not None
     assert worse.low == -better.high
 

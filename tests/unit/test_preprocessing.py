@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from modeler import dataset, estimators, table, train
 from modeler.data_warnings import data_warnings
 from modeler.dataset import Dataset
+from modeler.measures import measure
 from modeler.predictor import Predictor
 from modeler.train import Made, Plan
 from models.options import Metric
@@ -39,13 +40,11 @@ def by_the_date(rows: int, seconds: int) -> pd.DataFrame:
     return pd.DataFrame({"when": when, "noise": RNG.normal(size=rows), "y": np.sin(np.arange(rows) / 20) + np.arange(rows) / 100})
 
 
-@pytest.mark.parametrize(
-    "name", ["ExtraTreesRegressor", "DecisionTreeRegressor", "GradientBoostingRegressor"]
-)
+@pytest.mark.parametrize("name", ["ExtraTreesRegressor", "DecisionTreeRegressor", "GradientBoostingRegressor"])
 def test_trees_keep_dates_ten_seconds_apart(name: str) -> None:
     """Their float32 keeps seconds since 1970 only to 128 s."""
     made = trained(prepared(by_the_date(720, 10)), name)
-    assert train.evaluate.measure("r2", made.evaluation) > 0.98
+    assert measure("r2", made.evaluation) > 0.98
 
 
 def test_bayes_is_not_blinded_by_the_size_of_a_date() -> None:
@@ -55,7 +54,7 @@ def test_bayes_is_not_blinded_by_the_size_of_a_date() -> None:
     made = trained(
         prepared(pd.DataFrame({"when": when, "a": RNG.normal(size=800) + 4 * label, "y": label.astype(bool)})), "GaussianNB"
     )
-    assert train.evaluate.measure("accuracy", made.evaluation) > 0.95
+    assert measure("accuracy", made.evaluation) > 0.95
 
 
 @pytest.mark.parametrize("name", ["HistGradientBoosting", "RandomForest", "KNeighbors"])
@@ -68,7 +67,7 @@ def test_columns_of_any_cardinality_train(name: str, task: str, cities: int) -> 
     few = [f"k{place % 3}" for place in of]
     frame = pd.DataFrame({"city": [f"city {n:04}" for n in of], "kind": few, "x": RNG.normal(size=len(of)), "y": y})
     made = trained(prepared(frame), name + task, SMALL[name])
-    found = train.evaluate.measure("accuracy" if task == "Classifier" else "r2", made.evaluation)
+    found = measure("accuracy" if task == "Classifier" else "r2", made.evaluation)
     assert found is not None
     if cities > 255:
         assert found > (0.85 if task == "Classifier" else 0.5)
@@ -122,7 +121,7 @@ def test_labels_of_any_type_come_back_from_an_estimator_of_numbered_classes(clas
     assert found == classes
     assert [type(label) for label in found] == [type(label) for label in classes]
     assert [max(row, key=row.__getitem__) for row in predictor.probabilities([[0.0]])] == [str(classes[0]).lower()]
-    assert train.evaluate.measure("accuracy", made.evaluation) == 1.0
+    assert measure("accuracy", made.evaluation) == 1.0
 
 
 def test_one_row_of_a_class_among_14000_does_not_fail_the_training() -> None:
@@ -171,4 +170,5 @@ def test_a_predictor_of_all_classes_needs_no_spreading() -> None:
     made = trained(rows, "LogisticRegression")
     assert isinstance(made.predictor, Predictor)
     table_ = made.predictor.table(rows.features[:5])
+    assert table_ is not None
     assert np.array_equal(table_, made.estimator.predict_proba(rows.features[:5]))

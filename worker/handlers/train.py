@@ -14,7 +14,7 @@ from modeler.table import BadTrainingData, Table
 from modeler.train import Made
 from models.card import Card
 from models.datasets import Datasets, unscoped_name
-from models.gate import Comparison, Verdict, decide
+from models.gate import Comparison, Verdict, challengers, decide, required_confidence
 from models.inventory import Inventory, NumberTaken
 from models.options import TrainOptions, TrainTask
 from models.registry import Registry
@@ -88,6 +88,8 @@ class TrainHandler:
             task=options.task or (champion.schema.task if champion and same else None),
             unknown=unknown,
             test_share=source.test_share,
+            group=options.group or ("" if options.time else source.group),
+            time=options.time or ("" if options.group else source.time),
         )
         planned = train.plan(options, champion, ready, source.estimator, self._settings.estimators)
         made = train.make(ready, planned, options.confidence, progress)
@@ -95,13 +97,20 @@ class TrainHandler:
         parts = source.parts or (dataset_parts.write(self._artifacts.store, source.table),)
         source = source.stored(parts)
         data = train.data_of(ready, source.name, tuple(part.sha256 for part in parts))
-        return source, made, train.save(made, self._artifacts, options.model, claim.version, job.id, folder, data)
+        model = self._registry.model(options.model)
+        earlier = list(model.cards.values()) if model else []
+        count = challengers(earlier, made.name, made.params, data) if champion else 0
+        return (
+            source,
+            made,
+            train.save(made, self._artifacts, options.model, claim.version, job.id, folder, data, challengers=count),
+        )
 
     def _publish(self, job: ClaimedJob, options: TrainOptions, source: Source, made: Made, card: Card, finish: Finish) -> None:
         """Evaluates the challenger again if the champion or the data set changes meanwhile."""
         for _ in range(MAX_TRIES):
             champion = self._registry.look_up(card.name)
-            comparison = self._comparison(champion, source, made, card)
+            comparison = self._comparison(champion, source, made, card, options)
             verdict = self._loaded_first(card, decide(options, made.metric, comparison))
             changes = self._registry.publication(
                 card, verdict.promoted, champion.version if champion else None, f"training {job.id}", verdict.reason
@@ -134,7 +143,7 @@ class TrainHandler:
         self._inventory.remove(card.artifact.folder)
         finish([failed(job, "training-failed", f"{card.name} was deleted meanwhile, or kept changing: train again")], ())
 
-    def _comparison(self, champion: Card | None, source: Source, made: Made, card: Card) -> Comparison:
+    def _comparison(self, champion: Card | None, source: Source, made: Made, card: Card, options: TrainOptions) -> Comparison:
         if champion is None:
             return train.compare_with_baseline(made, card)
 
@@ -143,7 +152,8 @@ class TrainHandler:
             all_of_it = record and not source.sent and source.name == record.name
             return dataset_parts.read(self._artifacts.store, record.parts) if record and not all_of_it else None
 
-        return train.compare_with_champion(made, champion, self._artifacts, known)
+        required = required_confidence(options.confidence, card.challengers)
+        return train.compare_with_champion(made, champion, self._artifacts, known, max(1, card.challengers), required)
 
     def _loaded_first(self, card: Card, verdict: Verdict) -> Verdict:
         """Lets the workers load and try the version before the alias moves."""

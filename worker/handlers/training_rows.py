@@ -19,7 +19,8 @@ from models.store import Store
 @dataclass(frozen=True, slots=True)
 class Source:
     """``name``: of the data set. ``record``: of the data set when the training began. ``sent``: the rows came with the job or
-    with mldeploy, and are not in the data set yet. ``parts``: where the rows are stored, once they are."""
+    with mldeploy, and are not in the data set yet. ``parts``: where the rows are stored, once they are. ``group`` and ``time``:
+    the champion's, as in TrainOptions."""
 
     name: str
     table: Table
@@ -30,6 +31,8 @@ class Source:
     record: DatasetRecord | None
     sent: bool
     parts: tuple[Part, ...] = ()
+    group: str = ""
+    time: str = ""
 
     def stored(self, parts: Sequence[Part]) -> "Source":
         return replace(self, parts=tuple(parts))
@@ -37,6 +40,15 @@ class Source:
 
 def training_rows(task: TrainTask, payload: bytes, champion: Card | None, datasets: Datasets, store: Store) -> Source:
     """Raises BadTrainingData, LostRows or OSError."""
+    source = _rows(task, payload, champion, datasets, store)
+    kept = champion.data if champion else source.record
+    if kept is None:
+        return source
+    there = source.table.types
+    return replace(source, group=kept.group if kept.group in there else "", time=kept.time if kept.time in there else "")
+
+
+def _rows(task: TrainTask, payload: bytes, champion: Card | None, datasets: Datasets, store: Store) -> Source:
     options = task.options
     name = _name(task, champion)
     record = datasets.find(name).record
@@ -74,16 +86,20 @@ def dataset_changes(source: Source, made_of: Dataset, promoted: bool, datasets: 
     record, target, weight = found.record, made_of.schema.target, made_of.weight
     if record is None:
         first = dataset_parts.first(source.name, source.table, target, weight, source.test_share, source.parts[0])
-        return datasets.changes(found, first) if source.sent else []
+        return datasets.changes(found, _with_split(first, made_of)) if source.sent else []
     if source.sent and promoted:
         added = _added_since(source, record)
         if added is not None:
             now = dataset_parts.replaced(record, source.table, target, weight, source.test_share, source.parts[0], added)
-            return datasets.changes(found, now)
+            return datasets.changes(found, _with_split(now, made_of))
     if not record.test_share:
         fixed = msgspec.structs.replace(record, target=target, weight=weight, test_share=source.test_share)
-        return datasets.changes(found, fixed)
+        return datasets.changes(found, _with_split(fixed, made_of))
     return []
+
+
+def _with_split(record: DatasetRecord, made_of: Dataset) -> DatasetRecord:
+    return msgspec.structs.replace(record, group=made_of.split.group, time=made_of.split.time)
 
 
 def _added_since(source: Source, record: DatasetRecord) -> list[Part] | None:
