@@ -6,16 +6,17 @@ from datetime import UTC, datetime
 
 import msgspec
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from modeler.split import row_hashes
 from modeler.table import BadTrainingData, Table, concat, from_parquet, joint_types, to_parquet
 from models.datasets import DatasetRecord, Part
+from models.feature import FeatureType
 from models.input_errors import listed
 from models.store import Store
 
 MAX_PARTS = 64  # of a data set; then they are merged into one
+MAX_SOURCES = 1000  # of a part that others were merged into; the oldest are forgotten
 MAX_ROWS = 5_000_000
 FOLDER = "_datasets"  # not a valid name of a model
 
@@ -24,12 +25,32 @@ class LostRows(RuntimeError):
     """A part of a data set is missing from the store, or has changed."""
 
 
-def write(store: Store, table: Table) -> Part:
-    """Store a table as a part. Raises OSError."""
+def write(store: Store, table: Table, sources: Sequence[str] = ()) -> Part:
+    """Store a table as a part. ``sources``: see Part. Raises OSError."""
     content = to_parquet(table)
-    part = Part(hashlib.sha256(content).hexdigest(), len(table.frame), len(content))
+    part = Part(hashlib.sha256(content).hexdigest(), len(table.frame), len(content), tuple(sources))
     store.write_once(path(part.sha256), content)
     return part
+
+
+def source_of(body: bytes) -> str:
+    """Return the digest of a table as it was sent."""
+    return _short(hashlib.sha256(body).hexdigest())
+
+
+def has_source(record: DatasetRecord, source: str, sent: Table) -> bool:
+    """Return whether this very table was added before: the same bytes, or the same rows in the same order in another format."""
+    known = {each for part in record.parts for each in (_short(part.sha256), *part.sources)}
+    return source in known or _short(hashlib.sha256(to_parquet(sent)).hexdigest()) in known
+
+
+def _merged_sources(parts: Sequence[Part]) -> list[str]:
+    """Return what is remembered of parts that are replaced by one: the latest MAX_SOURCES."""
+    return [each for part in parts for each in (*part.sources, _short(part.sha256))][-MAX_SOURCES:]
+
+
+def _short(sha256: str) -> str:
+    return sha256[:32]  # 128 bits
 
 
 def read(store: Store, parts: Sequence[Part]) -> Table:
@@ -41,16 +62,19 @@ def path(sha256: str) -> str:
     return f"{FOLDER}/{sha256}.parquet"
 
 
-def first(name: str, table: Table, target: str, weight: str, test_share: float, part: Part) -> DatasetRecord:
+def first(
+    name: str, table: Table, target: str, weight: str, test_share: float, part: Part, key: tuple[str, ...] = ()
+) -> DatasetRecord:
     """Return the record of a new data set."""
     now = timestamp()
-    return DatasetRecord(name, target, table.types, test_share, (part,), now, now, weight)
+    return DatasetRecord(name, target, table.types, test_share, (part,), now, now, weight, key=key)
 
 
 def replaced(
     record: DatasetRecord, table: Table, target: str, weight: str, test_share: float, part: Part, added: Sequence[Part]
 ) -> DatasetRecord:
-    """Return the record with the rows of a promoted training, and the parts that were ``added`` since it started."""
+    """Return the record with the rows of a promoted training, and the parts that were ``added`` since it started. The key stays
+    if the table has its columns."""
     return msgspec.structs.replace(
         record,
         target=target,
@@ -60,50 +84,45 @@ def replaced(
         parts=(part, *added),
         updated_at=timestamp(),
         revision=record.revision + 1,
+        key=record.key if set(record.key) <= set(table.types) else (),
     )
 
 
-def new_rows(record: DatasetRecord, known: Table, sent: Table) -> tuple[Table, int]:
-    """Return the rows of ``sent`` that are not in the data set yet, each once, and the number of the others. Raises
-    BadTrainingData if the columns differ."""
-    others = set(sent.types) ^ set(record.types)
-    if others:
-        differ = f"{listed(sorted(others))} differ"
-        raise BadTrainingData(f"the columns are not those of {record.name} ({listed(list(record.types))}): {differ}")
-    _refuse_gaps(record, sent)
-    before = row_hashes(known, exact=True)
-    now = row_hashes(sent, exact=True)
-    fresh = ~np.isin(now, before) & ~pd.Series(now).duplicated().to_numpy()
-    if len(before) + int(fresh.sum()) > MAX_ROWS:
-        raise BadTrainingData(f"{record.name} would have {len(before) + int(fresh.sum()):,} rows; at most {MAX_ROWS:,}")
-    frame = sent.frame.loc[fresh, list(record.types)].reset_index(drop=True)
-    return Table(frame, {name: sent.types[name] for name in record.types}), int((~fresh).sum())
+def extended(record: DatasetRecord, store: Store, fresh: Table, source: str) -> DatasetRecord:
+    """Return the record with more rows, which are stored. Raises LostRows or OSError."""
+    types = joint_types([record.types, fresh.types])
+    if len(record.parts) >= MAX_PARTS:
+        whole = concat([read(store, record.parts), fresh])
+        parts: tuple[Part, ...] = (write(store, whole, (*_merged_sources(record.parts), source)),)
+    else:
+        parts = (*record.parts, write(store, fresh, (source,)))
+    return _changed(record, parts, types)
 
 
-def each_once(sent: Table) -> tuple[Table, int]:
-    """Return the rows without duplicates, and the number of duplicates."""
-    again = pd.Series(row_hashes(sent, exact=True)).duplicated().to_numpy()
-    return sent.rows(~again), int(again.sum())
-
-
-def extended(record: DatasetRecord, store: Store, known: Table, fresh: Table) -> DatasetRecord:
-    """Return the record with the new rows, which are stored. Raises OSError."""
-    types = joint_types([known.types, fresh.types])
-    many = len(record.parts) >= MAX_PARTS
-    parts = (write(store, concat([known, fresh])),) if many else (*record.parts, write(store, fresh))
-    return msgspec.structs.replace(record, types=types, parts=parts, updated_at=timestamp(), revision=record.revision + 1)
+def with_replaced(record: DatasetRecord, store: Store, stays: NDArray[np.bool_], fresh: Table, source: str) -> DatasetRecord:
+    """Return the record without the stored rows that do not stay, and with the fresh ones. Parts that keep all their rows remain.
+    Raises LostRows or OSError."""
+    parts, start = list[Part](), 0
+    for part in record.parts:
+        kept = stays[start : start + part.rows]
+        start += part.rows
+        if kept.all():
+            parts.append(part)
+        elif kept.any():
+            parts.append(write(store, _read_part(store, part).rows(kept), _merged_sources([part])))
+    return extended(msgspec.structs.replace(record, parts=tuple(parts)), store, fresh, source)
 
 
 def without(record: DatasetRecord, store: Store, gone: Table) -> DatasetRecord | None:
-    """Return the record without the rows of ``gone``; None if no row is left. Raises BadTrainingData, LostRows or OSError."""
+    """Return the record without any row that is like one of ``gone``; None if no row is left. Raises BadTrainingData, LostRows or
+    OSError."""
     known = read(store, record.parts)
     stays = ~_is_in(known, gone)
     if not stays.any():
         return None
     if stays.all():
         return record
-    part = write(store, known.rows(stays))
-    return msgspec.structs.replace(record, parts=(part,), updated_at=timestamp(), revision=record.revision + 1)
+    return _changed(record, (write(store, known.rows(stays), _merged_sources(record.parts)),), record.types)
 
 
 def contains_any(store: Store, sha256: str, gone: Table) -> bool:
@@ -131,10 +150,8 @@ def timestamp() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _refuse_gaps(record: DatasetRecord, sent: Table) -> None:
-    for name in (record.target, record.weight):
-        if name and sent.frame[name].isna().any():
-            raise BadTrainingData(f"column {name!r} has missing values, first in row {int(sent.frame[name].isna().argmax()) + 1}")
+def _changed(record: DatasetRecord, parts: tuple[Part, ...], types: dict[str, FeatureType]) -> DatasetRecord:
+    return msgspec.structs.replace(record, types=types, parts=parts, updated_at=timestamp(), revision=record.revision + 1)
 
 
 def _read_part(store: Store, part: Part) -> Table:

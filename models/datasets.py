@@ -27,17 +27,20 @@ class UnknownDataset(LookupError):
     """There is no data set of this name; the message lists the existing ones."""
 
 
-class Part(Struct, frozen=True):
-    """Rows that came together; the file's name is its sha256."""
+class Part(Struct, frozen=True, omit_defaults=True):
+    """Rows that came together; the file's name is its sha256. ``sources`` are digests of the tables that brought them, as they
+    were sent, and of parts that were merged into this one; of a part from before they were kept there are none."""
 
     sha256: str
     rows: int
     bytes: int
+    sources: tuple[str, ...] = ()
 
 
 class DatasetRecord(Struct, frozen=True):
     """``types`` by column, the target among them. ``test_share`` was fixed when it was first trained on; ``group`` and
-    ``time`` are those of the last promoted training (see TrainOptions)."""
+    ``time`` are those of the last promoted training (see TrainOptions). ``key``: the columns by which its rows are unique; none:
+    every row counts."""
 
     name: str
     target: str
@@ -51,6 +54,7 @@ class DatasetRecord(Struct, frozen=True):
     format: int = 1
     group: str = ""
     time: str = ""
+    key: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:

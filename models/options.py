@@ -109,10 +109,15 @@ class TrainTask(Struct, frozen=True, omit_defaults=True, tag="train"):
 
 
 class AddTask(Struct, frozen=True, omit_defaults=True, tag="add"):
-    """Rows to be added to a data set; ``dataset`` is its name in the store of names (see models.datasets.scoped)."""
+    """Rows to be added to a data set; ``dataset`` is its name in the store of names (see models.datasets.scoped). ``key``: the
+    columns by which its rows are unique from now on. ``dedupe``: leave out rows that are like stored ones. ``again``: add the
+    table even if it was added before."""
 
     dataset: str
     format: Format
+    key: tuple[str, ...] = ()
+    dedupe: bool = False
+    again: bool = False
 
 
 class PredictOptions(Struct, frozen=True):

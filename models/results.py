@@ -75,10 +75,16 @@ class TrainResult(Struct, frozen=True):
 
 
 class Added(Struct, frozen=True):
-    """``duplicates`` were there already, or came twice, and were left out. ``revision`` counts the changes of the data set."""
+    """What became of the rows that were sent: each is in one of ``added``, ``replaced`` (a stored row of the same key),
+    ``unchanged`` (by its key it was there already) and ``duplicates`` (left out). ``same_file``: this very table was added
+    before. ``revision`` counts the changes of the data set."""
 
     dataset: str
     added: int
     duplicates: int
     rows: int
     revision: int
+    replaced: int = 0
+    unchanged: int = 0
+    same_file: bool = False
+    warnings: list[str] = []

@@ -49,12 +49,15 @@ def show_dataset(client: Client, name: str) -> None:
 @datasets.command("add")
 @click.argument("name")
 @click.argument("table", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--key", multiple=True, help="A column by which rows are unique from now on: the last one counts. May be repeated.")
+@click.option("--dedupe", is_flag=True, help="Leave out rows that are like stored ones.")
+@click.option("--again", is_flag=True, help="Add TABLE even if it was added before.")
 @submission_options
 @with_client
 @wait_option
 @timeout_option
 def add_rows(client: Client, name: str, table: Path, wait: bool, timeout: float | None, **options: Any) -> None:
-    """Add the rows of TABLE (.csv, .parquet, .ndjson) to NAME; those that it has already are skipped."""
+    """Add the rows of TABLE (.csv, .parquet, .ndjson) to NAME. Every row counts; the very same table is added once."""
     show(client.add_rows(name, table, **options), wait, timeout)
 
 
@@ -67,7 +70,8 @@ def _print_datasets(client: Client) -> None:
 
 
 def _use(dataset: dict[str, Any], column: str) -> str:
-    return next((use for use in ("target", "weight") if dataset[use] == column), "")
+    uses = [use for use in ("target", "weight") if dataset[use] == column]
+    return ", ".join([*uses, "key"] if column in dataset.get("key", ()) else uses)
 
 
 on_the_server(datasets, "datasets", "delete", "Delete a data set, or rows of it, for good, on the server.")

@@ -99,15 +99,28 @@ class Client:
         dataset: str,
         table: Table,
         *,
+        key: str | Sequence[str] = (),
+        dedupe: bool = False,
+        again: bool = False,
         label: str = "",
         expires_in: float | None = None,
         webhook: str = "",
         idempotency_key: str = "",
         traceparent: str = "",
     ) -> Job:
-        """Add a table's rows to a data set, or create it. Rows that it has already are skipped."""
+        """Add a table's rows to a data set, or create it. Every row counts; a table that was added before is left out as a whole,
+        unless ``again``. ``key``: one or more columns by which rows are unique from now on, the last one counts. ``dedupe``:
+        leave out rows that are like stored ones."""
         data, content_type = table_body(table)
-        query = {"label": label, "expires_in": expires_in, "webhook": webhook}
+        columns = [key] if isinstance(key, str) and key else list(key)
+        query = {
+            "key": json.dumps(columns) if columns else "",
+            "dedupe": "true" if dedupe else "",
+            "again": "true" if again else "",
+            "label": label,
+            "expires_in": expires_in,
+            "webhook": webhook,
+        }
         return self._submit(f"datasets/{path_segment(dataset)}", query, idempotency_key, traceparent, content_type, data=data)
 
     def result(self, job_id: str) -> Job:

@@ -25,7 +25,7 @@ def check_output(command: str, output: str) -> None:
         predicted = shown[0]["result"]
         assert all(each["prediction"] == "setosa" for each in predicted.get("predictions", [predicted]))
     elif "datasets add" in command:
-        assert (shown[0]["result"]["added"], shown[0]["result"]["duplicates"]) == (18, 10)
+        assert (shown[0]["result"]["added"], shown[0]["result"]["duplicates"]) == (28, 0)
     elif "train" in command and "curl" not in command:
         assert shown[0]["status"] == "succeeded"
 

@@ -37,7 +37,7 @@ def test_trained_on_one_home_and_predicted_from_another(s3: S3Server, assemble: 
     worker = second.worker()
     try:
         assert client.predict(FLOWER, model="iris").wait(60)["prediction"] == "setosa"
-        added = client.add_rows("iris", (packaged_csv("iris") or b"") + b"4.95,3.05,1.35,0.15,setosa\n").wait(60)
+        added = client.add_rows("iris", (packaged_csv("iris") or b"") + b"4.95,3.05,1.35,0.15,setosa\n", dedupe=True).wait(60)
         assert (added["added"], added["rows"]) == (1, 151)
         again = client.train(model="iris", promote="always").wait(90)
         assert again["dataset"]["rows"] == 151

@@ -40,7 +40,7 @@ class Growth(NamedTuple):
 def growth(service: Service) -> Growth:
     client = Client(service.url)
     first = client.train(FIRST, model="growing", target="target", estimator="KNeighborsClassifier").wait(PATIENCE)
-    added = client.add_rows("growing", pd.concat([FIRST.head(AGAIN), REST])).wait(PATIENCE)
+    added = client.add_rows("growing", pd.concat([FIRST.head(AGAIN), REST]), dedupe=True).wait(PATIENCE)
     second = client.train(model="growing").wait(PATIENCE)
     return Growth(first, added, second)
 
@@ -172,9 +172,9 @@ def test_lines_of_other_columns_fail_and_leave_the_data_set_as_it_was(client: Cl
 
 
 def test_rows_that_are_all_there_already_change_nothing(client: Client, growth: Growth, tmp_path: Path) -> None:
-    """This holds whatever their format and the order of rows and columns."""
+    """With dedupe this holds whatever their format and the order of rows and columns."""
     before = client.dataset("growing")
-    result = client.add_rows("growing", ndjson(tmp_path, REST.iloc[::-1, ::-1])).wait(PATIENCE)
+    result = client.add_rows("growing", ndjson(tmp_path, REST.iloc[::-1, ::-1]), dedupe=True).wait(PATIENCE)
     assert (result["added"], result["duplicates"], result["revision"]) == (0, len(REST), before["revision"])
     assert client.dataset("growing") == before
 
@@ -200,5 +200,30 @@ def test_rows_that_are_added_at_once_all_get_there(two_trainers: Service) -> Non
     assert sum(result["added"] for result in results) == len(ALL) - len(slices[0])
     shown = client.dataset("busy")
     assert (shown["rows"], shown["revision"]) == (len(ALL), len(slices))
-    again = client.add_rows("busy", ALL).wait(PATIENCE)
+    again = client.add_rows("busy", ALL, dedupe=True).wait(PATIENCE)
     assert (again["added"], again["duplicates"]) == (0, len(ALL))
+
+
+def test_one_table_that_is_sent_at_once_by_many_comes_in_once(two_trainers: Service) -> None:
+    client = Client(two_trainers.url)
+    client.add_rows("once", ALL.head(50)).wait(PATIENCE)
+    with ThreadPoolExecutor(8) as senders:
+        jobs = list(senders.map(lambda _: Client(two_trainers.url).add_rows("once", ALL.tail(60)), range(8)))
+    results = [job.wait(PATIENCE) for job in jobs]
+    assert sorted(result["added"] for result in results) == [0] * 7 + [60]
+    assert [result["same_file"] for result in results].count(True) == 7
+    assert client.dataset("once")["rows"] == 110
+
+
+def test_tables_with_the_same_keys_that_are_added_at_once_leave_each_key_once(two_trainers: Service) -> None:
+    client, keys = Client(two_trainers.url), 40
+    tables = [pd.DataFrame({"id": range(start, start + keys), "by": f"sender {start}"}) for start in range(0, 80, 10)]
+    client.add_rows("keyed", tables[0], key="id").wait(PATIENCE)
+    with ThreadPoolExecutor(len(tables)) as senders:
+        jobs = list(senders.map(lambda rows: Client(two_trainers.url).add_rows("keyed", rows), tables[1:]))
+    results = [job.wait(PATIENCE) for job in jobs]
+    assert [result["added"] + result["replaced"] for result in results] == [keys] * len(results)
+    assert client.dataset("keyed")["rows"] == keys + sum(result["added"] for result in results) == 110
+    everything = pd.DataFrame({"id": range(110), "by": "the last"})
+    last = client.add_rows("keyed", everything).wait(PATIENCE)
+    assert (last["added"], last["replaced"], last["rows"]) == (0, 110, 110)

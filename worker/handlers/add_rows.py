@@ -1,4 +1,4 @@
-"""Adds rows to a data set: checks and deduplicates them, stores them, and updates the record in the step that ends the job."""
+"""Adds rows to a data set: checks and stores them, and updates the record in the step that ends the job."""
 
 import logging
 
@@ -6,9 +6,9 @@ from msgspec import json
 
 from jobs.errors import ChangesRejected, NoRoom
 from jobs.job import Claim, ClaimedJob, Outcome, State
-from modeler import dataset_parts, table
-from modeler.dataset_parts import LostRows
-from modeler.table import BadTrainingData, Table
+from modeler import additions, table
+from modeler.dataset_parts import LostRows, source_of
+from modeler.table import BadTrainingData
 from models.datasets import DatasetRecord, Datasets, Found, unscoped_name
 from models.options import AddTask
 from models.results import Added
@@ -62,22 +62,13 @@ class AddRowsHandler:
         return Outcome(job, State.SUCCEEDED, json.encode(added)), record
 
     def _add(self, found: Found, task: AddTask, payload: bytes) -> tuple[DatasetRecord, Added]:
-        record = found.record
+        record, source = found.record, source_of(payload)
         sent = table.read(payload, task.format, record.types if record else None)
-        if record is None:
-            if not self._datasets.has_room(task.dataset, self._max_datasets):  # others were created since the job was accepted
-                raise TooManyDatasets(f"there are as many data sets as may be: {self._max_datasets}")
-            return self._first(task, sent)
-        known = dataset_parts.read(self._store, record.parts)
-        fresh, duplicates = dataset_parts.new_rows(record, known, sent)
-        if len(fresh.frame):
-            record = dataset_parts.extended(record, self._store, known, fresh)
-        return record, Added(unscoped_name(record.name), len(fresh.frame), duplicates, record.rows, record.revision)
-
-    def _first(self, task: AddTask, sent: Table) -> tuple[DatasetRecord, Added]:
-        once, duplicates = dataset_parts.each_once(sent)
-        record = dataset_parts.first(task.dataset, once, "", "", 0.0, dataset_parts.write(self._store, once))
-        return record, Added(unscoped_name(record.name), record.rows, duplicates, record.rows, record.revision)
+        if record:
+            return additions.add(self._store, record, task, sent, source)
+        if not self._datasets.has_room(task.dataset, self._max_datasets):  # others were created since the job was accepted
+            raise TooManyDatasets(f"there are as many data sets as may be: {self._max_datasets}")
+        return additions.create(self._store, task, sent, source)
 
 
 def _failure(job: ClaimedJob, error: Exception) -> Outcome:

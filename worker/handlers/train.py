@@ -94,7 +94,7 @@ class TrainHandler:
         planned = train.plan(options, champion, ready, source.estimator, self._settings.estimators)
         made = train.make(ready, planned, options.confidence, progress)
         progress(*train.stage("save"))
-        parts = source.parts or (dataset_parts.write(self._artifacts.store, source.table),)
+        parts = source.parts or (dataset_parts.write(self._artifacts.store, source.table, source.sources),)
         source = source.stored(parts)
         data = train.data_of(ready, source.name, tuple(part.sha256 for part in parts))
         model = self._registry.model(options.model)
@@ -126,7 +126,7 @@ class TrainHandler:
                 reason=verdict.reason,
                 dataset=TrainedOn(unscoped_name(card.data.dataset), card.data.rows, card.data.training_rows, card.data.sha256),
                 estimator=card.estimator,
-                warnings=[*data_warnings(made.dataset), *made.warnings],
+                warnings=[*source.warnings, *data_warnings(made.dataset), *made.warnings],
                 unknown=card.unknown,
             )
             try:

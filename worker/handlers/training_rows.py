@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from compare_and_set import CompareAndSet
-from modeler import dataset_parts, table
+from modeler import dataset_parts, keyed_rows, table
 from modeler.dataset import Dataset
 from modeler.table import BadTrainingData, Table
 from models.card import Card
 from models.datasets import DatasetRecord, Datasets, Part, scoped, unscoped_name
+from models.input_errors import listed
 from models.options import AUTO, TEST_SHARE, TrainTask
 from models.packaged import PACKAGED_ESTIMATOR, packaged_csv
 from models.store import Store
@@ -20,7 +21,7 @@ from models.store import Store
 class Source:
     """``name``: of the data set. ``record``: of the data set when the training began. ``sent``: the rows came with the job or
     with mldeploy, and are not in the data set yet. ``parts``: where the rows are stored, once they are. ``group`` and ``time``:
-    the champion's, as in TrainOptions."""
+    the champion's, as in TrainOptions. ``sources``: digests of the table that was sent."""
 
     name: str
     table: Table
@@ -33,6 +34,8 @@ class Source:
     parts: tuple[Part, ...] = ()
     group: str = ""
     time: str = ""
+    sources: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def stored(self, parts: Sequence[Part]) -> "Source":
         return replace(self, parts=tuple(parts))
@@ -59,7 +62,10 @@ def _rows(task: TrainTask, payload: bytes, champion: Card | None, datasets: Data
         sent = table.read(payload, task.format, texts)
         if not options.target and target not in sent.types:
             target = ""  # the champion had another table; this one's target is its last column
-        return Source(name, sent, target, weight if weight in sent.types else "", share, estimator, record, True)
+        weight = weight if weight in sent.types else ""
+        rows, warnings = _unique(sent, record.key if record else ())
+        sources = (dataset_parts.source_of(payload),)
+        return Source(name, rows, target, weight, share, estimator, record, True, sources=sources, warnings=warnings)
     if record:
         return Source(
             name, dataset_parts.read(store, record.parts), target, weight, share, estimator, record, False, record.parts
@@ -68,6 +74,20 @@ def _rows(task: TrainTask, payload: bytes, champion: Card | None, datasets: Data
     if packaged is None:
         raise BadTrainingData(f"there are no rows to train {options.model} on: no data set {unscoped_name(name)}; send a CSV")
     return Source(name, table.read(packaged, "csv"), target, weight, share, PACKAGED_ESTIMATOR, None, True)
+
+
+def _unique(sent: Table, key: tuple[str, ...]) -> tuple[Table, tuple[str, ...]]:
+    """Return the rows that are sent for a data set with this key, and what is to be said about them. Raises BadTrainingData."""
+    if not key:
+        return sent, ()
+    columns = listed(list(key))
+    if not set(key) <= set(sent.types):
+        return sent, (f"the rows of the data set were unique by {columns}, which this table does not have: every row counts",)
+    rows = keyed_rows.last_of_each(sent, key)
+    left_out = len(sent.frame) - len(rows.frame)
+    if not left_out:
+        return rows, ()
+    return rows, (f"{left_out:,} rows were left out: by {columns}, the key of the data set, a later one counts",)
 
 
 def _name(task: TrainTask, champion: Card | None) -> str:
@@ -103,15 +123,16 @@ def _with_split(record: DatasetRecord, made_of: Dataset) -> DatasetRecord:
 
 
 def _added_since(source: Source, record: DatasetRecord) -> list[Part] | None:
-    """The parts that were added since the training began. None if they do not fit the rows that were sent (other columns), or if
-    the data set was changed otherwise (rows deleted, parts merged): then it stays as it is."""
+    """The parts that were added since the training began. None if they do not fit the rows that were sent (other columns, or
+    perhaps the same keys), or if the data set was changed otherwise (rows deleted, replaced, merged): then it stays as it is."""
     known = source.record.parts if source.record else ()
     if record.parts[: len(known)] != known:
         return None
-    added = [part for part in record.parts[len(known) :] if part not in source.parts]
+    ours_already = {part.sha256 for part in source.parts}
+    added = [part for part in record.parts[len(known) :] if part.sha256 not in ours_already]
     texts = {name for name, type_ in record.types.items() if type_ == "category"}
     ours = {name for name, type_ in source.table.types.items() if type_ == "category"}
-    fits = set(record.types) == set(source.table.types) and texts == ours
+    fits = set(record.types) == set(source.table.types) and texts == ours and not record.key
     return added if fits or not added else None
 
 
