@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from modeler import dataset_parts, keyed_rows
+from modeler.errors import BadTrainingData
 from modeler.split import row_hashes
-from modeler.table import BadTrainingData, Table
+from modeler.table import Table
 from models.datasets import DatasetRecord, unscoped_name
 from models.input_errors import listed
 from models.options import AddTask

@@ -2,15 +2,12 @@
 
 import re
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from modeler.dataset import FEW_INTEGERS, Dataset
 from models.input_errors import listed
 
-MOSTLY = 0.8  # share of numbers among a column's values above which the others are likely mistakes
 FEW_TEST_ROWS = 30
 MANY_LIKE = 0.2  # share of test rows that are like a training row
 MIN_GROUPS = 10
@@ -33,17 +30,7 @@ def _of_columns(dataset: Dataset) -> Iterator[str]:
     useless = [name for name in schema.ignored if name != dataset.split.group]
     if useless:
         yield f"left out, being without values or texts that nearly all differ: {listed(useless)}"
-    for name, type_ in table.types.items():
-        if type_ == "category" and name not in (schema.target, dataset.weight):
-            yield from _almost_numbers(name, table.frame[name])
-
-
-def _almost_numbers(name: str, column: "pd.Series[Any]") -> Iterator[str]:
-    present = column.dropna()
-    texts = present[pd.to_numeric(present, errors="coerce").isna()]
-    numbers = len(present) - len(texts)
-    if MOSTLY * len(present) <= numbers < len(present):
-        yield f"{name!r} is taken as text: {numbers} of {len(present)} values are numbers, and {texts.iloc[0][:40]!r} is not"
+    yield from table.report.doubts
 
 
 def _of_the_target(dataset: Dataset) -> Iterator[str]:

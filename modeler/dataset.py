@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from modeler.errors import BadTrainingData
 from modeler.split import Split, digest, group_hashes, hash_rows, row_hashes
-from modeler.table import BadTrainingData, Table
+from modeler.table import Table
 from models.feature import MAX_NAME, Feature, FeatureType, Unknown
 from models.input_errors import listed
 from models.schema import Schema, Task

@@ -8,8 +8,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from modeler.errors import BadTrainingData
 from modeler.split import row_hashes
-from modeler.table import BadTrainingData, Table, concat, from_parquet, joint_types, to_parquet
+from modeler.table import Table, concat, from_parquet, joint_types, to_parquet
 from models.datasets import DatasetRecord, Part
 from models.feature import FeatureType
 from models.input_errors import listed

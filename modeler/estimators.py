@@ -13,9 +13,9 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import Pipeline
 
 from modeler.dataset import Dataset
+from modeler.errors import BadTrainingData
 from modeler.label_encoding import LabelEncodedClassifier
 from modeler.preprocessing import SEED, preprocessing
-from modeler.table import BadTrainingData
 from models.catalog import allowed_classes, catalog
 from models.input_errors import listed
 from models.options import AUTO

@@ -16,9 +16,10 @@ from sklearn.exceptions import InconsistentVersionWarning
 from modeler import artifact, dataset, evaluate
 from modeler.dataset import Dataset
 from modeler.dataset_parts import timestamp
+from modeler.errors import BadTrainingData
 from modeler.measures import Evaluation
 from modeler.predictor import Predictor
-from modeler.table import BadTrainingData, Table
+from modeler.table import Table
 from models.card import Card, Data, from_json
 from models.gate import DEFAULT_METRIC
 from models.schema import Schema

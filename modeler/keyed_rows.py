@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from modeler.errors import BadTrainingData
 from modeler.split import row_hashes
-from modeler.table import BadTrainingData, Table, concat
+from modeler.table import Table, concat
 from models.input_errors import listed
 
 MAX_EXACT = 2**53  # from here on a float64 cannot tell neighbouring integers apart

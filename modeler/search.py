@@ -14,10 +14,10 @@ from sklearn.model_selection import HalvingGridSearchCV, ParameterGrid
 from sklearn.pipeline import Pipeline
 
 from modeler.dataset import Dataset
+from modeler.errors import BadTrainingData
 from modeler.estimators import ESTIMATOR
 from modeler.measures import scorer
 from modeler.preprocessing import SEED
-from modeler.table import BadTrainingData
 from models.input_errors import listed
 from models.options import Metric, MetricParams
 

@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from modeler.table import BadTrainingData, Table
+from modeler.errors import BadTrainingData
+from modeler.table import Table
 from models.card import FEATURES_ALONE, NUMBERED, Data
 
 STEPS = 1_000_000  # resolution of a share

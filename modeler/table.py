@@ -1,12 +1,8 @@
-"""Reads tables (CSV, Parquet, NDJSON) and infers the columns' types: each column has numbers or texts."""
+"""A table of typed columns, how it is read, and how it is stored: each column has numbers or texts."""
 
-import csv
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
-from decimal import Decimal
-from io import BytesIO, StringIO
+from io import BytesIO
 from typing import Any
 
 import msgspec
@@ -16,54 +12,47 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from modeler.parquet_reader import INDEX
-from models.feature import MAX_NAME, FeatureType
+from modeler import column_types
+from modeler.column_types import Column
+from modeler.errors import BadTrainingData
+from modeler.readers import MAX_CELLS, MAX_COLUMNS, READERS
+from modeler.text_columns import texts_of
+from models.feature import MAX_NAME, NUMBERS, FeatureType
+from models.input_errors import listed
 from models.options import Format
+from models.reading import AS_IT_COMES, ColumnReport, ReadOptions, TableReport
 
-MAX_COLUMNS = 1001
-BATCH_ROWS = 10_000  # rows of a Parquet file
-MAX_CELLS = 50_000_000
-TEXTS = ("string", "large_string", "string_view", "binary", "large_binary")  # Arrow's types
-MAX_BYTES = 1_000_000_000  # of an unpacked Parquet file
-MAX_CELL_TEXT = 10_000  # characters of a cell …
-MAX_COLUMN_TEXT = 100_000_000  # … and of a column
-_ISO_DATE = re.compile(r"^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?)?$")
-_lines = msgspec.json.Decoder(dict[str, bool | int | float | str | None])
-
-
-class BadTrainingData(ValueError):
-    """The table cannot be used; the message says why and what it takes."""
+NOTHING = TableReport(0, [], [])
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
     """``frame``: float64 (numbers, booleans as 0 and 1, dates as seconds since 1970, NaN for what is missing), or objects: text
-    and None. ``types`` by column."""
+    and None. ``types`` by column. ``report``: what was understood when it was read."""
 
     frame: pd.DataFrame
     types: dict[str, FeatureType]
+    report: TableReport = NOTHING
 
     def rows(self, which: NDArray[np.bool_]) -> "Table":
-        return Table(self.frame.loc[which].reset_index(drop=True), self.types)
+        return Table(self.frame.loc[which].reset_index(drop=True), self.types, self.report)
 
 
-def read(body: bytes, format_: Format, known: Mapping[str, FeatureType] | None = None) -> Table:
+def read(
+    body: bytes, format_: Format, known: Mapping[str, FeatureType] | None = None, options: ReadOptions = AS_IT_COMES
+) -> Table:
     """Read a table. ``known``: the existing types of columns, which the table must fit. Raises BadTrainingData."""
     known = known or {}
-    frame = _READERS[format_](body, known).reset_index(drop=True)
-    if frame.columns.has_duplicates:
-        raise BadTrainingData("each column needs a name of its own")
-    if any(not str(name).strip() or len(str(name)) > MAX_NAME for name in frame.columns):
-        raise BadTrainingData(f"each column needs a name, of at most {MAX_NAME} characters")
-    if not 2 <= len(frame.columns) <= MAX_COLUMNS:
-        raise BadTrainingData(f"{len(frame.columns)} columns; it takes a target and 1 to {MAX_COLUMNS - 1} features")
-    if frame.size > MAX_CELLS:
-        raise BadTrainingData(f"{frame.size:,} cells; at most {MAX_CELLS:,}")
-    if frame.empty:
-        raise BadTrainingData("there are no rows")
-    typed = {str(name): _typed(str(name), column, known.get(str(name))) for name, column in frame.items()}
-    columns = pd.DataFrame({name: column for name, (_, column) in typed.items()})
-    return Table(columns, {name: type_ for name, (type_, _) in typed.items()})
+    frame, is_text, notes = READERS[format_](body, options)
+    frame = frame.reset_index(drop=True)
+    frame.columns = [str(name) for name in frame.columns]
+    _refuse_unusable(frame)
+    _refuse_strangers(frame, options)
+    names = list(map(str, frame.columns))
+    columns = {name: _column(name, frame[name], is_text, options, known.get(name)) for name in names}
+    report = TableReport(len(frame), [_reported(column, options) for column in columns.values()], notes)
+    values = pd.DataFrame({name: column.values for name, column in columns.items()})
+    return Table(values, {name: column.type for name, column in columns.items()}, report)
 
 
 def concat(tables: list[Table]) -> Table:
@@ -101,186 +90,55 @@ def from_parquet(content: bytes) -> Table:
 
 
 def _stored(column: "pd.Series[Any]", type_: FeatureType) -> "pd.Series[Any]":
-    return _texts(column) if type_ == "category" else column.astype(np.float64)
+    return texts_of(column) if type_ == "category" else column.astype(np.float64)
 
 
-# Readers
+def _refuse_unusable(frame: pd.DataFrame) -> None:
+    if frame.columns.has_duplicates:
+        raise BadTrainingData("each column needs a name of its own")
+    if any(not name.strip() or len(name) > MAX_NAME for name in frame.columns):
+        raise BadTrainingData(f"each column needs a name, of at most {MAX_NAME} characters")
+    if not 2 <= len(frame.columns) <= MAX_COLUMNS:
+        raise BadTrainingData(f"{len(frame.columns)} columns; it takes a target and 1 to {MAX_COLUMNS - 1} features")
+    if frame.size > MAX_CELLS:
+        raise BadTrainingData(f"{frame.size:,} cells; at most {MAX_CELLS:,}")
+    if frame.empty:
+        raise BadTrainingData("there are no rows")
 
 
-def _read_csv(body: bytes, known: Mapping[str, FeatureType]) -> pd.DataFrame:
-    try:
-        text = body.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadTrainingData(f"the CSV is not UTF-8 (byte {error.start}): save it as UTF-8") from None
-    if "\0" in text:
-        raise BadTrainingData("the CSV holds a NUL byte")
-    _refuse_ragged(text)
-    texts: Any = {name: str for name, type_ in known.items() if type_ == "category"}
-    try:
-        return pd.read_csv(StringIO(text), index_col=False, dtype=texts, low_memory=False)
-    except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise BadTrainingData(f"the CSV cannot be read: {error}") from None
+def _refuse_strangers(frame: pd.DataFrame, options: ReadOptions) -> None:
+    named = [name for name in (*options.types, *options.drop) if name not in frame.columns]
+    if named:
+        raise BadTrainingData(
+            f"types and drop name columns that are not there: {listed(named)}; there are {listed(list(map(str, frame.columns)))}"
+        )
 
 
-def _refuse_ragged(text: str) -> None:
-    """Raise BadTrainingData for rows of unequal length: pandas fills short rows silently."""
-    lines = csv.reader(StringIO(text), strict=True)
-    try:
-        header = next(lines, [])
-        if len(set(header)) < len(header):
-            raise BadTrainingData("each column needs a name of its own in the header line")
-        for row in lines:
-            if row and len(row) != len(header):
-                raise BadTrainingData(f"line {lines.line_num} has {len(row)} fields and the header {len(header)}")
-    except csv.Error as error:
-        raise BadTrainingData(f"line {lines.line_num} of the CSV cannot be read: {error}") from None
+def _column(name: str, raw: "pd.Series[Any]", is_text: bool, options: ReadOptions, known: FeatureType | None) -> Column:
+    """Read a column, as a known type if it has one: that of the rows before."""
+    said = options.types.get(name) if known is None else None
+    column = column_types.understand(name, raw, is_text, options, "category" if known == "category" else said)
+    return _fitted(name, column, known) if known else column
 
 
-def _read_ndjson(body: bytes, _: Mapping[str, FeatureType]) -> pd.DataFrame:
-    try:
-        lines = _lines.decode_lines(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadTrainingData(f"the NDJSON cannot be read (one flat object a line): {error}") from None
-    columns: dict[str, None] = {}
-    for line in lines:
-        columns.update(dict.fromkeys(line))
-        if len(columns) > MAX_COLUMNS:
-            raise BadTrainingData(f"more than {MAX_COLUMNS} columns; it takes a target and 1 to {MAX_COLUMNS - 1} features")
-    return pd.DataFrame({name: [line.get(name) for line in lines] for name in columns})
-
-
-def _read_parquet(body: bytes, _: Mapping[str, FeatureType]) -> pd.DataFrame:
-    try:
-        schema = pq.read_schema(BytesIO(body))
-        nested = [field.name for field in schema if pa.types.is_nested(field.type)]
-        if nested:
-            raise BadTrainingData(f"column {nested[0]!r} holds lists, objects or the like; it takes plain values")
-        texts = [field.name for field in schema if str(field.type) in TEXTS]
-        try:
-            frame = _frame(pq.ParquetFile(BytesIO(body), read_dictionary=texts))  # each distinct text is kept once
-        except OSError:  # Arrow cannot read some encodings as dictionaries
-            frame = _frame(pq.ParquetFile(BytesIO(body)))
-    except (pa.ArrowException, OSError, ValueError) as error:
-        if isinstance(error, BadTrainingData):
-            raise
-        raise BadTrainingData(f"the Parquet file cannot be read: {error}") from None
-    return frame[[name for name in frame.columns if not INDEX.match(name)]]
-
-
-def _frame(file: pq.ParquetFile) -> pd.DataFrame:
-    about = file.metadata
-    unpacked = sum(about.row_group(place).total_byte_size for place in range(about.num_row_groups))
-    if about.num_rows * about.num_columns > MAX_CELLS or unpacked > MAX_BYTES:
-        raise BadTrainingData(f"the Parquet file has {about.num_rows:,} rows and {unpacked:,} bytes when unpacked: too much")
-    frame: pd.DataFrame = pa.Table.from_batches(list(_batches(file)), file.schema_arrow).to_pandas(ignore_metadata=True)
-    return frame
-
-
-def _batches(file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
-    """Yield the batches and check their size, as the file's metadata may be wrong."""
-    size = 0
-    for batch in file.iter_batches(BATCH_ROWS):
-        size += batch.get_total_buffer_size()
-        if size > MAX_BYTES:
-            raise BadTrainingData(f"the Parquet file has more than {MAX_BYTES:,} bytes when unpacked: too much")
-        yield batch
-
-
-_READERS = {"csv": _read_csv, "ndjson": _read_ndjson, "parquet": _read_parquet}
-
-
-# Types
-
-
-def _typed(name: str, column: "pd.Series[Any]", known: FeatureType | None) -> tuple[FeatureType, "pd.Series[Any]"]:
-    found, values = _infer(name, column)
-    if known is None or found == known or values.isna().all():
-        return (known or found), values if known is None or found == known else _empty(values, known)
+def _fitted(name: str, column: Column, known: FeatureType) -> Column:
+    values, found = column.values, column.type
+    if found == known or values.isna().all():
+        return column if found == known else Column(_empty(values, known), known, column.report)
     if (known, found) in (("number", "integer"), ("integer", "number")):
-        return "number", values
-    if known == "category":
-        return known, _texts(column)
+        return Column(values, "number", column.report)
     if known == "boolean" and found == "integer" and values.dropna().isin((0, 1)).all():
-        return known, values
-    raise BadTrainingData(
-        f"column {name!r} is of type {known} so far, and what is sent is of type {found}, as {_example(column)!r}"
-    )
+        return Column(values, known, column.report)
+    example = str(values.dropna().iloc[0])[:100]
+    if known in NUMBERS and found == "category" and pd.to_numeric(values.dropna(), errors="coerce").notna().all():
+        return Column(pd.to_numeric(values).astype(np.float64), known, column.report)  # of more digits than a number keeps
+    raise BadTrainingData(f"column {name!r} is of type {known} so far, and what is sent is of type {found}, as {example!r}")
 
 
 def _empty(values: "pd.Series[Any]", known: FeatureType) -> "pd.Series[Any]":
     return pd.Series([None] * len(values), dtype=object) if known == "category" else pd.Series(np.nan, index=values.index)
 
 
-def _infer(name: str, column: "pd.Series[Any]") -> tuple[FeatureType, "pd.Series[Any]"]:
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        column = column.astype(object)  # its texts are shared, not copied
-    if pd.api.types.is_bool_dtype(column):
-        return "boolean", column.astype(np.float64)
-    if pd.api.types.is_datetime64_any_dtype(column):
-        return "date", _seconds(column)
-    if pd.api.types.is_numeric_dtype(column):
-        return _numbers(name, column)
-    return _infer_objects(name, column)
-
-
-def _infer_objects(name: str, column: "pd.Series[Any]") -> tuple[FeatureType, "pd.Series[Any]"]:
-    present = column.dropna()
-    if len(present) == 0:
-        return "number", pd.Series(np.nan, index=column.index)
-    kinds = {type(value) for value in present}
-    if kinds == {bool}:
-        return "boolean", column.map(float, na_action="ignore").astype(np.float64)
-    if kinds <= {int, float, Decimal}:
-        return _numbers(name, column)
-    if all(issubclass(kind, date) for kind in kinds):
-        return "date", _seconds(pd.to_datetime(column, utc=True))
-    if not kinds <= {str, int, float, bool}:
-        raise BadTrainingData(f"column {name!r} holds lists, objects or the like; it takes plain values")
-    return _dates_or_texts(name, column, present)
-
-
-def _numbers(name: str, column: "pd.Series[Any]") -> tuple[FeatureType, "pd.Series[Any]"]:
-    try:
-        values = column.astype(np.float64)
-    except OverflowError:
-        raise BadTrainingData(f"column {name!r} holds numbers that are too large") from None
-    if np.isinf(values).any():
-        raise BadTrainingData(f"column {name!r} holds infinite values")
-    present = values.dropna()
-    whole = pd.api.types.is_integer_dtype(column) or (len(present) < len(values) and bool((present % 1 == 0).all()))
-    return "integer" if whole and len(present) else "number", values
-
-
-def _dates_or_texts(name: str, column: "pd.Series[Any]", present: "pd.Series[Any]") -> tuple[FeatureType, "pd.Series[Any]"]:
-    distinct = present.unique()
-    if all(isinstance(value, str) and _ISO_DATE.match(value) for value in distinct):
-        try:
-            return "date", _seconds(pd.to_datetime(column, utc=True, format="ISO8601"))
-        except (ValueError, pd.errors.OutOfBoundsDatetime):
-            pass  # such as 2026-02-31: ordinary texts
-    lengths = np.array([len(str(value)) for value in distinct])
-    if lengths.max() > MAX_CELL_TEXT:
-        raise BadTrainingData(f"a cell of column {name!r} is longer than {MAX_CELL_TEXT:,} characters")
-    if lengths[pd.factorize(present)[0]].sum() > MAX_COLUMN_TEXT:
-        raise BadTrainingData(f"column {name!r} holds more than {MAX_COLUMN_TEXT:,} characters: too much")
-    return "category", _texts(column)
-
-
-def _texts(column: "pd.Series[Any]") -> "pd.Series[Any]":
-    missing = column.isna()
-    return pd.Series([None if gone else _text(value) for value, gone in zip(column, missing, strict=True)], dtype=object)
-
-
-def _text(value: Any) -> str:
-    """Convert a value to text; 5.0 becomes 5, because a column of integers with missing values is read as floats."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-
-def _seconds(column: "pd.Series[Any]") -> "pd.Series[Any]":
-    moments = column.dt.tz_localize("UTC") if column.dt.tz is None else column.dt.tz_convert("UTC")
-    since: pd.Series[Any] = (moments - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
-    return since
-
-
-def _example(column: "pd.Series[Any]") -> str:
-    return str(column.dropna().iloc[0])[:100]
+def _reported(column: Column, options: ReadOptions) -> ColumnReport:
+    ignored = column.report.name in options.ignored
+    return msgspec.structs.replace(column.report, type="ignore", why="it is not used", doubts=()) if ignored else column.report

@@ -15,13 +15,14 @@ from modeler import artifact, estimators, evaluate, intervals, split
 from modeler.artifact import ArtifactStore
 from modeler.dataset import Dataset, clusters, encode, target_of, weights_of
 from modeler.dataset_parts import timestamp
+from modeler.errors import BadTrainingData
 from modeler.evaluate import DEFAULT_CONFIDENCE
 from modeler.measures import DEFAULT_PARAMS, Evaluation
 from modeler.predictor import Predictor, load
 from modeler.preprocessing import encodings
 from modeler.search import search
 from modeler.split import Split, like_before, like_hashes, numbered
-from modeler.table import BadTrainingData, Table, concat
+from modeler.table import Table, concat
 from models.card import Card, Data, Origin, from_json
 from models.gate import DEFAULT_METRIC, Comparison
 from models.options import AUTO, CLASSIFICATION_METRICS, REGRESSION_METRICS, Metric, MetricParams, TrainOptions

@@ -108,10 +108,10 @@ def _params(query: str) -> dict[str, str]:
 
 
 def from_texts(params: dict[str, str], type_: type[T]) -> T:
-    """Converts texts to a Struct; a field that holds an object is parsed as JSON. Raises InvalidInput."""
+    """Converts texts to a Struct; a field that holds an object or an array is parsed as JSON. Raises InvalidInput."""
     try:
         objects = _objects(type_)
-        values = {name: _from_json(name, text) if name in objects else text for name, text in params.items()}
+        values = {name: _value(name, text, objects.get(name)) for name, text in params.items()}
         found = msgspec.convert(values, type_, strict=False)
     except msgspec.ValidationError as error:
         raise InvalidInput([_input_error(error, type_)]) from None
@@ -123,9 +123,17 @@ def from_texts(params: dict[str, str], type_: type[T]) -> T:
 
 
 @lru_cache
-def _objects(type_: type[msgspec.Struct]) -> set[str]:
-    """The names of the fields that hold objects."""
-    return {field.name for field in msgspec.structs.fields(type_) if field.default_factory is dict}
+def _objects(type_: type[msgspec.Struct]) -> dict[str, type]:
+    """The fields that hold objects (dict) or arrays (list), by name."""
+    found = {field.name: field.default_factory for field in msgspec.structs.fields(type_)}
+    return {name: factory for name, factory in found.items() if factory in (dict, list)}
+
+
+def _value(name: str, text: str, holds: type | None) -> Any:
+    """An array may be given as JSON, or as its only text."""
+    if holds is list and not text.startswith("["):
+        return [text]
+    return _from_json(name, text) if holds else text
 
 
 def _from_json(name: str, text: str) -> Any:

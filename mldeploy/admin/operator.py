@@ -18,9 +18,9 @@ from mldeploy.account import account
 from modeler import table
 from modeler.artifact import CorruptArtifact, open_artifact_store
 from modeler.dataset_parts import LostRows
+from modeler.errors import BadTrainingData
 from modeler.import_model import CannotImport
 from modeler.refit import CannotRefit
-from modeler.table import BadTrainingData
 from models.card import Card
 from models.datasets import Datasets, UnknownDataset
 from models.inventory import Inventory, NumberTaken

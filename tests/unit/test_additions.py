@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from modeler import additions, dataset_parts, keyed_rows, table
 from modeler.dataset_parts import source_of
-from modeler.table import BadTrainingData
+from modeler.errors import BadTrainingData
 from models.datasets import DatasetRecord
 from models.options import AddTask, Format
 from models.results import Added
@@ -173,7 +173,7 @@ def test_parts_that_keep_all_their_rows_are_not_written_again(growing: Growing) 
     [
         ("", "id,a\n1,x\n,y\n", ("id",), "'id' is of the key and has missing values, first in row 2"),
         ("", "id,a\n1,x\n2,y\n", ("number",), "there is no column 'number' of the key"),
-        ("", f"id,a\n{2**53 + 1},x\n{2**53 + 2},y\n", ("id",), "not exact"),
+        ("", f"id,a\n{2**53 + 1}.0,x\n{2**53 + 2}.0,y\n", ("id",), "not exact"),
         ("id,a\n1,x\n1,y\n", "id,a\n2,x\n", ("id",), "not unique by id"),
     ],
 )

@@ -14,8 +14,8 @@ from sklearn.ensemble import RandomForestClassifier
 from modeler import artifact, dataset, estimators, evaluate, intervals, table, train
 from modeler.artifact import ArtifactStore, CorruptArtifact, UnloadableHere
 from modeler.dataset import Dataset
+from modeler.errors import BadTrainingData
 from modeler.predictor import ModelCache, NotFinite, Predictor, load
-from modeler.table import BadTrainingData
 from models import gate
 from models.card import Card, Interval, Metrics
 from models.catalog import catalog

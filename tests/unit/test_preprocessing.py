@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from modeler import dataset, estimators, table, train
 from modeler.data_warnings import data_warnings
 from modeler.dataset import Dataset
+from modeler.errors import BadTrainingData
 from modeler.measures import measure
 from modeler.predictor import Predictor
 from modeler.train import Made, Plan
@@ -156,7 +157,7 @@ def test_an_estimator_that_divides_each_class_says_which_has_too_few_rows() -> N
     trained_on = ~prepared(pd.DataFrame({"x": x, "y": [n % 2 for n in range(200)]})).in_test
     rare = int(np.flatnonzero(trained_on)[0])
     y = ["rare" if n == rare else "ab"[n % 2] for n in range(200)]
-    with pytest.raises(table.BadTrainingData, match=r"'rare' has only 1 training rows"):
+    with pytest.raises(BadTrainingData, match=r"'rare' has only 1 training rows"):
         trained(prepared(pd.DataFrame({"x": x, "y": y})), "QuadraticDiscriminantAnalysis")
 
 

@@ -12,8 +12,8 @@ import pytest
 from modeler import dataset, split, table, train
 from modeler.data_warnings import data_warnings
 from modeler.dataset import Dataset
+from modeler.errors import BadTrainingData
 from modeler.split import Split
-from modeler.table import BadTrainingData
 from models.card import FEATURES_ALONE, Card, Data
 from models.options import TrainOptions
 from tests.unit.test_models import fitted, make, shelf_at

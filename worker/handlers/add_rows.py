@@ -8,7 +8,7 @@ from jobs.errors import ChangesRejected, NoRoom
 from jobs.job import Claim, ClaimedJob, Outcome, State
 from modeler import additions, table
 from modeler.dataset_parts import LostRows, source_of
-from modeler.table import BadTrainingData
+from modeler.errors import BadTrainingData
 from models.datasets import DatasetRecord, Datasets, Found, unscoped_name
 from models.options import AddTask
 from models.results import Added

@@ -10,7 +10,8 @@ from modeler import dataset, dataset_parts, train
 from modeler.artifact import ArtifactStore
 from modeler.data_warnings import data_warnings
 from modeler.dataset_parts import LostRows
-from modeler.table import BadTrainingData, Table
+from modeler.errors import BadTrainingData
+from modeler.table import Table
 from modeler.train import Made
 from models.card import Card
 from models.datasets import Datasets, unscoped_name

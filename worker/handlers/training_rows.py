@@ -8,7 +8,8 @@ import msgspec
 from compare_and_set import CompareAndSet
 from modeler import dataset_parts, keyed_rows, table
 from modeler.dataset import Dataset
-from modeler.table import BadTrainingData, Table
+from modeler.errors import BadTrainingData
+from modeler.table import Table
 from models.card import Card
 from models.datasets import DatasetRecord, Datasets, Part, scoped, unscoped_name
 from models.input_errors import listed
