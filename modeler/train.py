@@ -13,16 +13,18 @@ from numpy.typing import NDArray
 
 from modeler import artifact, estimators, evaluate, intervals, split
 from modeler.artifact import ArtifactStore
+from modeler.cross_validation import beside_few
 from modeler.dataset import Dataset, clusters, encode, target_of, weights_of
 from modeler.dataset_parts import timestamp
 from modeler.evaluate import DEFAULT_CONFIDENCE
+from modeler.importance import importances
 from modeler.measures import DEFAULT_PARAMS, Evaluation
 from modeler.predictor import Predictor, load
 from modeler.preprocessing import encodings
 from modeler.search import search
 from modeler.split import Split, like_before, like_hashes, numbered
 from modeler.table import BadTrainingData, Table, concat
-from models.card import Card, Data, Origin, from_json
+from models.card import Card, CrossValidation, Data, Importance, Origin, from_json
 from models.gate import DEFAULT_METRIC, Comparison
 from models.options import AUTO, CLASSIFICATION_METRICS, REGRESSION_METRICS, Metric, MetricParams, TrainOptions
 from models.schema import Schema
@@ -77,6 +79,8 @@ class Made:
     began: float
     encodings: dict[str, str]
     warnings: tuple[str, ...] = ()
+    importances: list[Importance] | None = None
+    cross_validation: CrossValidation | None = None
 
 
 def plan(options: TrainOptions, champion: Card | None, dataset: Dataset, default: str = AUTO, allowed: str = "") -> Plan:
@@ -129,9 +133,11 @@ def make(dataset: Dataset, planned: Plan, confidence: float, report: Report) -> 
         )
         estimator = estimators.build(planned.estimator, {**planned.params, **found}, dataset, planned.allowed)
     report(*stage("fit"))
+    fit_began = time.monotonic()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         estimators.fit(estimator, dataset)
+    fit_seconds = time.monotonic() - fit_began
     report(*stage("judge"))
     predictor = Predictor(dataset.schema, estimator)
     dummy = estimators.fit(estimators.baseline(dataset.schema.task), dataset)
@@ -161,6 +167,8 @@ def make(dataset: Dataset, planned: Plan, confidence: float, report: Report) -> 
         confidence=confidence or DEFAULT_CONFIDENCE,
         began=began,
         encodings=encodings(estimators.bare(estimator), dataset),
+        importances=importances(estimator, dataset, planned.metric, planned.metric_params),
+        cross_validation=beside_few(estimator, dataset, planned.metric, planned.metric_params, fit_seconds),
         warnings=_warning_texts(caught),
     )
 
@@ -200,6 +208,8 @@ def save(
         encodings=made.encodings,
         metric=made.metric,
         challengers=challengers,
+        importances=made.importances,
+        cross_validation=made.cross_validation,
     )
     from_json(card.to_json())  # the card can be decoded
     artifact.write(artifacts, card, made.model)
