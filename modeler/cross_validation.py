@@ -19,7 +19,7 @@ from sklearn.model_selection import GroupKFold, RepeatedKFold, RepeatedStratifie
 
 from modeler import estimators, evaluate, split
 from modeler.dataset import Dataset
-from modeler.measures import Evaluation, measure
+from modeler.measures import Evaluation, at, measure
 from modeler.predictor import Predictor
 from models.card import CrossValidation
 from models.options import Metric, MetricParams
@@ -37,7 +37,12 @@ Fold = tuple[NDArray[np.int64], NDArray[np.int64]]  # rows to fit on, rows to sc
 
 
 def beside_few(
-    estimator: Any, dataset: Dataset, metric: Metric, params: MetricParams, fit_seconds: float
+    estimator: Any,
+    dataset: Dataset,
+    metric: Metric,
+    params: MetricParams,
+    fit_seconds: float,
+    threshold: float | None = None,
 ) -> CrossValidation | None:
     """Return the metric by cross-validation if there are few test rows, and time for it; None too if it cannot be computed."""
     if dataset.in_test.sum() >= FEW_TEST_ROWS or fit_seconds * FOLDS * REPEATS > MAX_SECONDS:
@@ -46,7 +51,8 @@ def beside_few(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they were told when the model was fitted
             found = [
-                (measure(metric, each), len(rest) / len(fitted)) for each, (fitted, rest) in scored(estimator, dataset, params)
+                (measure(metric, at(each, threshold)), len(rest) / len(fitted))
+                for each, (fitted, rest) in scored(estimator, dataset, params)
             ]
     except Exception:  # an estimator that cannot be fitted on so few rows, or a class that is in one fold alone
         log.info("no cross-validation", exc_info=True)

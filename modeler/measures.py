@@ -63,6 +63,15 @@ def measure(metric: str, evaluation: Evaluation) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
+def at(evaluation: Evaluation, threshold: float | None) -> Evaluation:
+    """Return the evaluation with the labels at this threshold."""
+    if threshold is None:
+        return evaluation
+    assert evaluation.table is not None
+    classes = np.array(evaluation.classes, evaluation.truth.dtype)
+    return replace(evaluation, labels=classes[(evaluation.table[:, 1] >= threshold).astype(int)])
+
+
 def scorer(metric: Metric, params: MetricParams, task: Task) -> Callable[..., float]:
     """Return a scorer for scikit-learn's searches and cross-validations, of which more is better: NaN if it is undefined."""
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modeler import artifact, estimators, evaluate, intervals, split
+from modeler import artifact, estimators, evaluate, intervals, split, thresholds
 from modeler.artifact import ArtifactStore
 from modeler.cross_validation import beside_few
 from modeler.dataset import Dataset, clusters, encode, target_of, weights_of
@@ -26,7 +26,7 @@ from modeler.split import Split, like_before, like_hashes, numbered
 from modeler.table import BadTrainingData, Table, concat
 from models.card import Card, CrossValidation, Data, Importance, Origin, from_json
 from models.gate import DEFAULT_METRIC, Comparison
-from models.options import AUTO, CLASSIFICATION_METRICS, REGRESSION_METRICS, Metric, MetricParams, TrainOptions
+from models.options import AUTO, CLASSIFICATION_METRICS, REGRESSION_METRICS, Metric, MetricParams, Threshold, TrainOptions
 from models.schema import Schema
 
 log = logging.getLogger("mldeploy.models")
@@ -58,6 +58,7 @@ class Plan:
     metric: Metric
     allowed: str = ""
     metric_params: MetricParams = DEFAULT_PARAMS
+    threshold: Threshold | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,8 @@ class Made:
     warnings: tuple[str, ...] = ()
     importances: list[Importance] | None = None
     cross_validation: CrossValidation | None = None
+    threshold: float | None = None
+    threshold_chosen: bool = False
 
 
 def plan(options: TrainOptions, champion: Card | None, dataset: Dataset, default: str = AUTO, allowed: str = "") -> Plan:
@@ -95,7 +98,10 @@ def plan(options: TrainOptions, champion: Card | None, dataset: Dataset, default
     metric = options.metric or (metric_of(champion) if champion and inherits else DEFAULT_METRIC[task])
     if metric not in (CLASSIFICATION_METRICS if task == "classification" else REGRESSION_METRICS):
         raise BadTrainingData(f"{metric} is no metric of a {task}")
-    return Plan(estimators.resolve(name, dataset), params, options.search, metric, allowed, _metric_params(options, champion))
+    threshold = options.threshold or (threshold_of(champion) if champion and inherits else None)
+    return Plan(
+        estimators.resolve(name, dataset), params, options.search, metric, allowed, _metric_params(options, champion), threshold
+    )
 
 
 def metric_of(card: Card) -> Metric:
@@ -103,6 +109,11 @@ def metric_of(card: Card) -> Metric:
     if card.metric:
         return card.metric
     return card.metrics.interval.metric if card.metrics.interval else DEFAULT_METRIC[card.schema.task]
+
+
+def threshold_of(card: Card) -> Threshold | None:
+    """Return the threshold that a version was trained with: auto if it was chosen."""
+    return "auto" if card.threshold_chosen else card.threshold
 
 
 def metric_params_of(card: Card) -> MetricParams:
@@ -138,6 +149,10 @@ def make(dataset: Dataset, planned: Plan, confidence: float, report: Report) -> 
         warnings.simplefilter("always")
         estimators.fit(estimator, dataset)
     fit_seconds = time.monotonic() - fit_began
+    bare, threshold = estimator, None
+    if planned.threshold:
+        threshold = thresholds.find(planned.threshold, bare, dataset, planned.metric, planned.metric_params)
+        estimator = thresholds.fixed(bare, threshold, dataset)
     report(*stage("judge"))
     predictor = Predictor(dataset.schema, estimator)
     dummy = estimators.fit(estimators.baseline(dataset.schema.task), dataset)
@@ -166,9 +181,11 @@ def make(dataset: Dataset, planned: Plan, confidence: float, report: Report) -> 
         metric_params=planned.metric_params,
         confidence=confidence or DEFAULT_CONFIDENCE,
         began=began,
-        encodings=encodings(estimators.bare(estimator), dataset),
+        encodings=encodings(estimators.bare(bare), dataset),
         importances=importances(estimator, dataset, planned.metric, planned.metric_params),
-        cross_validation=beside_few(estimator, dataset, planned.metric, planned.metric_params, fit_seconds),
+        cross_validation=beside_few(bare, dataset, planned.metric, planned.metric_params, fit_seconds, threshold),
+        threshold=threshold,
+        threshold_chosen=planned.threshold == "auto",
         warnings=_warning_texts(caught),
     )
 
@@ -210,6 +227,8 @@ def save(
         challengers=challengers,
         importances=made.importances,
         cross_validation=made.cross_validation,
+        threshold=made.threshold,
+        threshold_chosen=made.threshold_chosen,
     )
     from_json(card.to_json())  # the card can be decoded
     artifact.write(artifacts, card, made.model)

@@ -129,7 +129,8 @@ class Card(Struct, frozen=True, omit_defaults=True):
     the categories of each column reach the estimator. ``libraries``: the versions it was made with; ``seconds`` is how long that
     took. ``metric`` is what it was judged by; ``challengers`` how many versions, with this one, have been compared with champions
     on these test rows since they were new. ``importances``: of the features, the most important first.
-    ``cross_validation``: beside few test rows."""
+    ``cross_validation``: beside few test rows. ``threshold``: the probability from which on the second of two classes is
+    predicted, if it was set, or ``threshold_chosen`` by cross-validation."""
 
     name: str
     version: int
@@ -156,6 +157,8 @@ class Card(Struct, frozen=True, omit_defaults=True):
     challengers: int = 0
     importances: list[Importance] | None = None
     cross_validation: CrossValidation | None = None
+    threshold: float | None = None
+    threshold_chosen: bool = False
 
     def to_json(self) -> str:
         return msgspec.json.encode(self).decode()
