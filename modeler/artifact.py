@@ -10,6 +10,7 @@ import joblib
 import msgspec
 import sklearn
 from msgspec import Struct
+from sklearn.frozen import FrozenEstimator
 
 from models.card import Artifact, Card, from_json
 from models.signing import is_signed, sign
@@ -170,7 +171,9 @@ def _sha256(content: bytes) -> str:
 
 def _parts(estimator: Any) -> list[Any]:
     params = estimator.get_params(deep=True).values() if hasattr(estimator, "get_params") else ()
-    return [estimator, *(param for param in params if hasattr(param, "get_params"))]
+    parts = [param for param in params if hasattr(param, "get_params")]
+    frozen = [part.estimator for part in parts if isinstance(part, FrozenEstimator)]  # which hides its own parts
+    return [estimator, *parts, *(each for inner in frozen for each in _parts(inner))]
 
 
 def _version(package: str) -> str | None:

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from modeler.cross_validation import FEW_TEST_ROWS
 from modeler.dataset import FEW_INTEGERS, Dataset
+from modeler.leaks import leaks
 from models.input_errors import listed
 
-FEW_TEST_ROWS = 30
 MANY_LIKE = 0.2  # share of test rows that are like a training row
 MIN_GROUPS = 10
 MAX_ROWS_OF_A_GROUP = 100  # on average; a column with fewer values, each in more rows, is a category as others are
@@ -22,7 +23,7 @@ ENTITIES = re.compile(
 
 def data_warnings(dataset: Dataset) -> list[str]:
     """Return the warnings about the columns, the target and the test rows."""
-    return [*_of_columns(dataset), *_of_the_target(dataset), *_of_the_test(dataset), *_of_the_split(dataset)]
+    return [*_of_columns(dataset), *_of_the_target(dataset), *_of_the_test(dataset), *_of_the_split(dataset), *leaks(dataset)]
 
 
 def _of_columns(dataset: Dataset) -> Iterator[str]:

@@ -63,13 +63,24 @@ def measure(metric: str, evaluation: Evaluation) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
-def scorer(metric: Metric, params: MetricParams, task: Task) -> Callable[[Any, Any, Any], float]:
+def at(evaluation: Evaluation, threshold: float | None) -> Evaluation:
+    """Return the evaluation with the labels at this threshold."""
+    if threshold is None:
+        return evaluation
+    assert evaluation.table is not None
+    classes = np.array(evaluation.classes, evaluation.truth.dtype)
+    return replace(evaluation, labels=classes[(evaluation.table[:, 1] >= threshold).astype(int)])
+
+
+def scorer(metric: Metric, params: MetricParams, task: Task) -> Callable[..., float]:
     """Return a scorer for scikit-learn's searches and cross-validations, of which more is better: NaN if it is undefined."""
 
-    def score(estimator: Any, features: Any, truth: Any) -> float:
+    def score(estimator: Any, features: Any, truth: Any, sample_weight: Any = None) -> float:
         table = estimator.predict_proba(features) if hasattr(estimator, "predict_proba") else None
         classes = estimator.classes_.tolist() if task == "classification" else []
-        value = measure(metric, Evaluation(task, truth, estimator.predict(features), table, classes, params=params))
+        value = measure(
+            metric, Evaluation(task, truth, estimator.predict(features), table, classes, sample_weight, params=params)
+        )
         return math.nan if value is None else -value if metric in LOWER_IS_BETTER else value
 
     return score

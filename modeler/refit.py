@@ -32,7 +32,9 @@ def refit(card: Card, artifacts: ArtifactStore, allowed: str) -> Made:
         only=card.schema,
         split=split.of(card.data),
     )
-    planned = Plan(card.estimator, card.params, 0.0, train.metric_of(card), allowed, train.metric_params_of(card))
+    planned = Plan(
+        card.estimator, card.params, 0.0, train.metric_of(card), allowed, train.metric_params_of(card), train.threshold_of(card)
+    )
     return train.make(ready, planned, 0.0, lambda *_: None)
 
 

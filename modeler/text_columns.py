@@ -211,7 +211,7 @@ def epoch_doubt(known: "pd.Series[Any]") -> tuple[str, ...]:
 
 def texts_of(column: "pd.Series[Any]") -> "pd.Series[Any]":
     if isinstance(column.dtype, pd.StringDtype):
-        return pd.Series(column.to_numpy(dtype=object, na_value=None), dtype=object, index=column.index)
+        return pd.Series(pa.array(column, pa.string(), from_pandas=True).to_pylist(), dtype=object, index=column.index)
     missing = column.isna()
     values = [None if gone else text_of(value) for value, gone in zip(column, missing, strict=True)]
     return pd.Series(values, dtype=object, index=column.index)

@@ -11,21 +11,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modeler import artifact, estimators, evaluate, intervals, split
+from modeler import artifact, estimators, evaluate, intervals, split, thresholds
 from modeler.artifact import ArtifactStore
+from modeler.cross_validation import beside_few
 from modeler.dataset import Dataset, clusters, encode, target_of, weights_of
 from modeler.dataset_parts import timestamp
 from modeler.errors import BadTrainingData
 from modeler.evaluate import DEFAULT_CONFIDENCE
+from modeler.importance import importances
 from modeler.measures import DEFAULT_PARAMS, Evaluation
 from modeler.predictor import Predictor, load
 from modeler.preprocessing import encodings
 from modeler.search import search
 from modeler.split import Split, like_before, like_hashes, numbered
 from modeler.table import Table, concat
-from models.card import Card, Data, Origin, from_json
+from models.card import Card, CrossValidation, Data, Importance, Origin, from_json
 from models.gate import DEFAULT_METRIC, Comparison
-from models.options import AUTO, CLASSIFICATION_METRICS, REGRESSION_METRICS, Metric, MetricParams, TrainOptions
+from models.options import AUTO, CLASSIFICATION_METRICS, REGRESSION_METRICS, Metric, MetricParams, Threshold, TrainOptions
 from models.schema import Schema
 
 log = logging.getLogger("mldeploy.models")
@@ -57,6 +59,7 @@ class Plan:
     metric: Metric
     allowed: str = ""
     metric_params: MetricParams = DEFAULT_PARAMS
+    threshold: Threshold | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,10 @@ class Made:
     began: float
     encodings: dict[str, str]
     warnings: tuple[str, ...] = ()
+    importances: list[Importance] | None = None
+    cross_validation: CrossValidation | None = None
+    threshold: float | None = None
+    threshold_chosen: bool = False
 
 
 def plan(options: TrainOptions, champion: Card | None, dataset: Dataset, default: str = AUTO, allowed: str = "") -> Plan:
@@ -92,7 +99,10 @@ def plan(options: TrainOptions, champion: Card | None, dataset: Dataset, default
     metric = options.metric or (metric_of(champion) if champion and inherits else DEFAULT_METRIC[task])
     if metric not in (CLASSIFICATION_METRICS if task == "classification" else REGRESSION_METRICS):
         raise BadTrainingData(f"{metric} is no metric of a {task}")
-    return Plan(estimators.resolve(name, dataset), params, options.search, metric, allowed, _metric_params(options, champion))
+    threshold = options.threshold or (threshold_of(champion) if champion and inherits else None)
+    return Plan(
+        estimators.resolve(name, dataset), params, options.search, metric, allowed, _metric_params(options, champion), threshold
+    )
 
 
 def metric_of(card: Card) -> Metric:
@@ -100,6 +110,11 @@ def metric_of(card: Card) -> Metric:
     if card.metric:
         return card.metric
     return card.metrics.interval.metric if card.metrics.interval else DEFAULT_METRIC[card.schema.task]
+
+
+def threshold_of(card: Card) -> Threshold | None:
+    """Return the threshold that a version was trained with: auto if it was chosen."""
+    return "auto" if card.threshold_chosen else card.threshold
 
 
 def metric_params_of(card: Card) -> MetricParams:
@@ -130,9 +145,15 @@ def make(dataset: Dataset, planned: Plan, confidence: float, report: Report) -> 
         )
         estimator = estimators.build(planned.estimator, {**planned.params, **found}, dataset, planned.allowed)
     report(*stage("fit"))
+    fit_began = time.monotonic()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         estimators.fit(estimator, dataset)
+    fit_seconds = time.monotonic() - fit_began
+    bare, threshold = estimator, None
+    if planned.threshold:
+        threshold = thresholds.find(planned.threshold, bare, dataset, planned.metric, planned.metric_params)
+        estimator = thresholds.fixed(bare, threshold, dataset)
     report(*stage("judge"))
     predictor = Predictor(dataset.schema, estimator)
     dummy = estimators.fit(estimators.baseline(dataset.schema.task), dataset)
@@ -161,7 +182,11 @@ def make(dataset: Dataset, planned: Plan, confidence: float, report: Report) -> 
         metric_params=planned.metric_params,
         confidence=confidence or DEFAULT_CONFIDENCE,
         began=began,
-        encodings=encodings(estimators.bare(estimator), dataset),
+        encodings=encodings(estimators.bare(bare), dataset),
+        importances=importances(estimator, dataset, planned.metric, planned.metric_params),
+        cross_validation=beside_few(bare, dataset, planned.metric, planned.metric_params, fit_seconds, threshold),
+        threshold=threshold,
+        threshold_chosen=planned.threshold == "auto",
         warnings=_warning_texts(caught),
     )
 
@@ -201,6 +226,10 @@ def save(
         encodings=made.encodings,
         metric=made.metric,
         challengers=challengers,
+        importances=made.importances,
+        cross_validation=made.cross_validation,
+        threshold=made.threshold,
+        threshold_chosen=made.threshold_chosen,
     )
     from_json(card.to_json())  # the card can be decoded
     artifact.write(artifacts, card, made.model)

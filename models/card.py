@@ -34,6 +34,28 @@ class ClassMetrics(Struct, frozen=True):
     rows: int
 
 
+class Importance(Struct, frozen=True):
+    """By how much the metric becomes worse if the feature's values are shuffled among the test rows: the mean of repeated
+    shuffles, and its interval at 0.95."""
+
+    feature: str
+    value: float
+    low: float
+    high: float
+
+
+class CrossValidation(Struct, frozen=True):
+    """The mean of a metric over so many ``folds`` of the training ``rows``, each scored by a model fitted on the others."""
+
+    metric: Metric
+    value: float
+    low: float
+    high: float
+    confidence: float
+    folds: int
+    rows: int
+
+
 class Metrics(Struct, frozen=True, omit_defaults=True):
     """Computed on ``rows`` test rows, by scikit-learn's names and with the rows' weights. ``confusion_matrix`` counts rows; it
     has a row per true and a column per predicted class, in the order of ``classes``.
@@ -106,7 +128,9 @@ class Card(Struct, frozen=True, omit_defaults=True):
     """``takes``: a matrix of numbers, or (for an imported model) a data frame with the columns as they came. ``encodings``: how
     the categories of each column reach the estimator. ``libraries``: the versions it was made with; ``seconds`` is how long that
     took. ``metric`` is what it was judged by; ``challengers`` how many versions, with this one, have been compared with champions
-    on these test rows since they were new."""
+    on these test rows since they were new. ``importances``: of the features, the most important first.
+    ``cross_validation``: beside few test rows. ``threshold``: the probability from which on the second of two classes is
+    predicted, if it was set, or ``threshold_chosen`` by cross-validation."""
 
     name: str
     version: int
@@ -131,6 +155,10 @@ class Card(Struct, frozen=True, omit_defaults=True):
     format: Literal[2] = 2
     metric: Metric | None = None
     challengers: int = 0
+    importances: list[Importance] | None = None
+    cross_validation: CrossValidation | None = None
+    threshold: float | None = None
+    threshold_chosen: bool = False
 
     def to_json(self) -> str:
         return msgspec.json.encode(self).decode()

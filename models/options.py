@@ -58,6 +58,9 @@ AUTO = "auto"
 TEST_SHARE = 0.2
 
 
+Threshold = Literal["auto"] | Annotated[float, Meta(gt=0, lt=1, description="auto, or a number between 0 and 1")]
+
+
 class MetricParams(Struct, frozen=True):
     """``beta`` of f_beta: recall counts so many times as much as precision; ``top_k`` of top_k_accuracy: a row counts if its
     class is among the so many most likely; ``quantile`` of pinball."""
@@ -75,7 +78,9 @@ class TrainOptions(Struct, frozen=True, forbid_unknown_fields=True, omit_default
     ``confidence`` (such as 0.95) the whole bootstrap interval of the improvement must be. ``test_share`` is fixed with a data
     set's first training. ``group``: a column whose rows of one value are all for testing or all for training; ``time``: a column
     by which the latest rows are for testing; by default the champion's. ``beta``, ``top_k`` and ``quantile``: parameters of the
-    metrics f_beta, top_k_accuracy and pinball (see MetricParams); by default the champion's."""
+    metrics f_beta, top_k_accuracy and pinball (see MetricParams); by default the champion's. ``threshold``: the probability from
+    which on the second of two classes is predicted, or ``auto``: the one with the best metric by cross-validation on the training
+    rows; by default the champion's."""
 
     model: ModelName = ""
     dataset: DatasetName = ""
@@ -96,6 +101,7 @@ class TrainOptions(Struct, frozen=True, forbid_unknown_fields=True, omit_default
     beta: Annotated[float, Meta(ge=0.01, le=100, description="a number from 0.01 to 100")] | None = None
     top_k: Annotated[int, Meta(ge=1, le=100, description="a number from 1 to 100")] | None = None
     quantile: Annotated[float, Meta(gt=0, lt=1, description="a number between 0 and 1")] | None = None
+    threshold: Threshold | None = None
 
 
 class TrainTask(Struct, frozen=True, omit_defaults=True, tag="train"):

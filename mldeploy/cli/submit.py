@@ -47,6 +47,11 @@ def predict(client: Client, measurements: str, wait: bool, timeout: float | None
 @click.option("--min-improvement", type=click.FloatRange(min=0), help="By more than so much it must be better.  [default: 0]")
 @click.option("--confidence", type=float, help="Such as 0.95: all of the improvement's interval must be better.")
 @click.option("--test-share", type=float, help="Of the rows; fixed by the first training.  [default: 0.2]")
+@click.option(
+    "--threshold",
+    callback=lambda _context, _option, text: _threshold(text),
+    help="auto, or the probability from which on the second of two classes is predicted.",
+)
 @click.option("--group", default="", help="A column: rows of one value are all for testing, or all for training.")
 @click.option("--time", default="", help="A column: the latest rows by it are for testing.")
 @submission_options
@@ -59,6 +64,15 @@ def train(client: Client, table: Path | None, wait: bool, timeout: float | None,
     One row in five is kept for testing. The new version serves if it is better on those rows than the one in service.
     """
     show(client.train(table, params=_params(params), **options), wait, timeout)
+
+
+def _threshold(text: str | None) -> str | float | None:
+    if text is None or text == "auto":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise click.BadParameter("auto, or a number between 0 and 1") from None
 
 
 def _params(text: str) -> dict[str, Any]:

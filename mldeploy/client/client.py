@@ -86,7 +86,7 @@ class Client:
         """Train on a table (a path to CSV, Parquet or NDJSON, a CSV's text, or a data frame), or on the rows that the model has.
 
         Options: model, dataset, target, weight, task, estimator, params, search, unknown, promote, metric, min_improvement,
-        confidence, test_share, group, time."""
+        confidence, test_share, group, time, beta, top_k, quantile, threshold."""
         query = {"label": label, "expires_in": expires_in, "webhook": webhook}
         if table is None:
             return self._submit("train", query, idempotency_key, traceparent, json=without_empty(options))
