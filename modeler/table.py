@@ -27,6 +27,8 @@ TEXTS = ("string", "large_string", "string_view", "binary", "large_binary")  # A
 MAX_BYTES = 1_000_000_000  # of an unpacked Parquet file
 MAX_CELL_TEXT = 10_000  # characters of a cell …
 MAX_COLUMN_TEXT = 100_000_000  # … and of a column
+EPOCH = pd.Timestamp(0, tz="UTC").as_unit("us")
+SECOND = pd.Timedelta(seconds=1).as_unit("us")
 _ISO_DATE = re.compile(r"^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?)?$")
 _lines = msgspec.json.Decoder(dict[str, bool | int | float | str | None])
 
@@ -278,7 +280,7 @@ def _text(value: Any) -> str:
 
 def _seconds(column: "pd.Series[Any]") -> "pd.Series[Any]":
     moments = column.dt.tz_localize("UTC") if column.dt.tz is None else column.dt.tz_convert("UTC")
-    since: pd.Series[Any] = (moments - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
+    since: pd.Series[Any] = (moments.dt.as_unit("us") - EPOCH) / SECOND  # in microseconds the quotient is exact to the last bit
     return since
 
 
