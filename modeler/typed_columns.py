@@ -49,7 +49,7 @@ def _of_objects(name: str, raw: "pd.Series[Any]", options: ReadOptions, said: Re
 def _of_numbers(name: str, raw: "pd.Series[Any]", said: ReadType | None) -> Understood:
     present = raw.dropna()
     if any(abs(value) > MAX_EXACT for value in _integers(present)):
-        texts = pd.Series([None if gone else str(value) for value, gone in zip(raw, raw.isna(), strict=True)], dtype=object)
+        texts = pd.Series([None if gone else _exact(value) for value, gone in zip(raw, raw.isna(), strict=True)], dtype=object)
         doubt = "is taken as text, to keep it exact: it has integers of more digits than a number keeps"
         return kept_texts(name, texts, "its integers are exact as texts", (doubt,))
     try:
@@ -72,5 +72,14 @@ def _of_numbers(name: str, raw: "pd.Series[Any]", said: ReadType | None) -> Unde
 def _integers(present: "pd.Series[Any]") -> list[int]:
     """Return the integers that may be too large for a float."""
     if present.dtype == object:
-        return [value for value in present if isinstance(value, int)]
+        return [int(value) for value in present if isinstance(value, int) or (isinstance(value, Decimal) and _is_whole(value))]
     return [int(present.min()), int(present.max())] if len(present) and pd.api.types.is_integer_dtype(present) else []
+
+
+def _is_whole(value: Decimal) -> bool:
+    return value.is_finite() and value == value.to_integral_value()
+
+
+def _exact(value: Any) -> str:
+    whole = isinstance(value, Decimal) and _is_whole(value)
+    return str(int(value)) if whole else str(value)

@@ -105,8 +105,9 @@ def test_same_rows_in_another_format_are_the_same_file(growing: Growing, format_
     assert growing.add(shuffled) == {"added": 3, "rows": 6}, "in another order they may be other rows that are alike"
 
 
-def test_files_are_still_known_when_parts_are_merged(growing: Growing) -> None:
-    tables = [f"a,b\n{n},{n % 3}\n{n},{n % 3}\n" for n in range(dataset_parts.MAX_PARTS + 5)]
+def test_files_are_still_known_when_parts_are_merged(growing: Growing, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dataset_parts, "MAX_PARTS", 5)
+    tables = [f"a,b\n{n},{n % 3}\n{n},{n % 3}\n" for n in range(14)]
     for each in tables:
         growing.add(each)
     assert growing.record
@@ -190,7 +191,7 @@ def test_key_of_a_data_set_stays(growing: Growing) -> None:
         growing.add("id,a\n2,x\n", "a")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.lists(st.tuples(st.integers(0, 5), st.sampled_from("xyz")), min_size=1, max_size=8), min_size=1, max_size=5))
 def test_with_a_key_a_data_set_is_as_a_dictionary_would_be(
     tmp_path_factory: pytest.TempPathFactory, tables: list[list[tuple[int, str]]]
@@ -238,3 +239,12 @@ def test_all_rows_that_are_like_the_deleted_ones_go(growing: Growing) -> None:
     assert remaining.rows == growing.record.rows - alike
     growing.record = remaining
     assert growing.add(passengers(24)).get("same_file"), "a file whose rows were deleted does not bring them back by mistake"
+
+
+def test_sources_are_bounded_for_the_whole_data_set(growing: Growing, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dataset_parts, "MAX_SOURCES", 4)
+    growing.add("id,a\n" + "".join(f"{n},x\n" for n in range(12)), "id")
+    for n in range(10):
+        growing.add(f"id,a\n{n},{n}\n{n + 1},{n}\n")
+    assert growing.record
+    assert sum(len(part.sources) for part in growing.record.parts) == 4
