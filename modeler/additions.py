@@ -37,12 +37,14 @@ def create(store: Store, task: AddTask, sent: Table, source: str) -> tuple[Datas
         rows = _each_once(sent)
     part = dataset_parts.write(store, rows, (source,))
     record = dataset_parts.first(task.dataset, rows, "", "", 0.0, part, task.key)
+    record = msgspec.structs.replace(record, reading=task.reading)
     return record, _result(record, _Counts(record.rows, len(sent.frame) - record.rows))
 
 
 def add(store: Store, record: DatasetRecord, task: AddTask, sent: Table, source: str) -> tuple[DatasetRecord, Added]:
     """Add a table to a data set. Raises BadTrainingData, LostRows or OSError."""
     sent = _in_order(record, sent)
+    record = msgspec.structs.replace(record, reading=task.reading.over(record.reading))
     if record.key and task.key and set(task.key) != set(record.key):
         raise BadTrainingData(f"the rows of {unscoped_name(record.name)} are unique by {listed(list(record.key))}: its key stays")
     key = record.key or task.key
@@ -97,7 +99,7 @@ def _in_order(record: DatasetRecord, sent: Table) -> Table:
         gaps = sent.frame[column].isna()
         if gaps.any():
             raise BadTrainingData(f"column {column!r} has missing values, first in row {int(gaps.argmax()) + 1}")
-    return Table(sent.frame[list(record.types)], {column: sent.types[column] for column in record.types})
+    return Table(sent.frame[list(record.types)], {column: sent.types[column] for column in record.types}, sent.report)
 
 
 def _refuse_too_many(record: DatasetRecord, more: int) -> None:

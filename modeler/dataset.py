@@ -1,5 +1,6 @@
 """A table prepared for a training: the feature matrix of the schema, the target, the weights, and the test rows."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from modeler.errors import BadTrainingData
 from modeler.split import Split, digest, group_hashes, hash_rows, row_hashes
 from modeler.table import Table
+from modeler.text_columns import texts_of
 from models.feature import MAX_NAME, Feature, FeatureType, Unknown, date_text
 from models.input_errors import listed
 from models.schema import Schema, Task
@@ -75,11 +77,13 @@ def make(
     test_share: float = 0.2,
     group: str = "",
     time: str = "",
+    ignore: Collection[str] = (),
     only: Schema | None = None,
     split: Split | None = None,
 ) -> Dataset:
-    """Prepare a table. ``target`` defaults to the last column; ``only``: use this schema unchanged; ``split``: use this one
-    unchanged, instead of one by ``test_share``, ``group`` and ``time``. Raises BadTrainingData."""
+    """Prepare a table. ``target`` defaults to the last column; ``ignore``: columns that are no features; ``only``: use this
+    schema unchanged; ``split``: use this one unchanged, instead of one by ``test_share``, ``group`` and ``time``. Raises
+    BadTrainingData."""
     target = target or list(table.types)[-1]
     split = split or _split(test_share, group, time, {target, weight})
     for name, role in ((target, "to predict"), (weight, "of weights"), (split.group, "of groups"), (split.time, "of time")):
@@ -89,7 +93,7 @@ def make(
         raise BadTrainingData(f"{len(table.frame)} rows; it takes at least {MIN_ROWS}")
     found_task = task or _likely_task(table, target)
     values = _target(table, target, found_task)
-    schema = only or _schema(table, target, weight, found_task, values, unknown, split.group)
+    schema = only or _schema(table, target, weight, found_task, values, unknown, {split.group, *ignore})
     split = split if split.until is not None else split.fixed(table)
     labels = (target, weight) if weight else (target,)
     dataset = Dataset(
@@ -134,13 +138,13 @@ def encode(table: Table, schema: Schema) -> NDArray[np.float64]:
 
 
 def _encoded(table: Table, feature: Feature) -> NDArray[np.float64]:
-    column, texts = table.frame[feature.name], table.types[feature.name] == "category"
-    if texts != (feature.type == "category"):
-        raise BadTrainingData(
-            f"column {feature.name!r} is of type {table.types[feature.name]}, and the model takes {feature.type}"
-        )
-    if not texts:
-        return column.to_numpy(dtype=np.float64)
+    column, type_ = table.frame[feature.name], table.types[feature.name]
+    if feature.type != type_ and "date" in (feature.type, type_):  # numbers may be moments in another unit
+        raise BadTrainingData(f"column {feature.name!r} is of type {type_}, and the model takes {feature.type}")
+    if feature.type != "category":
+        return np.asarray(pd.to_numeric(column, errors="coerce"), dtype=np.float64)
+    if type_ != "category":
+        column = texts_of(column)
     codes, distinct = pd.factorize(column, use_na_sentinel=True)
     known = np.array([*feature.encode(list(distinct)), np.nan], dtype=np.float64)
     return np.asarray(known[codes])
@@ -183,7 +187,7 @@ def _likely_task(table: Table, name: str) -> Task:
     column, type_ = table.frame[name], table.types[name]
     if type_ in ("category", "boolean"):
         return "classification"
-    return "classification" if type_ == "integer" and column.nunique() <= FEW_INTEGERS else "regression"
+    return "classification" if type_ == "integer" and column.nunique() <= min(FEW_INTEGERS, len(column) / 2) else "regression"
 
 
 def weights_of(table: Table, name: str) -> NDArray[np.float64] | None:
@@ -224,10 +228,10 @@ def _classes(target: NDArray[Any]) -> list[Any]:
 
 
 def _schema(
-    table: Table, target: str, weight: str, task: Task, values: NDArray[Any], unknown: Unknown, group: str = ""
+    table: Table, target: str, weight: str, task: Task, values: NDArray[Any], unknown: Unknown, ignore: Collection[str]
 ) -> Schema:
     names = [name for name in table.types if name not in (target, weight)]
-    ignored = tuple(name for name in names if name == group or _is_useless(table.frame[name]))
+    ignored = tuple(name for name in names if name in ignore or _is_useless(table.frame[name]))
     features = tuple(_feature(name, table.types[name], table.frame[name], unknown) for name in names if name not in ignored)
     if not features:
         raise BadTrainingData(f"beside {target!r} there is no column with values that a model could learn from")

@@ -3,7 +3,6 @@
 import csv
 from collections.abc import Iterator
 from io import BytesIO, StringIO
-from itertools import islice
 from typing import NamedTuple
 
 import msgspec
@@ -13,6 +12,7 @@ import pyarrow.parquet as pq
 
 from modeler.errors import BadTrainingData
 from modeler.parquet_reader import INDEX
+from models.csv_format import decoded, delimiter_of, encoding_error
 from models.reading import ReadOptions
 
 MAX_COLUMNS = 1001
@@ -20,8 +20,6 @@ BATCH_ROWS = 10_000  # rows of a Parquet file
 MAX_CELLS = 50_000_000
 TEXTS = ("string", "large_string", "string_view", "binary", "large_binary")  # Arrow's types
 MAX_BYTES = 1_000_000_000  # of an unpacked Parquet file
-DELIMITERS = (",", ";", "\t", "|")
-LOOKED_AT = 200  # lines of a CSV that show its delimiter
 NAMED = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _lines = msgspec.json.Decoder(dict[str, bool | int | float | str | None])
 
@@ -36,10 +34,14 @@ class Raw(NamedTuple):
 
 
 def read_csv(body: bytes, options: ReadOptions) -> Raw:
-    text, notes = _decoded(body, options.encoding)
+    try:
+        text = decoded(body, options.encoding)
+    except (UnicodeDecodeError, LookupError) as error:
+        raise BadTrainingData(encoding_error(error, options.encoding)) from None
+    notes = []
     if "\0" in text:
         raise BadTrainingData("the CSV holds a NUL byte")
-    delimiter = options.delimiter or _delimiter(text)
+    delimiter = options.delimiter or delimiter_of(text)
     if not options.delimiter and delimiter != ",":
         notes.append(f"the fields of the CSV are taken to be separated by {NAMED[delimiter]}")
     _refuse_ragged(text, delimiter)
@@ -50,31 +52,6 @@ def read_csv(body: bytes, options: ReadOptions) -> Raw:
     except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise BadTrainingData(f"the CSV cannot be read: {error}") from None
     return Raw(frame, True, notes)
-
-
-def _decoded(body: bytes, encoding: str) -> tuple[str, list[str]]:
-    """Return the text, and a note about an encoding that was guessed."""
-    marked = "utf-16" if body[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    try:
-        return body.decode(encoding or marked), []
-    except LookupError:
-        raise BadTrainingData(f"there is no encoding {encoding}") from None
-    except UnicodeDecodeError as error:
-        hint = "save it as UTF-8, or say its encoding, as in encoding=cp1252"
-        name = encoding or ("UTF-16" if marked == "utf-16" else "UTF-8")
-        raise BadTrainingData(f"the CSV is not {name} (byte {error.start}): {hint}") from None
-
-
-def _delimiter(text: str) -> str:
-    """Return the delimiter that divides the first lines into equally many fields; a comma if none or several do."""
-    for delimiter in DELIMITERS:
-        try:
-            lines = [row for row in islice(csv.reader(StringIO(text), delimiter=delimiter, strict=True), LOOKED_AT) if row]
-        except csv.Error:
-            continue
-        if lines and len(lines[0]) > 1 and all(len(row) == len(lines[0]) for row in lines):
-            return delimiter
-    return ","
 
 
 def _refuse_ragged(text: str, delimiter: str) -> None:

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from compare_and_set import CompareAndSet, CompareAndSetScript, Guard
 from models.feature import FeatureType
+from models.reading import AS_IT_COMES, ReadOptions
 
 
 def scoped(caller: str, name: str) -> str:
@@ -40,7 +41,7 @@ class Part(Struct, frozen=True, omit_defaults=True):
 class DatasetRecord(Struct, frozen=True):
     """``types`` by column, the target among them. ``test_share`` was fixed when it was first trained on; ``group`` and
     ``time`` are those of the last promoted training (see TrainOptions). ``key``: the columns by which its rows are unique; none:
-    every row counts."""
+    every row counts. ``reading``: how its tables are read."""
 
     name: str
     target: str
@@ -55,6 +56,7 @@ class DatasetRecord(Struct, frozen=True):
     group: str = ""
     time: str = ""
     key: tuple[str, ...] = ()
+    reading: ReadOptions = AS_IT_COMES
 
     @property
     def rows(self) -> int:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, get_args
 from msgspec import Meta, Struct
 
 from models.feature import Unknown
+from models.reading import AS_IT_COMES, ReadOptions
 from models.schema import Task
 
 ModelName = Annotated[
@@ -70,7 +71,7 @@ class MetricParams(Struct, frozen=True):
     quantile: float = 0.5
 
 
-class TrainOptions(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class TrainOptions(ReadOptions, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """``dataset``: train on the rows of this one; by default on the model's own. ``target`` names the column to predict, by
     default the model's own or else the last one; ``weight`` a column of sample weights. ``task``, ``estimator``, ``unknown`` and
     ``metric`` are by default the champion's; a first ``task`` is inferred from the target. ``search``: seconds to look for better
@@ -88,7 +89,7 @@ class TrainOptions(Struct, frozen=True, forbid_unknown_fields=True, omit_default
     weight: ColumnName = ""
     task: Task | None = None
     estimator: EstimatorName = ""
-    params: Annotated[dict[Text, ParamValue], Meta(max_length=100)] = {}
+    params: Annotated[dict[Text, ParamValue], Meta(max_length=100)] = {}  # noqa: RUF012 - msgspec copies it
     search: Annotated[float, Meta(ge=0, le=86_400, description="seconds from 0 to 86400")] = 0.0
     unknown: Unknown | None = None
     promote: Promote = "if_better"
@@ -118,13 +119,16 @@ class TrainTask(Struct, frozen=True, omit_defaults=True, tag="train"):
 class AddTask(Struct, frozen=True, omit_defaults=True, tag="add"):
     """Rows to be added to a data set; ``dataset`` is its name in the store of names (see models.datasets.scoped). ``key``: the
     columns by which its rows are unique from now on. ``dedupe``: leave out rows that are like stored ones. ``again``: add the
-    table even if it was added before."""
+    table even if it was added before. ``reading``: how it is read. ``look``: only report
+    what was understood."""
 
     dataset: str
     format: Format
     key: tuple[str, ...] = ()
     dedupe: bool = False
     again: bool = False
+    reading: ReadOptions = AS_IT_COMES
+    look: bool = False
 
 
 class PredictOptions(Struct, frozen=True):

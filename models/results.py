@@ -6,6 +6,7 @@ from models.card import Metrics
 from models.feature import Unknown, Value
 from models.gate import Improvement
 from models.options import PredictOptions
+from models.reading import ColumnReport
 from models.schema import Schema
 
 Label = str | int | float | bool
@@ -59,7 +60,7 @@ class TrainedOn(Struct, frozen=True):
 class TrainResult(Struct, frozen=True):
     """A training's result: what was made, its metrics, and whether it serves now, and why. ``champion_metrics`` are of the
     version that was in service, on the same rows as ``metrics``. ``unknown``: what becomes of a category that no training row
-    had."""
+    had. ``columns``: what was understood of the columns of a table that was sent, the first hundred of them."""
 
     model: TrainedModel
     metrics: Metrics
@@ -72,6 +73,7 @@ class TrainResult(Struct, frozen=True):
     estimator: str
     warnings: list[str]
     unknown: Unknown = "refuse"
+    columns: list[ColumnReport] = []
 
 
 class Added(Struct, frozen=True):

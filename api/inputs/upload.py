@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Callable
 from typing import NamedTuple
+from urllib.parse import parse_qsl
 
 import msgspec
 from werkzeug.datastructures import MultiDict
@@ -14,6 +15,7 @@ from api.http.body import mimetype
 from api.http.context import api_context
 from api.http.operation import Media
 from api.http.problems import HTTPProblem
+from models.csv_format import DELIMITERS, decoded, delimiter_of, encoding_error
 from models.input_errors import InputError, InvalidInput, listed
 from models.options import Format
 
@@ -57,6 +59,12 @@ def upload() -> Upload:
     return _inspect(api_context().body, FORMATS[mimetype()], {})
 
 
+def _csv_options(form: dict[str, str]) -> tuple[str, str]:
+    """The delimiter and the encoding of a CSV, as the query or the form says."""
+    said = {**dict(parse_qsl(api_context().query)), **form}
+    return said.get("delimiter", ""), said.get("encoding", "")
+
+
 def _read_form() -> Upload:
     """Reads the only file of a form. Its content type or its file name shows the format; the other fields are options."""
     context = api_context()
@@ -97,39 +105,39 @@ def _single(form: "MultiDict[str, str]") -> dict[str, str]:
 def _inspect(body: bytes, format_: Format, options: dict[str, str]) -> Upload:
     if not body.strip():
         raise HTTPProblem("bad-table", "the body is empty: send a table")
-    columns, rows = _INSPECTORS[format_](body)
+    columns, rows = _inspect_csv(body, *_csv_options(options)) if format_ == "csv" else _INSPECTORS[format_](body)
     if columns and len(columns) < 2:
-        hint = " (one column was found: are they separated by ; ?)" if ";" in columns[0] else ""
+        hint = " (one column was found: say what separates them, as in delimiter=;)" if ";" in columns[0] else ""
         raise HTTPProblem("bad-table", f"a table has a target and at least one feature{hint}")
     if len(columns) > MAX_COLUMNS:
         raise HTTPProblem("bad-table", f"{len(columns):,} columns; a target and at most {MAX_COLUMNS - 1:,} features are taken")
     return Upload(body, format_, options, columns, rows)
 
 
-def _inspect_csv(body: bytes) -> tuple[list[str], int]:
-    text = csv_text(body)
-    header = csv_header(text)
+def _inspect_csv(body: bytes, delimiter: str, encoding: str) -> tuple[list[str], int]:
+    text = csv_text(body, encoding)
+    header = csv_header(text, delimiter if delimiter in DELIMITERS else "")
     rows = text.rstrip("\n").count("\n")
     if rows < 1:
         raise HTTPProblem("bad-table", "there are no rows below the header")
     return header, rows
 
 
-def csv_text(body: bytes) -> str:
-    """Raises HTTPProblem if the body is not UTF-8 or contains NUL."""
+def csv_text(body: bytes, encoding: str = "") -> str:
+    """Raises HTTPProblem if the body is not in this encoding or contains NUL."""
     try:
-        text = body.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise HTTPProblem("bad-table", f"the CSV is not UTF-8 (byte {error.start}): save it as UTF-8") from None
+        text = decoded(body, encoding)
+    except (UnicodeDecodeError, LookupError) as error:
+        raise HTTPProblem("bad-table", encoding_error(error, encoding[:40])) from None
     if "\0" in text:
         raise HTTPProblem("bad-table", "the CSV holds a NUL byte")
     return text
 
 
-def csv_header(text: str) -> list[str]:
+def csv_header(text: str, delimiter: str = "") -> list[str]:
     """The column names. Raises HTTPProblem for a header that cannot be used."""
     try:
-        header = next(csv.reader(io.StringIO(text[:1_000_000])), [])
+        header = next(csv.reader(io.StringIO(text[:1_000_000]), delimiter=delimiter or delimiter_of(text)), [])
     except csv.Error as error:
         raise HTTPProblem("bad-table", f"the CSV's header cannot be read: {error}") from None
     if len(set(header)) < len(header) or not all(name.strip() for name in header):
@@ -155,7 +163,6 @@ def _inspect_parquet(body: bytes) -> tuple[list[str], int]:
 
 
 _INSPECTORS: dict[Format, Callable[[bytes], tuple[list[str], int]]] = {
-    "csv": _inspect_csv,
     "ndjson": _inspect_ndjson,
     "parquet": _inspect_parquet,
 }

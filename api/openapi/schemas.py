@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from jobs.resource import JobResource, Step
+from models.reading import TableReport
 from models.results import Added, Predictions, SinglePrediction, TrainResult
 from models.schema import Measurements
 
@@ -14,7 +15,7 @@ MEASUREMENTS = "Measurements"  # the component that is built from the existing m
 
 # Fields that hold raw JSON of other types.
 RAW_FIELDS: dict[type, dict[str, Sequence[Any]]] = {
-    JobResource: {"result": (SinglePrediction, Predictions, TrainResult, Added), "progress": (Step,)},
+    JobResource: {"result": (SinglePrediction, Predictions, TrainResult, Added, TableReport), "progress": (Step,)},
 }
 
 Json = dict[str, Any]

@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 
 from api import caller_datasets
 from api.http import responses
-from api.http.body import query_of
+from api.http.body import queries_of
 from api.http.context import run_in_thread, service
 from api.http.operation import operation
 from api.http.problems import HTTPProblem
@@ -24,6 +24,7 @@ from models.datasets import DatasetRecord, unscoped_name
 from models.feature import FeatureType
 from models.input_errors import InputError, InvalidInput, listed
 from models.options import AddTask, ColumnName, DatasetName
+from models.reading import ReadOptions
 from models.results import ADDITION_BYTES
 
 blueprint = Blueprint("datasets", __name__, url_prefix="/datasets")
@@ -34,14 +35,16 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 class AddQuery(SubmitQuery, frozen=True, forbid_unknown_fields=True):
     """``key``: a column, or several as a JSON array, by which the rows are unique from now on: of several with the same key the
-    last one counts. ``dedupe``: leave out rows that are like stored ones. ``again``: add a table that was added before."""
+    last one counts. ``dedupe``: leave out rows that are like stored ones. ``again``: add a table that was added before.
+    ``look``: add nothing, and report what was understood of the table."""
 
     key: Annotated[str, Meta(max_length=10_000, description="the name of a column, or a JSON array of names")] = ""
     dedupe: bool = False
     again: bool = False
+    look: bool = False
 
 
-add_query = query_of(AddQuery)
+add_query = queries_of(AddQuery, ReadOptions)
 _names = msgspec.json.Decoder(Annotated[list[ColumnName], Meta(min_length=1, max_length=MAX_KEY)])
 
 
@@ -82,7 +85,7 @@ async def show_dataset(name: DatasetName) -> Response:
 @operation(
     "train",
     "Add rows to a data set",
-    query=(AddQuery,),
+    query=(AddQuery, ReadOptions),
     takes=TABLES,
     submits=True,
     responses={200: JobResource, 202: JobResource},
@@ -93,7 +96,7 @@ async def add_rows(name: DatasetName) -> Response:
     added once."""
     if not NAME.fullmatch(name):
         raise InvalidInput([InputError("", "a data set's name has at most 64 lower-case letters, digits, - and _")])
-    query = add_query()
+    query, reading = add_query()
     terms, key = submit_options_of(query), _key_of(query)
     if not is_table():
         raise HTTPProblem("unsupported-media-type", f"send {ACCEPTED}")
@@ -113,7 +116,7 @@ async def add_rows(name: DatasetName) -> Response:
     stored_name = await run_in_thread(caller_datasets.stored_name, name)
     if record is None and not await run_in_thread(service().datasets.has_room, stored_name, service().settings.max_models):
         raise HTTPProblem("too-many-datasets", "There are too many data sets already.")
-    task = msgspec.json.encode(AddTask(stored_name, table.format, key, query.dedupe, query.again))
+    task = msgspec.json.encode(AddTask(stored_name, table.format, key, query.dedupe, query.again, reading, query.look))
     size = ADDITION_BYTES
     return await submit(
         Job(await new_id(), Kind.DATASET, stored_name, 0, table.rows, table.body, task, submit_options=terms, result_bytes=size)

@@ -22,6 +22,7 @@ from models.catalog import check_estimator
 from models.input_errors import InputError, InvalidInput, listed
 from models.options import TrainOptions, TrainTask
 from models.packaged import packaged_csv, packaged_schema
+from models.reading import AS_IT_COMES, DEFAULT_OF, ReadOptions, reading_of
 from models.registry import no_model
 from models.results import TRAINING_BYTES
 
@@ -84,6 +85,9 @@ async def _from_options() -> Job:
         raise InvalidInput([InputError("", "give the options in the JSON body, or send a table with them in the query")])
     terms = submit_options_of(submit_query)
     options = _with_model_name(decode(body, TrainOptions) if body.strip() else TrainOptions())
+    if reading_of(options) != AS_IT_COMES:
+        name = next(name for name in ReadOptions.__struct_fields__ if getattr(options, name) != DEFAULT_OF[name])
+        raise InvalidInput([InputError(f"/{name}", "this says how a table is read: send it with the table")])
     await run_in_thread(_check_has_rows, options)
     return await _job(options, None, terms)
 

@@ -9,6 +9,7 @@ import click
 
 from mldeploy.cli.options import submission_options, timeout_option, wait_option, with_client
 from mldeploy.cli.output import show
+from mldeploy.cli.reading import reading_options, take_reading
 from mldeploy.client import Client
 from mldeploy.client.payload import CONTENT_TYPES
 
@@ -54,6 +55,7 @@ def predict(client: Client, measurements: str, wait: bool, timeout: float | None
 )
 @click.option("--group", default="", help="A column: rows of one value are all for testing, or all for training.")
 @click.option("--time", default="", help="A column: the latest rows by it are for testing.")
+@reading_options
 @submission_options
 @with_client
 @wait_option
@@ -63,7 +65,8 @@ def train(client: Client, table: Path | None, wait: bool, timeout: float | None,
 
     One row in five is kept for testing. The new version serves if it is better on those rows than the one in service.
     """
-    show(client.train(table, params=_params(params), **options), wait, timeout)
+    reading = take_reading(options)
+    show(client.train(table, params=_params(params), **options, **reading), wait, timeout)
 
 
 def _threshold(text: str | None) -> str | float | None:

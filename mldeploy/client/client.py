@@ -2,12 +2,12 @@
 
 import json
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from mldeploy.client.job import Job
-from mldeploy.client.payload import Rows, Table, measurements, prediction_body, table_body, without_empty
+from mldeploy.client.payload import Rows, Table, as_query, measurements, prediction_body, table_body, without_empty
 from mldeploy.client.problems import Unavailable
 from mldeploy.client.transport import Calls, never, not_sent
 
@@ -85,12 +85,13 @@ class Client:
         """Train on a table (a path to CSV, Parquet or NDJSON, a CSV's text, or a data frame), or on the rows that the model has.
 
         Options: model, dataset, target, weight, task, estimator, params, search, unknown, promote, metric, min_improvement,
-        confidence, test_share, group, time, beta, top_k, quantile, threshold."""
+        confidence, test_share, group, time, beta, top_k, quantile, threshold; and how the table is read: types, drop,
+        date_format, dayfirst, decimal, thousands, delimiter, encoding, na_values."""
         query = {"label": label, "expires_in": expires_in, "webhook": webhook}
         if table is None:
             return self._submit("train", query, idempotency_key, traceparent, json=without_empty(options))
         data, content_type = table_body(table)
-        query |= {name: json.dumps(value) if isinstance(value, dict) else value for name, value in without_empty(options).items()}
+        query |= as_query(options)
         return self._submit("train", query, idempotency_key, traceparent, content_type, data=data)
 
     def add_rows(
@@ -101,6 +102,8 @@ class Client:
         key: str | Sequence[str] = (),
         dedupe: bool = False,
         again: bool = False,
+        look: bool = False,
+        reading: Mapping[str, Any] | None = None,
         label: str = "",
         expires_in: float | None = None,
         webhook: str = "",
@@ -109,13 +112,16 @@ class Client:
     ) -> Job:
         """Add a table's rows to a data set, or create it. Every row counts; a table that was added before is left out as a whole,
         unless ``again``. ``key``: one or more columns by which rows are unique from now on, the last one counts. ``dedupe``:
-        leave out rows that are like stored ones."""
+        leave out rows that are like stored ones. ``look``: add nothing, and report what was understood of the table.
+        ``reading``: how it is read, as in ``train``: types, drop, date_format, dayfirst and so on."""
         data, content_type = table_body(table)
         columns = [key] if isinstance(key, str) and key else list(key)
         query = {
             "key": json.dumps(columns) if columns else "",
             "dedupe": "true" if dedupe else "",
             "again": "true" if again else "",
+            "look": "true" if look else "",
+            **as_query(reading or {}),
             "label": label,
             "expires_in": expires_in,
             "webhook": webhook,

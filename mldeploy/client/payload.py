@@ -1,6 +1,7 @@
 """Request bodies: measurements as JSON, and tables as bytes with their content type."""
 
 import io
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,13 @@ class TableBody(io.BytesIO):
 
 def without_empty(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options without those that were left out."""
-    return {name: value for name, value in options.items() if value not in ("", None, {})}
+    return {name: value for name, value in options.items() if value not in ("", None, {}, [])}
+
+
+def as_query(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were given as texts of a query: objects, arrays and booleans as JSON."""
+    given = without_empty(options)
+    return {name: json.dumps(value) if isinstance(value, dict | list | tuple | bool) else value for name, value in given.items()}
 
 
 def _plain(row: Row) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from modeler.dataset_parts import LostRows, source_of
 from modeler.errors import BadTrainingData
 from models.datasets import DatasetRecord, Datasets, Found, unscoped_name
 from models.options import AddTask
+from models.reading import TableReport
 from models.results import Added
 from models.store import Store
 from worker.failure_messages import describe, failed
@@ -61,9 +62,12 @@ class AddRowsHandler:
             return _failure(job, error), None
         return Outcome(job, State.SUCCEEDED, json.encode(added)), record
 
-    def _add(self, found: Found, task: AddTask, payload: bytes) -> tuple[DatasetRecord, Added]:
+    def _add(self, found: Found, task: AddTask, payload: bytes) -> tuple[DatasetRecord | None, Added | TableReport]:
         record, source = found.record, source_of(payload)
-        sent = table.read(payload, task.format, record.types if record else None)
+        reading = task.reading.over(record.reading if record else None)
+        sent = table.read(payload, task.format, record.types if record else None, reading)
+        if task.look:
+            return None, sent.report
         if record:
             return additions.add(self._store, record, task, sent, source)
         if not self._datasets.has_room(task.dataset, self._max_datasets):  # others were created since the job was accepted

@@ -31,6 +31,7 @@ from worker.time_limit import TimeLimit, time_limit
 
 log = logging.getLogger("mldeploy.worker")
 
+MAX_REPORTED = 100  # columns in a result
 MAX_TRIES = 50  # to publish, while other jobs publish too
 
 
@@ -91,6 +92,7 @@ class TrainHandler:
             test_share=source.test_share,
             group=options.group or ("" if options.time else source.group),
             time=options.time or ("" if options.group else source.time),
+            ignore=source.reading.ignored,
         )
         planned = train.plan(options, champion, ready, source.estimator, self._settings.estimators)
         made = train.make(ready, planned, options.confidence, progress)
@@ -129,6 +131,7 @@ class TrainHandler:
                 estimator=card.estimator,
                 warnings=[*source.warnings, *data_warnings(made.dataset), *made.warnings],
                 unknown=card.unknown,
+                columns=source.table.report.columns[:MAX_REPORTED],
             )
             try:
                 finish([Outcome(job, State.SUCCEEDED, json.encode(result))], changes)

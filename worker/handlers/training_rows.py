@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
+import numpy as np
 
 from compare_and_set import CompareAndSet
 from modeler import dataset_parts, keyed_rows, table
@@ -15,6 +16,7 @@ from models.datasets import DatasetRecord, Datasets, Part, scoped, unscoped_name
 from models.input_errors import listed
 from models.options import AUTO, TEST_SHARE, TrainTask
 from models.packaged import PACKAGED_ESTIMATOR, packaged_csv, packaged_schema
+from models.reading import AS_IT_COMES, ReadOptions, reading_of
 from models.store import Store
 
 
@@ -22,7 +24,8 @@ from models.store import Store
 class Source:
     """``name``: of the data set. ``record``: of the data set when the training began. ``sent``: the rows came with the job or
     with mldeploy, and are not in the data set yet. ``parts``: where the rows are stored, once they are. ``group`` and ``time``:
-    the champion's, as in TrainOptions. ``sources``: digests of the table that was sent."""
+    the champion's, as in TrainOptions. ``sources``: digests of the table that was sent. ``reading``: how
+    the table is read."""
 
     name: str
     table: Table
@@ -37,6 +40,7 @@ class Source:
     time: str = ""
     sources: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    reading: ReadOptions = AS_IT_COMES
 
     def stored(self, parts: Sequence[Part]) -> "Source":
         return replace(self, parts=tuple(parts))
@@ -44,12 +48,24 @@ class Source:
 
 def training_rows(task: TrainTask, payload: bytes, champion: Card | None, datasets: Datasets, store: Store) -> Source:
     """Raises BadTrainingData, LostRows or OSError."""
-    source = _rows(task, payload, champion, datasets, store)
+    source = _with_target(_rows(task, payload, champion, datasets, store), task.options.target)
     kept = champion.data if champion else source.record
     if kept is None:
         return source
     there = source.table.types
     return replace(source, group=kept.group if kept.group in there else "", time=kept.time if kept.time in there else "")
+
+
+def _with_target(source: Source, asked: str) -> Source:
+    """Choose the target, the last column if nobody says which, and leave out rows without it."""
+    target = asked or source.target or list(source.table.types)[-1]
+    guessed = () if asked or source.target else (f"it predicts {target!r}, the last column: give target=… for another",)
+    warnings = (*guessed, *source.warnings)
+    gone = source.table.frame[target].isna().to_numpy() if target in source.table.types else np.zeros(0, dtype=np.bool_)
+    if not gone.any() or gone.all():
+        return replace(source, target=target, warnings=warnings)
+    told = f"{int(gone.sum()):,} of {len(gone):,} rows have no value of {target!r}, and were left out"
+    return replace(source, table=source.table.rows(~gone), target=target, warnings=(*warnings, told))
 
 
 def _rows(task: TrainTask, payload: bytes, champion: Card | None, datasets: Datasets, store: Store) -> Source:
@@ -58,20 +74,19 @@ def _rows(task: TrainTask, payload: bytes, champion: Card | None, datasets: Data
     record = datasets.find(name).record
     target, weight = _target(champion, record)
     share, estimator = _test_share(task, champion, record), AUTO
+    reading = reading_of(options).over(record.reading if record else None)
     if task.format:
-        texts = {column: type_ for column, type_ in record.types.items() if type_ == "category"} if record else {}
-        sent = table.read(payload, task.format, texts)
+        sent = table.read(payload, task.format, options=reading)
         _refuse_another_table(task, champion, sent)
         if not options.target and target not in sent.types:
             target = ""  # the champion had another table; this one's target is its last column
         weight = weight if weight in sent.types else ""
         rows, warnings = _unique(sent, record.key if record else ())
-        sources = (dataset_parts.source_of(payload),)
-        return Source(name, rows, target, weight, share, estimator, record, True, sources=sources, warnings=warnings)
+        source = dataset_parts.source_of(payload)
+        return Source(name, rows, target, weight, share, estimator, record, True, (), "", "", (source,), warnings, reading)
     if record:
-        return Source(
-            name, dataset_parts.read(store, record.parts), target, weight, share, estimator, record, False, record.parts
-        )
+        rows = dataset_parts.read(store, record.parts)
+        return Source(name, rows, target, weight, share, estimator, record, False, record.parts, reading=record.reading)
     packaged = packaged_csv(options.model) if not options.dataset else None
     if packaged is None:
         raise BadTrainingData(f"there are no rows to train {options.model} on: no data set {unscoped_name(name)}; send a CSV")
@@ -118,20 +133,20 @@ def dataset_changes(source: Source, made_of: Dataset, promoted: bool, datasets: 
     record, target, weight = found.record, made_of.schema.target, made_of.weight
     if record is None:
         first = dataset_parts.first(source.name, source.table, target, weight, source.test_share, source.parts[0])
-        return datasets.changes(found, _with_split(first, made_of)) if source.sent else []
+        return datasets.changes(found, _with_options(first, made_of, source.reading)) if source.sent else []
     if source.sent and promoted:
         added = _added_since(source, record)
         if added is not None:
             now = dataset_parts.replaced(record, source.table, target, weight, source.test_share, source.parts[0], added)
-            return datasets.changes(found, _with_split(now, made_of))
+            return datasets.changes(found, _with_options(now, made_of, source.reading))
     if not record.test_share:
         fixed = msgspec.structs.replace(record, target=target, weight=weight, test_share=source.test_share)
-        return datasets.changes(found, _with_split(fixed, made_of))
+        return datasets.changes(found, _with_options(fixed, made_of, source.reading))
     return []
 
 
-def _with_split(record: DatasetRecord, made_of: Dataset) -> DatasetRecord:
-    return msgspec.structs.replace(record, group=made_of.split.group, time=made_of.split.time)
+def _with_options(record: DatasetRecord, made_of: Dataset, reading: ReadOptions) -> DatasetRecord:
+    return msgspec.structs.replace(record, group=made_of.split.group, time=made_of.split.time, reading=reading)
 
 
 def _added_since(source: Source, record: DatasetRecord) -> list[Part] | None:
