@@ -160,15 +160,29 @@ def fitted(case: Case, seed: int = 0) -> Any:
     return case.by_hand(seed).fit(features_of(case, frame)[learns], frame[case.target][learns])
 
 
-def judged(model: Any, features: Any, truth: "pd.Series[Any]") -> dict[str, Any]:
-    """Compute scikit-learn's own metrics."""
+def judged(model: Any, features: Any, truth: "pd.Series[Any]", w: Any = None) -> dict[str, Any]:
+    """Compute scikit-learn's own metrics; ``w``: weights, for numbers only."""
     said, wanted = model.predict(features), truth.to_numpy()
     if not hasattr(model, "predict_proba"):
-        rmse = sk.root_mean_squared_error(wanted, said)
-        return {"mae": sk.mean_absolute_error(wanted, said), "rmse": rmse, "r2": sk.r2_score(wanted, said)}
+        return {
+            "mae": sk.mean_absolute_error(wanted, said, sample_weight=w),
+            "rmse": sk.root_mean_squared_error(wanted, said, sample_weight=w),
+            "r2": sk.r2_score(wanted, said, sample_weight=w),
+            "mape": sk.mean_absolute_percentage_error(wanted, said, sample_weight=w),
+            "median_absolute_error": sk.median_absolute_error(wanted, said, sample_weight=w),
+            "pinball": sk.mean_pinball_loss(wanted, said, alpha=0.5, sample_weight=w),
+        }
     shares = model.predict_proba(features)
     binary = len(model.classes_) == 2
-    return {
+    each = wanted == model.classes_[1] if binary else wanted[:, None] == model.classes_
+    of_each = shares[:, 1] if binary else shares
+    top = {"top_k_accuracy": sk.top_k_accuracy_score(wanted, shares, k=3, labels=model.classes_)} if shares.shape[1] > 3 else {}
+    return top | {
+        "f_beta": sk.f1_score(wanted, said, pos_label=model.classes_[1])
+        if binary
+        else sk.f1_score(wanted, said, average="macro", zero_division=0),
+        "brier": sk.brier_score_loss(each, of_each) if binary else sk.brier_score_loss(wanted, shares, labels=model.classes_),
+        "average_precision": sk.average_precision_score(each, of_each),
         "accuracy": sk.accuracy_score(wanted, said),
         "balanced_accuracy": sk.balanced_accuracy_score(wanted, said),
         "f1_macro": sk.f1_score(wanted, said, average="macro", zero_division=0),
@@ -181,7 +195,7 @@ def judged(model: Any, features: Any, truth: "pd.Series[Any]") -> dict[str, Any]
 def same(metrics: dict[str, Any], by_hand: dict[str, Any], rows: int) -> None:
     """Check that each metric is there and no other."""
     assert metrics["rows"] == rows
-    assert set(metrics) - {"rows", "interval"} == set(by_hand)
+    assert set(metrics) - {"rows", "interval", "classes", "beta", "top_k", "quantile"} == set(by_hand)
     assert metrics.get("confusion_matrix") == by_hand.get("confusion_matrix")
     numbers = {name: value for name, value in by_hand.items() if name != "confusion_matrix"}
     assert {name: metrics[name] for name in numbers} == pytest.approx(numbers, abs=EXACTLY, rel=0)
@@ -250,7 +264,7 @@ def test_another_seed_would_be_noticed() -> None:
     assert all(abs(ours[name] - other[name]) > 1000 * EXACTLY for name in ours)
 
 
-def test_weights_count_in_the_fit_and_not_in_the_metrics(client: Client) -> None:
+def test_weights_count_in_the_fit_and_in_the_metrics(client: Client) -> None:
     """The column of weights is no feature, and does not change the split."""
     frame, learns = raw(RIDGE), ~in_test(RIDGE)
     weights = pd.Series(np.arange(len(frame)) % 7 + 0.5)
@@ -259,8 +273,9 @@ def test_weights_count_in_the_fit_and_not_in_the_metrics(client: Client) -> None
     ridge = RIDGE.by_hand(0).fit(features[learns], truth[learns], ridge__sample_weight=weights[learns])
     dummy = DummyRegressor().fit(features[learns], truth[learns], sample_weight=weights[learns])
     result = job.wait(PATIENCE)
-    same(result["metrics"], judged(ridge, features[~learns], truth[~learns]), int((~learns).sum()))
-    same(result["baseline_metrics"], judged(dummy, features[~learns], truth[~learns]), int((~learns).sum()))
+    w = weights[~learns]
+    same(result["metrics"], judged(ridge, features[~learns], truth[~learns], w), len(w))
+    same(result["baseline_metrics"], judged(dummy, features[~learns], truth[~learns], w), len(w))
 
 
 # A table of words, booleans, dates and gaps
