@@ -91,10 +91,11 @@ def check_python(command: str) -> None:
 
 def check_pip(command: str) -> None:
     wanted = shlex.split(command)[2]
-    extra = re.fullmatch(r"mldeploy\[(\w+)\]", wanted)
+    extra = re.fullmatch(r"(mldeploy|\./\w+)\[(\w+)\]", wanted)
     if extra:
-        project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-        assert extra[1] in project["optional-dependencies"], f"there is no extra {extra[1]}"
+        folder = ROOT / extra[1] if extra[1].startswith(".") else ROOT
+        project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+        assert extra[2] in project["optional-dependencies"], f"there is no extra {extra[2]}"
     else:
         assert (ROOT / wanted / "pyproject.toml").exists(), f"{wanted} is no project"
 

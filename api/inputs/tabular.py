@@ -5,6 +5,8 @@ import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from math import isfinite
+from types import NoneType
+from typing import Any
 
 import msgspec
 
@@ -16,7 +18,7 @@ from models.feature import NUMBERS, Feature
 from models.input_errors import InputError, InvalidInput, TooManyRows, listed
 from models.parquet_rows import MAX_CELLS, Cell, Exact
 from models.schema import Schema
-from models.validation import to_input_error
+from models.validation import refuse_duplicates, to_input_error
 
 MISSING = frozenset(
     {
@@ -28,6 +30,7 @@ MAX_NAME_CHARACTERS = 50_000_000
 BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
 
 _any_json = msgspec.json.Decoder(msgspec.Raw)
+_flat_json = msgspec.json.Decoder(dict[str, Exact])
 
 
 def from_rows(names: Sequence[str], rows: Iterable[Sequence[Cell]], at: str) -> MeasurementInput:
@@ -76,8 +79,9 @@ def from_csv(body: bytes, schema: Schema, max_rows: int) -> MeasurementInput:
     return _from_file(names, schema, ([read(cell) for read, cell in zip(readers, row, strict=True)] for row in rows))
 
 
-def from_ndjson(body: bytes, max_rows: int) -> MeasurementInput:
-    """Reads one measurement per line; empty lines are skipped. Raises HTTPProblem or TooManyRows."""
+def from_ndjson(body: bytes, schema: Schema, max_rows: int) -> MeasurementInput:
+    """Reads one measurement per line; empty lines are skipped. Numbers are converted to categories as a training does. Raises
+    HTTPProblem or TooManyRows."""
     found: list[msgspec.Raw] = []
     for number, line in enumerate(io.BytesIO(body), 1):
         if not line.isspace():
@@ -85,7 +89,8 @@ def from_ndjson(body: bytes, max_rows: int) -> MeasurementInput:
             found.append(_json_of(line, number))
     if not found:
         raise HTTPProblem("bad-table", "the body is empty: send a line for each measurement")
-    return MeasurementInput(msgspec.json.encode(found))
+    texts = {feature.name: feature for feature in schema.features if feature.type == "category"}
+    return MeasurementInput(msgspec.json.encode([_with_texts(line, texts) for line in found] if texts else found))
 
 
 def from_parquet(columns: Mapping[str, list[Exact]], schema: Schema) -> MeasurementInput:
@@ -103,6 +108,19 @@ def _from_file(names: Sequence[str], schema: Schema, rows: Iterable[Sequence[Exa
     for row in rows:
         found.append({name: row[index] for name, index in known} if found else dict(zip(names, row, strict=True)))
     return MeasurementInput(msgspec.json.encode(found))
+
+
+def _with_texts(line: msgspec.Raw, texts: Mapping[str, Feature]) -> Any:
+    """The measurement with numbers made texts where the model takes texts. What is no flat object stays as it is, and is refused
+    later. Raises InvalidInput for a name that comes twice."""
+    try:
+        measurement = _flat_json.decode(line)
+    except (msgspec.ValidationError, RecursionError):
+        return line
+    if all(type(measurement.get(name)) in (str, NoneType) for name in texts):
+        return line
+    refuse_duplicates(bytes(line))
+    return {name: _convert(cell, texts.get(name)) for name, cell in measurement.items()}
 
 
 def _json_of(line: bytes, number: int) -> msgspec.Raw:

@@ -76,7 +76,7 @@ async def _input_reader() -> Callable[[Schema], MeasurementInput]:
     if format_ == "csv":
         return lambda schema: from_csv(context.body, schema, max_rows)
     if format_ == "ndjson":
-        return lambda _: from_ndjson(context.body, max_rows)
+        return lambda schema: from_ndjson(context.body, schema, max_rows)
     columns = await context.service.parquet_process.columns(context.body, max_rows, context.caller)
     return lambda schema: from_parquet(columns, schema)
 

@@ -3,12 +3,11 @@
 import json
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from mldeploy.client.job import Job
-from mldeploy.client.payload import Rows, Table, measurements, table_body, without_empty
+from mldeploy.client.payload import Rows, Table, measurements, prediction_body, table_body, without_empty
 from mldeploy.client.problems import Unavailable
 from mldeploy.client.transport import Calls, never, not_sent
 
@@ -67,9 +66,9 @@ class Client:
             "expires_in": expires_in,
             "webhook": webhook,
         }
-        if isinstance(rows, str | Path):
-            data, content_type = table_body(rows)
-            return self._submit("predict", query, idempotency_key, traceparent, content_type, data=data)
+        table = prediction_body(rows)
+        if table:
+            return self._submit("predict", query, idempotency_key, traceparent, table[1], data=table[0])
         return self._submit("predict", query, idempotency_key, traceparent, json=measurements(rows))
 
     def train(

@@ -1,10 +1,11 @@
 """Request bodies: measurements as JSON, and tables as bytes with their content type."""
 
 import io
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from mldeploy.client.frames import has_pyarrow, is_frame, ndjson, parquet, plain_value
 
 CONTENT_TYPES = {
     ".csv": "text/csv",
@@ -14,14 +15,20 @@ CONTENT_TYPES = {
 }
 
 Row = Mapping[str, Any]
-Rows = Row | Sequence[Row] | Any  # or a data frame, or a row of one, or as a table a path or a CSV's text
+Rows = Row | Sequence[Row] | Any  # or a row of a data frame; or as a table a data frame or a path
 Table = Any  # a path, a CSV's text or bytes, or a data frame
 
 
 def measurements(rows: Rows) -> dict[str, Any] | list[dict[str, Any]]:
-    if hasattr(rows, "to_dict"):
-        rows = rows.to_dict("records") if hasattr(rows, "columns") else rows.to_dict()
+    rows = rows.to_dict() if hasattr(rows, "to_dict") else rows
     return _plain(rows) if isinstance(rows, Mapping) else [_plain(row) for row in rows]
+
+
+def prediction_body(rows: Rows) -> tuple[bytes, str] | None:
+    """The bytes and the content type of a table of measurements; None for measurements that are sent as JSON."""
+    if is_frame(rows):  # as lines, whose values are converted to the types of the model's features, as in a training
+        return ndjson(rows), CONTENT_TYPES[".ndjson"]
+    return table_body(rows) if isinstance(rows, str | Path) else None
 
 
 def table_body(table: Table) -> tuple[bytes, str]:
@@ -34,9 +41,10 @@ def table_body(table: Table) -> tuple[bytes, str]:
         if content_type is None:
             raise ValueError(f"the format of {path.name} is not known: name it {', '.join(CONTENT_TYPES)}")
         return path.read_bytes(), content_type
-    if hasattr(table, "to_csv"):
-        named = [name for name in table.index.names if name is not None]
-        return str((table.reset_index() if named else table).to_csv(index=False)).encode(), CONTENT_TYPES[".csv"]
+    if is_frame(table):
+        if has_pyarrow():
+            return parquet(table), CONTENT_TYPES[".parquet"]
+        return ndjson(table), CONTENT_TYPES[".ndjson"]
     if not isinstance(table, bytes):
         raise TypeError(f"a table is a path, a CSV's text or bytes, or a data frame, not {type(table).__name__}")
     return table, CONTENT_TYPES[".csv"]
@@ -65,13 +73,4 @@ def without_empty(options: Mapping[str, Any]) -> dict[str, Any]:
 def _plain(row: Row) -> dict[str, Any]:
     if not hasattr(row, "items"):
         raise TypeError(f"a measurement is a mapping of names to values (or send a data frame), not {type(row).__name__}")
-    return {str(name): _plain_value(value) for name, value in row.items()}
-
-
-def _plain_value(value: Any) -> Any:
-    """A JSON value: NumPy numbers as Python numbers, missing values as null, dates and times as text."""
-    if hasattr(value, "isoformat"):
-        text = value.isoformat()
-        return None if text == "NaT" else text
-    value = value.item() if hasattr(value, "item") else value
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return {str(name): plain_value(value) for name, value in row.items()}

@@ -49,6 +49,27 @@ print(client.train({str(ROOT / "models" / "iris" / "training.csv")!r}, model="al
     assert ended.stdout.split() == ["setosa", "1"], ended.stderr
 
 
+def test_frames_are_sent_without_pyarrow(bin_folder: Path, service: Service) -> None:
+    folder = bin_folder.parent / "pandas"
+    install: list[str | Path] = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", folder, "pandas"]
+    installed = run([bin_folder / "python", *install], "")
+    assert installed.returncode == 0, installed.stderr
+    code = f"""
+import sys
+sys.path.append({str(folder)!r})
+import pandas as pd
+from importlib.util import find_spec
+from mldeploy import Client
+client = Client({service.url!r})
+frame = pd.DataFrame({{"a": ["NA", "None", "x"] * 20, "n": range(60), "y": ["2", "10", "2"] * 20}})
+client.train(frame, model="frames-alone", promote="never").wait(60)
+answers = client.predict(frame[["a", "n"]], model="frames-alone", version=1).wait(60)["predictions"]
+print(find_spec("pyarrow"), sorted({{each["prediction"] for each in answers}}))
+"""
+    ended = run([bin_folder / "python", "-c", code], service.url)
+    assert ended.stdout.strip() == "None ['10', '2']", ended.stderr
+
+
 def test_commands_predict(bin_folder: Path, service: Service) -> None:
     ended = run([bin_folder / "mldeploy", "predict", json.dumps(FLOWER)], service.url)
     assert json.loads(ended.stdout)["result"]["prediction"] == "setosa", ended.stderr

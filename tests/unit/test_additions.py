@@ -190,7 +190,7 @@ def test_key_of_a_data_set_stays(growing: Growing) -> None:
         growing.add("id,a\n2,x\n", "a")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.lists(st.tuples(st.integers(0, 5), st.sampled_from("xyz")), min_size=1, max_size=8), min_size=1, max_size=5))
 def test_with_a_key_a_data_set_is_as_a_dictionary_would_be(
     tmp_path_factory: pytest.TempPathFactory, tables: list[list[tuple[int, str]]]
