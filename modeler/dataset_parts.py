@@ -17,7 +17,7 @@ from models.input_errors import listed
 from models.store import Store
 
 MAX_PARTS = 64  # of a data set; then they are merged into one
-MAX_SOURCES = 1000  # of a part that others were merged into; the oldest are forgotten
+MAX_SOURCES = 1000  # of a data set; the oldest are forgotten
 MAX_ROWS = 5_000_000
 FOLDER = "_datasets"  # not a valid name of a model
 
@@ -46,8 +46,8 @@ def has_source(record: DatasetRecord, source: str, sent: Table) -> bool:
 
 
 def _merged_sources(parts: Sequence[Part]) -> list[str]:
-    """Return what is remembered of parts that are replaced by one: the latest MAX_SOURCES."""
-    return [each for part in parts for each in (*part.sources, _short(part.sha256))][-MAX_SOURCES:]
+    """Return what is remembered of parts that are replaced by one."""
+    return [each for part in parts for each in (*part.sources, _short(part.sha256))]
 
 
 def _short(sha256: str) -> str:
@@ -152,7 +152,17 @@ def timestamp() -> str:
 
 
 def _changed(record: DatasetRecord, parts: tuple[Part, ...], types: dict[str, FeatureType]) -> DatasetRecord:
+    parts = _with_latest_sources(parts)
     return msgspec.structs.replace(record, types=types, parts=parts, updated_at=timestamp(), revision=record.revision + 1)
+
+
+def _with_latest_sources(parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    too_many, found = sum(len(part.sources) for part in parts) - MAX_SOURCES, list[Part]()
+    for part in parts:
+        kept = part.sources[max(too_many, 0) :]
+        too_many -= len(part.sources) - len(kept)
+        found.append(msgspec.structs.replace(part, sources=kept))
+    return tuple(found)
 
 
 def _read_part(store: Store, part: Part) -> Table:

@@ -106,12 +106,13 @@ class TrainOptions(Struct, frozen=True, forbid_unknown_fields=True, omit_default
 
 class TrainTask(Struct, frozen=True, omit_defaults=True, tag="train"):
     """A training as the worker gets it. ``format`` is that of the payload; none: there is no payload. ``caller``: whose data sets
-    it is about; ``dataset``: the name under which the requested one is stored."""
+    it is about; ``dataset``: the name under which the requested one is stored. ``by_default``: the model was not named."""
 
     options: TrainOptions
     format: Format | None = None
     caller: str = ""
     dataset: str = ""
+    by_default: bool = False
 
 
 class AddTask(Struct, frozen=True, omit_defaults=True, tag="add"):

@@ -73,7 +73,8 @@ async def _from_table() -> Job:
     _check_columns(table, options)
     if not options.model:
         await run_in_thread(_check_is_default, table)
-    return await _job(_with_model_name(msgspec.structs.replace(options, dataset="")), table, terms)
+    named = _with_model_name(msgspec.structs.replace(options, dataset=""))
+    return await _job(named, table, terms, by_default=not options.model)
 
 
 async def _from_options() -> Job:
@@ -91,11 +92,12 @@ def _with_model_name(options: TrainOptions) -> TrainOptions:
     return options if options.model else msgspec.structs.replace(options, model=service().settings.default_model)
 
 
-async def _job(options: TrainOptions, table: Upload | None, terms: SubmitOptions) -> Job:
+async def _job(options: TrainOptions, table: Upload | None, terms: SubmitOptions, by_default: bool = False) -> Job:
     check_estimator(options, service().settings.estimators)
     version = await run_in_thread(service().registry.next_version, options.model)
     stored_name = await run_in_thread(caller_datasets.stored_name, options.dataset) if options.dataset else ""
-    task = msgspec.json.encode(TrainTask(options, table.format if table else None, api_context().caller, stored_name))
+    format_ = table.format if table else None
+    task = msgspec.json.encode(TrainTask(options, format_, api_context().caller, stored_name, by_default))
     rows, body = (table.rows, table.body) if table else (0, b"")
     size = TRAINING_BYTES
     return Job(await new_id(), Kind.TRAIN, options.model, version, rows, body, task, submit_options=terms, result_bytes=size)
@@ -117,7 +119,7 @@ def _check_columns(table: Upload, options: TrainOptions) -> None:
 
 
 def _check_is_default(table: Upload) -> None:
-    """A table without a model name is for the default model, and must have its columns."""
+    """A table without a model name is for the default model, and must have its columns; the worker checks those of Parquet."""
     name = service().settings.default_model
     card = service().registry.look_up(name)
     schema = card.schema if card else packaged_schema(name)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mldeploy.client import Client
+from mldeploy.client import Client, JobFailed
 from tests.service import Service
 
 PATIENCE = 60.0
@@ -97,6 +97,12 @@ def test_slices_and_rows_of_a_frame_are_predicted_like_the_whole(client: Client,
     assert client.predict(tmp_path / "rows.parquet", model=name, version=1).wait(PATIENCE)["predictions"] == whole
     single = client.predict(plain.iloc[5], model=name, version=1).wait(PATIENCE)
     assert single["prediction"] == whole[5]["prediction"]
+
+
+def test_frame_of_other_columns_is_not_taken_for_the_default_models(client: Client) -> None:
+    """Parquet's columns are not looked at before the job runs."""
+    with pytest.raises(JobFailed, match=r"these are not the columns of iris .*: give model=… for a model of its own"):
+        client.train(FRAME.drop(columns="mixed")).wait(PATIENCE)
 
 
 def test_lines_that_were_trained_on_are_predicted(client: Client, tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def refused(client: Client, rows: Any) -> Problem:
 
 
 def test_rows_of_other_columns_are_refused_at_the_door(client: Client, growth: Growth) -> None:
-    problem = refused(client, REST.rename(columns={"mean area": "mean acreage"}))
+    problem = refused(client, REST.rename(columns={"mean area": "mean acreage"}).to_csv(index=False))
     assert (problem.status, problem.type.split(":")[-1]) == (422, "bad-table")
     assert "mean acreage, mean area differ" in problem.detail
 

@@ -105,8 +105,9 @@ def test_same_rows_in_another_format_are_the_same_file(growing: Growing, format_
     assert growing.add(shuffled) == {"added": 3, "rows": 6}, "in another order they may be other rows that are alike"
 
 
-def test_files_are_still_known_when_parts_are_merged(growing: Growing) -> None:
-    tables = [f"a,b\n{n},{n % 3}\n{n},{n % 3}\n" for n in range(dataset_parts.MAX_PARTS + 5)]
+def test_files_are_still_known_when_parts_are_merged(growing: Growing, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dataset_parts, "MAX_PARTS", 5)
+    tables = [f"a,b\n{n},{n % 3}\n{n},{n % 3}\n" for n in range(14)]
     for each in tables:
         growing.add(each)
     assert growing.record
@@ -238,3 +239,12 @@ def test_all_rows_that_are_like_the_deleted_ones_go(growing: Growing) -> None:
     assert remaining.rows == growing.record.rows - alike
     growing.record = remaining
     assert growing.add(passengers(24)).get("same_file"), "a file whose rows were deleted does not bring them back by mistake"
+
+
+def test_sources_are_bounded_for_the_whole_data_set(growing: Growing, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dataset_parts, "MAX_SOURCES", 10)
+    growing.add("id,a\n" + "".join(f"{n},x\n" for n in range(40)), "id")
+    for n in range(30):
+        growing.add(f"id,a\n{n},{n}\n{n + 1},{n}\n")
+    assert growing.record
+    assert sum(len(part.sources) for part in growing.record.parts) == 10

@@ -14,7 +14,7 @@ from models.card import Card
 from models.datasets import DatasetRecord, Datasets, Part, scoped, unscoped_name
 from models.input_errors import listed
 from models.options import AUTO, TEST_SHARE, TrainTask
-from models.packaged import PACKAGED_ESTIMATOR, packaged_csv
+from models.packaged import PACKAGED_ESTIMATOR, packaged_csv, packaged_schema
 from models.store import Store
 
 
@@ -61,6 +61,7 @@ def _rows(task: TrainTask, payload: bytes, champion: Card | None, datasets: Data
     if task.format:
         texts = {column: type_ for column, type_ in record.types.items() if type_ == "category"} if record else {}
         sent = table.read(payload, task.format, texts)
+        _refuse_another_table(task, champion, sent)
         if not options.target and target not in sent.types:
             target = ""  # the champion had another table; this one's target is its last column
         weight = weight if weight in sent.types else ""
@@ -75,6 +76,16 @@ def _rows(task: TrainTask, payload: bytes, champion: Card | None, datasets: Data
     if packaged is None:
         raise BadTrainingData(f"there are no rows to train {options.model} on: no data set {unscoped_name(name)}; send a CSV")
     return Source(name, table.read(packaged, "csv"), target, weight, share, PACKAGED_ESTIMATOR, None, True)
+
+
+def _refuse_another_table(task: TrainTask, champion: Card | None, sent: Table) -> None:
+    """Raise BadTrainingData for a table that was sent without a model's name and does not have the default model's columns."""
+    name = task.options.model
+    schema = champion.schema if champion else packaged_schema(name)
+    if task.by_default and schema and not set(schema.names) <= set(sent.types):
+        raise BadTrainingData(
+            f"these are not the columns of {name} ({listed(schema.names)}): give model=… for a model of its own"
+        )
 
 
 def _unique(sent: Table, key: tuple[str, ...]) -> tuple[Table, tuple[str, ...]]:
@@ -126,8 +137,8 @@ def _with_split(record: DatasetRecord, made_of: Dataset) -> DatasetRecord:
 def _added_since(source: Source, record: DatasetRecord) -> list[Part] | None:
     """The parts that were added since the training began. None if they do not fit the rows that were sent (other columns, or
     perhaps the same keys), or if the data set was changed otherwise (rows deleted, replaced, merged): then it stays as it is."""
-    known = source.record.parts if source.record else ()
-    if record.parts[: len(known)] != known:
+    known, key = (source.record.parts, source.record.key) if source.record else ((), ())
+    if [part.sha256 for part in record.parts[: len(known)]] != [part.sha256 for part in known] or record.key != key:
         return None
     ours_already = {part.sha256 for part in source.parts}
     added = [part for part in record.parts[len(known) :] if part.sha256 not in ours_already]
