@@ -242,9 +242,9 @@ def test_all_rows_that_are_like_the_deleted_ones_go(growing: Growing) -> None:
 
 
 def test_sources_are_bounded_for_the_whole_data_set(growing: Growing, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dataset_parts, "MAX_SOURCES", 10)
-    growing.add("id,a\n" + "".join(f"{n},x\n" for n in range(40)), "id")
-    for n in range(30):
+    monkeypatch.setattr(dataset_parts, "MAX_SOURCES", 4)
+    growing.add("id,a\n" + "".join(f"{n},x\n" for n in range(12)), "id")
+    for n in range(10):
         growing.add(f"id,a\n{n},{n}\n{n + 1},{n}\n")
     assert growing.record
-    assert sum(len(part.sources) for part in growing.record.parts) == 10
+    assert sum(len(part.sources) for part in growing.record.parts) == 4
