@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from modeler.errors import BadTrainingData
 from modeler.split import Split, digest, group_hashes, hash_rows, row_hashes
 from modeler.table import Table
-from models.feature import MAX_NAME, Feature, FeatureType, Unknown
+from models.feature import MAX_NAME, Feature, FeatureType, Unknown, date_text
 from models.input_errors import listed
 from models.schema import Schema, Task
 
@@ -170,7 +170,9 @@ def _target(table: Table, name: str, task: Task) -> NDArray[Any]:
         return column.to_numpy(dtype=object)
     if (column.abs() > MAX_INTEGER_CLASS).any():
         raise BadTrainingData(f"a class of {name!r} is beyond {MAX_INTEGER_CLASS:,}")
-    if type_ in ("number", "date") and not (column % 1 == 0).all():
+    if type_ == "date":
+        return column.map(date_text).to_numpy(dtype=object)
+    if type_ == "number" and not (column % 1 == 0).all():
         raise BadTrainingData(
             f"{name!r} holds fractions; classes are texts, integers or booleans (task=regression for a quantity)"
         )

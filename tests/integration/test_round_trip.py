@@ -40,6 +40,7 @@ LABELS: dict[str, list[Any]] = {
     "booleans": [True, False],
     "integers": [-3, 10],
     "numpy": [np.int8(1), np.int8(2)],
+    "days": [dt.date(2026, 1, 31), dt.date(2026, 2, 1)],
 }
 
 
@@ -53,9 +54,16 @@ def test_labels_come_back_as_the_values_that_went_in(client: Client, kind: str) 
     labels = [LABELS[kind][n // 2 % 2] for n in range(ROWS)]
     frame = pd.DataFrame({"a": [n // 2 % 2 + 0.001 * n for n in range(ROWS)], "label": labels})
     name = f"{kind}-{uuid.uuid4().hex[:8]}"
-    client.train(frame, model=name, target="label", estimator="DecisionTreeClassifier", promote="never").wait(PATIENCE)
+    options: dict[str, Any] = {
+        "target": "label",
+        "task": "classification",
+        "estimator": "DecisionTreeClassifier",
+        "promote": "never",
+    }
+    client.train(frame, model=name, **options).wait(PATIENCE)
     answered = [each["prediction"] for each in client.predict(frame[["a"]], model=name, version=1).wait(PATIENCE)["predictions"]]
-    assert {(type(label), label) for label in answered} == {(type(label), label) for label in frame["label"].tolist()}
+    went_in = [label.isoformat() if kind == "days" else label for label in frame["label"].tolist()]
+    assert {(type(label), label) for label in answered} == {(type(label), label) for label in went_in}
 
 
 def test_frame_that_was_trained_on_is_predicted(client: Client) -> None:
