@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from models.reading import ReadOptions
 
+EPOCH, SECOND = pd.Timestamp(0, tz="UTC").as_unit("us"), pd.Timedelta(seconds=1).as_unit("us")  # quotients of these are exact
 _ISO = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?)?")
 _ZONE = re.compile(r"\s?(?:Z|UTC|GMT|([+-]\d\d)(?::?(\d\d))?)$")
 _SLASHED = re.compile(r"(\d{4})/(\d{1,2})/(\d{1,2})(.*)", re.DOTALL)
@@ -149,5 +150,5 @@ def _in_range(moments: "pd.Series[Any]") -> NDArray[np.float64]:
 def seconds(moments: "pd.Series[Any]") -> NDArray[np.float64]:
     """Return seconds since 1970, (moments,), in UTC where they have no zone."""
     zoned = moments.dt.tz_localize("UTC") if moments.dt.tz is None else moments.dt.tz_convert("UTC")
-    since: NDArray[np.float64] = ((zoned - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)).to_numpy(dtype=np.float64)
+    since: NDArray[np.float64] = ((zoned.dt.as_unit("us") - EPOCH) / SECOND).to_numpy(dtype=np.float64)
     return since
