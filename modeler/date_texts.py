@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from models.reading import ReadOptions
 
+EPOCH, SECOND = pd.Timestamp(0, tz="UTC").as_unit("us"), pd.Timedelta(seconds=1).as_unit("us")  # quotients of these are exact
 _ISO = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?)?")
 _ZONE = re.compile(r"\s?(?:Z|UTC|GMT|([+-]\d\d)(?::?(\d\d))?)$")
 _SLASHED = re.compile(r"(\d{4})/(\d{1,2})/(\d{1,2})(.*)", re.DOTALL)
