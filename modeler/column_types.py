@@ -34,7 +34,8 @@ def understand(name: str, raw: "pd.Series[Any]", is_text: bool, options: ReadOpt
     BadTrainingData."""
     raw, as_missing = _without_missing_words(raw, is_text, options)
     if is_text:
-        plain = plain_numbers(name, raw) if said is None else None
+        marked = options.decimal or options.thousands
+        plain = plain_numbers(name, raw) if said is None and not marked else None
         found = plain or of_texts(name, raw, options, said, guess_numbers=True)
     else:
         found = of_values(name, raw, options, said)

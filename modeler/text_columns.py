@@ -117,12 +117,13 @@ def _guessed(
         found, doubts = _judged("date", texts, counts, dates.seconds, dates.note, dates.doubt)
         if found:
             return found, ()
-    if np.isnan(number_texts.read(sample, options).values).all():
+    looks = number_texts.read(sample, options)
+    if np.isnan(looks.values).all() and not looks.doubt:
         return None, doubts
     numbers = number_texts.read(texts, options)
     if not guess_numbers:
         return None, doubts + _said_doubt(counts, numbers.values)
-    as_number, more = _judged(_number_type(texts), texts, counts, numbers.values, numbers.note, numbers.doubt)
+    as_number, more = _judged(_number_type(texts, numbers.values), texts, counts, numbers.values, numbers.note, numbers.doubt)
     return as_number, () if as_number else doubts + more
 
 
@@ -189,8 +190,9 @@ def _booleans(texts: Sequence[str]) -> NDArray[np.float64] | None:
     return None if np.isnan(found).all() else found
 
 
-def _number_type(texts: Sequence[str]) -> FeatureType:
-    return "integer" if all(_WHOLE.fullmatch(text) for text in texts) else "number"
+def _number_type(texts: Sequence[str], values: NDArray[np.float64]) -> FeatureType:
+    whole = all(_WHOLE.fullmatch(text) for text, value in zip(texts, values, strict=True) if not math.isnan(value))
+    return "integer" if whole else "number"
 
 
 def _said_doubt(counts: NDArray[np.int64], numbers: NDArray[np.float64]) -> tuple[str, ...]:
