@@ -119,6 +119,19 @@ def test_both_ways_are_read_alike() -> None:
     pd.testing.assert_frame_equal(as_parquet.frame, as_lines.frame)
 
 
+def test_number_alone_of_a_column_of_texts_is_the_text_that_it_was() -> None:
+    frame = pd.DataFrame({"a": [1, "b", 2.5, "c"] * 5, "n": range(20), TARGET: np.arange(20) + 0.5})
+    made = dataset.make(sent(frame), target=TARGET, task="regression", test_share=0.5)
+    for n in range(20):
+        lines = frames.ndjson(frame.drop(columns=TARGET)[n : n + 1])
+        assert list(from_ndjson(lines, made.schema, 10).check(made.schema, 10, False).rows[0]) == made.features[n].tolist()
+
+
+def test_times_are_read_to_the_last_bit() -> None:
+    moments = pd.Series(["2000-01-01T00:00:00.000001", "1950-06-01T10:00:00.123457", "2199-12-31T23:59:59.999999"] * 7, dtype=NS)
+    np.testing.assert_array_equal(*matrices(pd.DataFrame({"a": moments}), "parquet"))
+
+
 SUBTLE = ("times", "times with a zone")  # nanoseconds, and the offset of 1890, which has seconds
 
 
