@@ -117,7 +117,7 @@ def _arrow_array(arrow: Any, name: str, column: Any) -> Any:
     if float in kinds:
         values = [None if value is None else float(value) for value in values]
     elif int in kinds and not all(value is None or -INT64 <= value < INT64 for value in values):
-        values = [None if value is None else Decimal(value) for value in values]
+        values = [None if value is None else str(value) for value in values]  # which is exact, and read like integers
     return arrow.array(values)
 
 
