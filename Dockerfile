@@ -10,7 +10,7 @@ WORKDIR /opt/mldeploy
 COPY requirements.lock ./
 RUN python -m pip install --no-cache-dir --only-binary :all: --require-hashes -r requirements.lock
 
-COPY pyproject.toml README.md LICENSE compare_and_set.py logs.py settings.py parent_death.py ./
+COPY pyproject.toml README.md LICENSE compare_and_set.py logs.py settings.py parent_death.py struct_types.py ./
 COPY auth auth
 COPY api api
 COPY jobs jobs

@@ -7,6 +7,7 @@ from api.http.cors import Cors
 from api.protocols import infer, mlflow, open_inference
 from api.routes import aliases, datasets, docs, health, job, jobs, models, predict, train, webhook_secret
 from settings import BadSettings, Settings, load
+from struct_types import prepare_structs
 
 MODULES = (predict, train, job, jobs, models, aliases, datasets, webhook_secret, open_inference, infer, mlflow, health)
 
@@ -18,13 +19,15 @@ def create_app(settings: Settings | None = None) -> Application:
     for module in MODULES:
         app.register_blueprint(module.blueprint)
     app.register_blueprint(docs.make_blueprint(app))
-    return _extend_by_operator(app)
+    _extend_by_operator(app)
+    prepare_structs()
+    return app
 
 
-def _extend_by_operator(app: Application) -> Application:
+def _extend_by_operator(app: Application) -> None:
     """Applies MLDEPLOY_APP, which adds the operator's hooks, extensions and routes."""
     if not app.settings.app:
-        return app
+        return
     module_name, _, factory = app.settings.app.partition(":")
     try:
         result: object = getattr(importlib.import_module(module_name), factory)(app)
@@ -32,4 +35,3 @@ def _extend_by_operator(app: Application) -> Application:
         raise BadSettings(f"MLDEPLOY_APP={app.settings.app}: {error}") from error
     if result is not app:
         raise BadSettings(f"MLDEPLOY_APP={app.settings.app} has to return the application that is passed to it, not {result!r}")
-    return app

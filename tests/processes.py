@@ -22,6 +22,7 @@ from mldeploy.local.server_choice import choose_server
 from settings import Settings
 
 ROOT = Path(__file__).parent.parent
+HELD: list[socket.socket] = []  # one for each port of free_port
 
 
 def server_path() -> Path:
@@ -30,10 +31,14 @@ def server_path() -> Path:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port on which nobody listens. It is ours until this process ends: the socket that stays bound to it does not
+    listen, so a server that sets SO_REUSEADDR may, but the kernel gives the port to no other process and to no connection."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    HELD.append(held)
+    port: int = held.getsockname()[1]
+    return port
 
 
 def until(met: Callable[[], object], seconds: float, what: str) -> float:

@@ -13,6 +13,7 @@ from jobs.ledger import Ledger
 from jobs.redis_connection import UNREACHABLE, check_server
 from logs import log_to_stderr
 from settings import Settings
+from struct_types import prepare_structs
 from worker.app import Role, make_worker_app
 
 log = logging.getLogger("mldeploy.worker")
@@ -23,6 +24,7 @@ def run_worker(settings: Settings, kind: Kind, processes: int, make_role: Callab
     log_to_stderr(kind)
     logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)  # it logs a line for each wakeup
     logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
+    prepare_structs()
     _wait_for_redis(settings)
     app = make_worker_app(settings, kind, make_role())
     return _run_celery(app, kind, processes)

@@ -11,20 +11,21 @@ import pytest
 
 from tests.processes import ROOT
 
-MODULES = {"compare_and_set", "logs", "settings", "parent_death"}
+MODULES = {"compare_and_set", "logs", "settings", "parent_death", "struct_types"}
 OURS = MODULES | {"auth", "jobs", "models", "modeler", "webhooks", "api", "worker", "mldeploy"}
 MAY_IMPORT = {
     "compare_and_set": set(),
     "logs": set(),
     "settings": set(),
     "parent_death": set(),
+    "struct_types": set(),
     "auth": {"settings"},
     "jobs": {"compare_and_set", "logs", "settings"},
     "models": {"compare_and_set", "settings"},
     "modeler": {"models", "settings"},
     "webhooks": {"settings"},
-    "api": {"logs", "settings", "parent_death", "auth", "jobs", "models", "webhooks"},
-    "worker": {"compare_and_set", "logs", "settings", "parent_death", "jobs", "models", "modeler", "webhooks"},
+    "api": {"logs", "settings", "struct_types", "parent_death", "auth", "jobs", "models", "webhooks"},
+    "worker": {"compare_and_set", "logs", "settings", "struct_types", "parent_death", "jobs", "models", "modeler", "webhooks"},
     "mldeploy": {"settings", "parent_death", "auth", "jobs", "models", "modeler", "webhooks"},
 }
 LIGHT = {"auth", "jobs", "models", "webhooks", "api"}
