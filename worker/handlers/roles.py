@@ -17,15 +17,17 @@ from models.rollout import Rollout
 from models.signing import signing_key
 from settings import Settings
 from worker.app import Role
+from worker.failure_messages import describe
 from worker.handlers.add_rows import AddRowsHandler
 from worker.handlers.predict import PredictHandler
 from worker.handlers.rollout import ChampionRollout
 from worker.handlers.train import TrainHandler
 from worker.handlers.trainer import TrainerHandler
 from worker.load_reports import LoadReports
-from worker.preload import preload
+from worker.preload import Preloaded, preload
 from worker.process import retry_until_available
 from worker.store_survey import StoreSurvey
+from worker.time_limit import TimeLimit, time_limit
 
 log = logging.getLogger("mldeploy.worker")
 
@@ -37,17 +39,30 @@ class PredictRole:
         """Raises NoKey or BadStore."""
         self._settings = settings
         self._loaded = ModelCache(_artifacts(settings), settings.loaded_bytes)
-        self._failures: dict[tuple[str, int], str] = {}
+        self._preloaded = Preloaded()
 
     def prepare(self) -> None:
-        self._failures = preload(self._settings, self._loaded)
+        self._preloaded = preload(self._settings, self._loaded)
 
     def handler(self, owner: str, ledger: Ledger, wakeup_sender: WakeupSender) -> PredictHandler:  # noqa: ARG002 - required by the protocol
         known = ledger.redis, ledger.prefix, _retrying_guard(ledger)
         registry, limit = Registry(*known), self._settings.predict_limit
+        failures = {**self._preloaded.failures, **self._load_after_fork()}
         self._warm()
-        reports = LoadReports(ledger, registry, self._loaded, limit, self._failures)
+        reports = LoadReports(ledger, registry, self._loaded, limit, failures)
         return PredictHandler(owner, ledger, registry, Rollout(*known), self._loaded, reports, limit)
+
+    def _load_after_fork(self) -> dict[tuple[str, int], str]:
+        """Loads what could not be loaded before the fork. Returns name and version -> reason of those that failed."""
+        failures: dict[tuple[str, int], str] = {}
+        for card in self._preloaded.after_fork:
+            try:
+                with time_limit(self._settings.predict_limit):
+                    self._loaded.get(card)
+            except (Exception, TimeLimit) as error:
+                log.exception("%s version %d is not loaded yet, its first job tries again", card.name, card.version)
+                failures[card.name, card.version] = describe(error)
+        return failures
 
     def _warm(self) -> None:
         try:
