@@ -48,15 +48,6 @@ def import_model(content: bytes, name: str, sample: Table | None, target: str) -
     return _import_estimator(estimator, content, name, sample, target)
 
 
-def export(card: Card, model: bytes) -> bytes:
-    """Return a zip archive of the model and its card."""
-    out = BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(artifact.MODEL, model)
-        archive.writestr(artifact.CARD, msgspec.json.format(card.to_json().encode(), indent=2))
-    return out.getvalue()
-
-
 def _import_archive(content: bytes, name: str) -> ImportedModel:
     try:
         with zipfile.ZipFile(BytesIO(content)) as archive:

@@ -26,6 +26,7 @@ from mldeploy.closed_pipe import PipedGroup
 from modeler import artifact, import_model
 from modeler.adopt import Verdict, adopt, examine, restore_dataset
 from modeler.cleanup import remove_version
+from modeler.export_model import export
 from modeler.refit import CannotRefit, refit, save
 from models.card import CHAMPION, Card
 from models.options import ModelName
@@ -78,11 +79,14 @@ def import_file(
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="[default: NAME-VERSION.zip]")
 @home_option
 def export_model(name: str, version: str, output: Path | None, home: str | None) -> None:
-    """Write a version, verified, with its card, into a zip that `models import` reads."""
+    """Write a version, verified, into a zip with a scikit-learn pipeline that takes your data frames and works without mldeploy.
+
+    Its README says how; `models import` reads it too.
+    """
     with operating(home) as operator:
         card = _card(operator, name, version)
         output = output or Path(f"{card.name}-{card.version}.zip")
-        output.write_bytes(import_model.export(card, artifact.verified(operator.artifacts, card)))
+        output.write_bytes(export(card, artifact.verified(operator.artifacts, card)))
         click.echo(f"{card.name} version {card.version} is in {output}")
 
 
