@@ -13,7 +13,7 @@ from modeler.errors import BadTrainingData
 from modeler.split import Split, digest, group_hashes, hash_rows, row_hashes
 from modeler.table import Table
 from modeler.text_columns import texts_of
-from models.feature import MAX_NAME, Feature, FeatureType, Unknown, date_text
+from models.feature import MAX_NAME, TEXTS, Feature, FeatureType, Unknown, date_text
 from models.input_errors import listed
 from models.schema import Schema, Task
 
@@ -30,12 +30,12 @@ QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """``features`` is (rows, features) of float64, ``target`` (rows,), ``in_test`` (rows,) of bool, by ``split``, ``weights``
-    (rows,) or None. ``sha256`` is of all rows."""
+    """``features`` is (rows, features) of float64, or of objects if there are features of type text; ``target`` (rows,),
+    ``in_test`` (rows,) of bool, by ``split``, ``weights`` (rows,) or None. ``sha256`` is of all rows."""
 
     table: Table
     schema: Schema
-    features: NDArray[np.float64]
+    features: NDArray[Any]
     target: NDArray[Any]
     in_test: NDArray[np.bool_]
     weights: NDArray[np.float64] | None
@@ -111,7 +111,7 @@ def make(
     return dataset
 
 
-def clusters(table: Table, features: NDArray[np.float64], group: str) -> NDArray[np.uint64] | None:
+def clusters(table: Table, features: NDArray[Any], group: str) -> NDArray[np.uint64] | None:
     """Return for each row the cluster of rows that are no evidence independent of it: its group, or else the rows with the same
     features. None if each row is a cluster of its own."""
     hashes = group_hashes(table, group) if group else hash_rows(features)
@@ -128,7 +128,7 @@ def _split(share: float, group: str, time: str, labels: set[str]) -> Split:
     return Split(share, group, time)
 
 
-def encode(table: Table, schema: Schema) -> NDArray[np.float64]:
+def encode(table: Table, schema: Schema) -> NDArray[Any]:
     """Return the feature matrix, (rows, features), that an estimator of this schema gets. Raises BadTrainingData if columns are
     missing or have other types."""
     missing = [name for name in schema.names if name not in table.types]
@@ -137,13 +137,15 @@ def encode(table: Table, schema: Schema) -> NDArray[np.float64]:
     return np.column_stack([_encoded(table, feature) for feature in schema.features])
 
 
-def _encoded(table: Table, feature: Feature) -> NDArray[np.float64]:
+def _encoded(table: Table, feature: Feature) -> NDArray[Any]:
     column, type_ = table.frame[feature.name], table.types[feature.name]
     if feature.type != type_ and "date" in (feature.type, type_):  # numbers may be moments in another unit
         raise BadTrainingData(f"column {feature.name!r} is of type {type_}, and the model takes {feature.type}")
+    if feature.type == "text":
+        return (column if type_ in TEXTS else texts_of(column)).fillna("").to_numpy(dtype=object)
     if feature.type != "category":
         return np.asarray(pd.to_numeric(column, errors="coerce"), dtype=np.float64)
-    if type_ != "category":
+    if type_ not in TEXTS:
         column = texts_of(column)
     codes, distinct = pd.factorize(column, use_na_sentinel=True)
     known = np.array([*feature.encode(list(distinct)), np.nan], dtype=np.float64)
@@ -163,12 +165,12 @@ def _target(table: Table, name: str, task: Task) -> NDArray[Any]:
     if column.isna().any():
         raise BadTrainingData(f"the column to predict, {name!r}, has missing values in {int(column.isna().sum())} rows")
     if task == "regression":
-        if type_ in ("category", "date"):
+        if type_ in (*TEXTS, "date"):
             raise BadTrainingData(f"{name!r} holds values of type {type_}; a regression predicts numbers")
         return column.to_numpy(dtype=np.float64)
     if column.nunique() > MAX_CLASSES:
         raise BadTrainingData(f"{name!r} has {column.nunique()} classes; at most {MAX_CLASSES} (task=regression for a quantity)")
-    if type_ == "category":
+    if type_ in TEXTS:
         if column.map(len).max() > MAX_NAME:
             raise BadTrainingData(f"a class of {name!r} is longer than {MAX_NAME} characters")
         return column.to_numpy(dtype=object)
@@ -185,7 +187,7 @@ def _target(table: Table, name: str, task: Task) -> NDArray[Any]:
 
 def _likely_task(table: Table, name: str) -> Task:
     column, type_ = table.frame[name], table.types[name]
-    if type_ in ("category", "boolean"):
+    if type_ in (*TEXTS, "boolean"):
         return "classification"
     return "classification" if type_ == "integer" and column.nunique() <= min(FEW_INTEGERS, len(column) / 2) else "regression"
 
@@ -194,7 +196,7 @@ def weights_of(table: Table, name: str) -> NDArray[np.float64] | None:
     """Return the column of weights, (rows,); None if it has no name. Raises BadTrainingData."""
     if not name:
         return None
-    if table.types[name] == "category":
+    if table.types[name] in TEXTS:
         raise BadTrainingData(f"the column of weights, {name!r}, holds text")
     weights = table.frame[name].to_numpy(dtype=np.float64)
     if np.isnan(weights).any() or (weights < 0).any() or weights.sum() == 0:
@@ -231,7 +233,7 @@ def _schema(
     table: Table, target: str, weight: str, task: Task, values: NDArray[Any], unknown: Unknown, ignore: Collection[str]
 ) -> Schema:
     names = [name for name in table.types if name not in (target, weight)]
-    ignored = tuple(name for name in names if name in ignore or _is_useless(table.frame[name]))
+    ignored = tuple(name for name in names if name in ignore or _is_useless(table.frame[name], table.types[name]))
     features = tuple(_feature(name, table.types[name], table.frame[name], unknown) for name in names if name not in ignored)
     if not features:
         raise BadTrainingData(f"beside {target!r} there is no column with values that a model could learn from")
@@ -243,12 +245,12 @@ def _schema(
     return schema
 
 
-def _is_useless(column: "pd.Series[Any]") -> bool:
+def _is_useless(column: "pd.Series[Any]", type_: FeatureType) -> bool:
     """Whether a column has no value, or texts that nearly all differ (names, notes, ids)."""
     present = column.dropna()
     if present.empty:
         return True
-    if column.dtype != object:
+    if type_ == "text" or column.dtype != object:
         return False
     distinct = present.unique()
     nearly_all_differ = len(distinct) >= UNIQUE * len(present) or (
@@ -265,6 +267,8 @@ def _feature(name: str, type_: FeatureType, column: "pd.Series[Any]", unknown: U
         kept = tuple(sorted(counts.index[:MAX_CATEGORIES].tolist()))
         policy: Unknown = "ignore" if len(counts) > MAX_REFUSING else unknown
         return Feature(name, type_, str(present.iloc[0]), categories=kept, unknown=policy, missing_rate=missing)
+    if type_ == "text":
+        return Feature(name, type_, str(present.iloc[0])[:MAX_NAME], missing_rate=missing)
     decode = Feature(name, type_, 0.0).decode
     example, minimum, maximum = (decode(float(number)) for number in (present.iloc[0], present.min(), present.max()))
     assert example is not None

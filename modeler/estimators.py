@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import is_classifier, is_regressor
+from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import Pipeline
@@ -17,6 +18,7 @@ from modeler.errors import BadTrainingData
 from modeler.label_encoding import LabelEncodedClassifier
 from modeler.preprocessing import SEED, preprocessing
 from models.catalog import allowed_classes, catalog
+from models.feature import TEXTS
 from models.input_errors import listed
 from models.options import AUTO
 from models.schema import Task
@@ -27,6 +29,7 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "MLPClassifier": {"max_iter": 500},
     "MLPRegressor": {"max_iter": 500},
 }
+REGULARIZATION = 1e-3  # of covariances
 FEW_MEMBERS = 10  # of a class: cross-validation inside of an estimator may need as many
 ESTIMATOR = "estimator"  # the name of a pipeline's last step
 
@@ -40,6 +43,7 @@ def build(name: str, params: Mapping[str, Any], dataset: Dataset, allowed: str =
     if not (is_classifier(configured) if task == "classification" else is_regressor(configured)):
         raise BadTrainingData(f"{name} is not for {task}, and {dataset.schema.target!r} asks for that (or give task=…)")
     _spare_rare_classes(configured, params, dataset)
+    _regularize(configured, params, dataset)
     columns = preprocessing(configured, dataset)
     if task == "classification" and not type(configured).__module__.startswith("sklearn."):
         configured = LabelEncodedClassifier(configured)
@@ -51,6 +55,14 @@ def _spare_rare_classes(estimator: Any, params: Mapping[str, Any], dataset: Data
     divided."""
     if isinstance(estimator, HistGradientBoostingClassifier) and "early_stopping" not in params and _rarest(dataset)[1] < 2:
         estimator.set_params(early_stopping=False)
+
+
+def _regularize(estimator: Any, params: Mapping[str, Any], dataset: Dataset) -> None:
+    """Make quadratic discriminant analysis possible with categories: one-hot columns depend on each other, and so the covariances
+    have no inverse."""
+    encoded = any(feature.type in TEXTS for feature in dataset.schema.features)
+    if isinstance(estimator, QuadraticDiscriminantAnalysis) and encoded and "reg_param" not in params:
+        estimator.set_params(reg_param=REGULARIZATION)
 
 
 def _rarest(dataset: Dataset) -> tuple[Any, int]:

@@ -26,7 +26,9 @@ def leaks(dataset: Dataset) -> Iterator[str]:
     """Yield a warning for each feature that is an id, a duplicate of the target, or predicts it almost perfectly."""
     target = dataset.schema.target
     for place, feature in enumerate(dataset.schema.features[:MAX_FEATURES]):
-        column = dataset.features[:, place]
+        if feature.type == "text":
+            continue
+        column = dataset.features[:, place].astype(np.float64)
         if _is_an_id(feature.name, column):
             yield f"{feature.name!r} is an id, different in each row: all that a model can learn from it is chance; leave it out"
         elif _same(column, dataset.target):

@@ -1,6 +1,7 @@
 """Predicts with a loaded version, and caches the loaded versions of a process."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from modeler import artifact
 from modeler.artifact import ArtifactStore
 from models.card import Card
+from models.feature import Encoded
 from models.results import Label
 from models.schema import Schema
 
@@ -28,26 +30,26 @@ class Predictor:
         self._as_frame = as_frame
         self._columns = _columns(schema, estimator)
 
-    def predict(self, rows: list[list[float]]) -> list[Label]:
+    def predict(self, rows: Sequence[Sequence[Encoded]]) -> list[Label]:
         """Predict a label per row, with features in the schema's order. Raises NotFinite, or whatever the model raises."""
-        found: list[Label] = self.labels(np.asarray(rows, dtype=np.float64)).tolist()
+        found: list[Label] = self.labels(self._matrix(rows)).tolist()
         return found
 
-    def probabilities(self, rows: list[list[float]]) -> list[dict[str, float]]:
+    def probabilities(self, rows: Sequence[Sequence[Encoded]]) -> list[dict[str, float]]:
         """Return for each row the probabilities by class name. The model must have probabilities."""
-        table = self.table(np.asarray(rows, dtype=np.float64))
+        table = self.table(self._matrix(rows))
         assert table is not None, "the model has no probabilities"
         names = [str(label).lower() if isinstance(label, bool) else str(label) for label in self.classes]  # as JSON spells them
         return [dict(zip(names, row, strict=True)) for row in table.tolist()]
 
-    def labels(self, features: NDArray[np.float64]) -> NDArray[Any]:
+    def labels(self, features: NDArray[Any]) -> NDArray[Any]:
         """Predict labels, (rows,), for (rows, features). Raises NotFinite."""
         labels = np.asarray(self._estimator.predict(self._input(features)))
         if labels.dtype.kind == "f" and not np.isfinite(labels).all():
             raise NotFinite("the model predicted a value that is not finite")
         return labels.ravel() if labels.ndim > 1 and labels.shape[1] == 1 else labels
 
-    def table(self, features: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    def table(self, features: NDArray[Any]) -> NDArray[np.float64] | None:
         """Return probabilities, (rows, classes); None if the estimator has none."""
         if not hasattr(self._estimator, "predict_proba"):
             return None
@@ -70,10 +72,19 @@ class Predictor:
         """Predict the schema's example, so that later calls need no first-call initialization."""
         self.predict([self.example()])
 
-    def example(self) -> list[float]:
-        return [float(feature.encode([feature.example])[0]) for feature in self.schema.features]
+    def example(self) -> list[Encoded]:
+        return [feature.encode([feature.example])[0] for feature in self.schema.features]
 
-    def _input(self, features: NDArray[np.float64]) -> Any:
+    def _matrix(self, rows: Sequence[Sequence[Encoded]]) -> NDArray[Any]:
+        """Return the feature matrix, as modeler.dataset.encode makes it: a text that is missing has no words."""
+        if not self.schema.texts:
+            return np.asarray(rows, dtype=np.float64)
+        matrix = np.array(rows, dtype=object).reshape(len(rows), len(self.schema.features))
+        for place in self.schema.texts:
+            matrix[:, place] = [text or "" for text in matrix[:, place]]
+        return matrix
+
+    def _input(self, features: NDArray[Any]) -> Any:
         if not self._as_frame:
             return features
         columns = zip(self.schema.features, features.T, strict=True)

@@ -119,15 +119,22 @@ def below(hashes: NDArray[np.uint64], share: float) -> NDArray[np.bool_]:
     return np.asarray(hashes % STEPS < round(share * STEPS))
 
 
-def hash_rows(features: NDArray[np.float64]) -> NDArray[np.uint64]:
+def hash_rows(features: NDArray[Any]) -> NDArray[np.uint64]:
     """Return a hash of each row of a feature matrix."""
-    columns = {str(place): _hash_numbers(column) for place, column in enumerate(features.T)}
+    columns = {str(place): _hash_encoded(column) for place, column in enumerate(features.T)}
     return np.asarray(pd.util.hash_pandas_object(pd.DataFrame(columns), index=False), dtype=np.uint64)
 
 
 def digest(hashes: NDArray[np.uint64]) -> str:
     """Return the sha256 of rows, whatever their order."""
     return hashlib.sha256(np.sort(hashes).astype("<u8").tobytes()).hexdigest()
+
+
+def _hash_encoded(column: NDArray[Any]) -> NDArray[np.uint64]:
+    """Hash a column of a feature matrix: of numbers, or of texts in one of objects."""
+    if column.dtype == object and any(isinstance(value, str) for value in column):
+        return pd.util.hash_array(column, categorize=True)
+    return _hash_numbers(column.astype(np.float64))
 
 
 def _hash_numbers(numbers: NDArray[np.float64]) -> NDArray[np.uint64]:

@@ -17,10 +17,10 @@ from modeler.column_types import Column
 from modeler.errors import BadTrainingData
 from modeler.readers import MAX_CELLS, MAX_COLUMNS, READERS
 from modeler.text_columns import texts_of
-from models.feature import MAX_NAME, NUMBERS, FeatureType
+from models.feature import MAX_NAME, NUMBERS, TEXTS, FeatureType
 from models.input_errors import listed
 from models.options import Format
-from models.reading import AS_IT_COMES, ColumnReport, ReadOptions, TableReport
+from models.reading import AS_IT_COMES, ColumnReport, ReadOptions, ReadType, TableReport
 
 NOTHING = TableReport(0, [], [])
 
@@ -66,7 +66,7 @@ def joint_types(several: Sequence[Mapping[str, FeatureType]]) -> dict[str, Featu
     """Return the types of the concatenation: number and integer make number. Raises BadTrainingData."""
     joint = dict(several[0])
     for types in several[1:]:
-        others = [name for name in joint if (joint[name] == "category") != (types.get(name) == "category")]
+        others = [name for name in joint if (joint[name] in TEXTS) != (types.get(name) in TEXTS)]
         if others:
             raise BadTrainingData(f"column {others[0]!r} is of type {joint[others[0]]} and of type {types.get(others[0])}")
         joint |= {name: "number" for name, type_ in types.items() if joint[name] == "integer" and type_ == "number"}
@@ -74,7 +74,7 @@ def joint_types(several: Sequence[Mapping[str, FeatureType]]) -> dict[str, Featu
 
 
 def to_parquet(table: Table) -> bytes:
-    fields = [pa.field(name, pa.string() if type_ == "category" else pa.float64()) for name, type_ in table.types.items()]
+    fields = [pa.field(name, pa.string() if type_ in TEXTS else pa.float64()) for name, type_ in table.types.items()]
     schema = pa.schema(fields, metadata={"types": msgspec.json.encode(table.types)})
     buffer = BytesIO()
     pq.write_table(pa.Table.from_pandas(table.frame, schema=schema, preserve_index=False), buffer)
@@ -90,7 +90,7 @@ def from_parquet(content: bytes) -> Table:
 
 
 def _stored(column: "pd.Series[Any]", type_: FeatureType) -> "pd.Series[Any]":
-    return texts_of(column) if type_ == "category" else column.astype(np.float64)
+    return texts_of(column) if type_ in TEXTS else column.astype(np.float64)
 
 
 def _refuse_unusable(frame: pd.DataFrame) -> None:
@@ -117,8 +117,12 @@ def _refuse_strangers(frame: pd.DataFrame, options: ReadOptions) -> None:
 def _column(name: str, raw: "pd.Series[Any]", is_text: bool, options: ReadOptions, known: FeatureType | None) -> Column:
     """Read a column, as a known type if it has one: that of the rows before."""
     said = options.types.get(name) if known is None else None
-    column = column_types.understand(name, raw, is_text, options, "category" if known == "category" else said)
+    column = column_types.understand(name, raw, is_text, options, _as_known(known) or said)
     return _fitted(name, column, known) if known else column
+
+
+def _as_known(known: FeatureType | None) -> ReadType | None:
+    return "category" if known == "category" else "text" if known == "text" else None
 
 
 def _fitted(name: str, column: Column, known: FeatureType) -> Column:
@@ -136,7 +140,7 @@ def _fitted(name: str, column: Column, known: FeatureType) -> Column:
 
 
 def _empty(values: "pd.Series[Any]", known: FeatureType) -> "pd.Series[Any]":
-    return pd.Series([None] * len(values), dtype=object) if known == "category" else pd.Series(np.nan, index=values.index)
+    return pd.Series([None] * len(values), dtype=object) if known in TEXTS else pd.Series(np.nan, index=values.index)
 
 
 def _reported(column: Column, options: ReadOptions) -> ColumnReport:

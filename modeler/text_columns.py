@@ -79,8 +79,8 @@ def of_texts(name: str, raw: "pd.Series[Any]", options: ReadOptions, said: ReadT
     codes, distinct = pd.factorize(raw, use_na_sentinel=True)
     texts = [str(text) for text in distinct]
     counts = np.bincount(codes[codes >= 0], minlength=len(texts))
-    if said == "ignore":
-        return kept_texts(name, raw, "it is not used", ())
+    if said in ("ignore", "text"):
+        return kept_texts(name, raw, "as was said" if said == "text" else "it is not used", (), said)
     if not texts:
         return Understood(pd.Series(np.nan, index=raw.index), as_type(said) or "number", "it has no value")
     found, doubts = _reading(texts, counts, options, said, guess_numbers)
@@ -224,7 +224,7 @@ def text_of(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def kept_texts(name: str, raw: "pd.Series[Any]", why: str, doubts: tuple[str, ...]) -> Understood:
+def kept_texts(name: str, raw: "pd.Series[Any]", why: str, doubts: tuple[str, ...], said: ReadType | None = None) -> Understood:
     values = texts_of(raw)
     present = values.dropna()
     distinct = present.unique()
@@ -233,6 +233,8 @@ def kept_texts(name: str, raw: "pd.Series[Any]", why: str, doubts: tuple[str, ..
         raise BadTrainingData(f"a cell of column {name!r} is longer than {MAX_CELL_TEXT:,} characters")
     if len(lengths) and lengths[pd.factorize(present)[0]].sum() > MAX_COLUMN_TEXT:
         raise BadTrainingData(f"column {name!r} holds more than {MAX_COLUMN_TEXT:,} characters: too much")
+    if said == "text":
+        return Understood(values, "text", why)
     if len({text.strip() for text in distinct}) < len(distinct):
         doubts = (*doubts, "has texts that differ in spaces alone, which count as different")
     return Understood(values, "category", why, doubts)

@@ -17,8 +17,8 @@ def of_values(name: str, raw: "pd.Series[Any]", options: ReadOptions, said: Read
     """Find the type of a column of typed values. Raises BadTrainingData."""
     if isinstance(raw.dtype, pd.CategoricalDtype):
         raw = raw.astype(object)  # its texts are shared, not copied
-    if said in ("category", "ignore"):
-        return kept_texts(name, raw, "as was said", ())
+    if said in ("category", "text", "ignore"):
+        return kept_texts(name, raw, "as was said", (), said)
     if pd.api.types.is_bool_dtype(raw):
         return Understood(raw.astype(np.float64), "boolean", "it came as booleans")
     if pd.api.types.is_datetime64_any_dtype(raw):

@@ -11,19 +11,23 @@ from msgspec import Meta, Struct
 from models.input_errors import kind_of
 
 MAX_NAME = 200  # characters of a column, a category or a class
+MAX_TEXT = 10_000  # characters of a text
 UNKNOWN = -1.0  # the code of a category that the model does not know
 
-FeatureType = Literal["number", "integer", "boolean", "category", "date"]
+FeatureType = Literal["number", "integer", "boolean", "category", "date", "text"]
 Unknown = Literal["refuse", "ignore"]
 Value = float | bool | str | None
+Encoded = float | str | None  # what an estimator gets; text only for features of type text
 
 NUMBERS = ("number", "integer")
+TEXTS = ("category", "text")
 TAKES = {
     "number": "a number",
     "integer": "a number",
     "boolean": "true or false",
     "category": "text",
     "date": "a date such as 2026-01-31 or 2026-01-31T12:30:00Z",
+    "text": f"text of at most {MAX_TEXT:,} characters",
 }
 
 
@@ -59,17 +63,23 @@ class Feature(Struct, frozen=True, dict=True, omit_defaults=True):
     def json_type(self) -> Any:
         """The type that msgspec validates. Dates are validated when they are encoded."""
         taken: Any = float if self.type in NUMBERS else bool if self.type == "boolean" else Text
+        if self.type == "text":
+            taken = LongText
         if self.type == "category" and self.unknown == "refuse":
             taken = Literal[self.categories]
         return taken | None if self.may_be_missing else taken
 
-    def encode(self, column: Sequence[Any]) -> list[float]:
+    def encode(self, column: Sequence[Any]) -> Sequence[Encoded]:
         """Encode valid JSON values as numbers: a category as its index in ``categories``, a date as seconds since 1970, null as
-        NaN. Raises ValueError or OverflowError for text that is not a date."""
+        NaN. Free text stays as it is, and null with it. Raises ValueError or OverflowError for text that is not a date."""
+        if self.type == "text":
+            return column
         return [nan if value is None else self._encoder(value) for value in column]
 
-    def decode(self, number: float) -> Value:
-        """Return the value that a number encodes; None for a missing value and for an unknown category."""
+    def decode(self, number: Any) -> Value:
+        """Return the value that was encoded; None for a missing value and for an unknown category."""
+        if self.type == "text":
+            return None if number is None else str(number)
         if isnan(number) or (self.type == "category" and number == UNKNOWN):
             return None
         return self._decoder(number)
@@ -87,13 +97,15 @@ class Feature(Struct, frozen=True, dict=True, omit_defaults=True):
         return ""
 
     def json_schema(self) -> dict[str, Any]:
-        names = {"boolean": "boolean", "category": "string", "date": "string"}
+        names = {"boolean": "boolean", "category": "string", "date": "string", "text": "string"}
         kind: Any = names.get(self.type, "number")
         found: dict[str, Any] = {"type": [kind, "null"] if self.may_be_missing else kind, "examples": [self.example]}
         if self.type == "category" and self.unknown == "refuse":
             found["enum"] = [*self.categories, *([None] if self.may_be_missing else [])]
         if self.type == "date":
             found["description"] = TAKES["date"]
+        if self.type == "text":
+            found["maxLength"] = MAX_TEXT
         if self.minimum is not None:
             found["description"] = f"{found.get('description', '')} seen from {self.minimum} to {self.maximum}".strip()
         return found
@@ -117,10 +129,11 @@ class Feature(Struct, frozen=True, dict=True, omit_defaults=True):
             return isinstance(value, bool)
         if self.type in NUMBERS:
             return isinstance(value, int | float) and not isinstance(value, bool)
-        return isinstance(value, str) and len(value) <= MAX_NAME
+        return isinstance(value, str) and len(value) <= (MAX_TEXT if self.type == "text" else MAX_NAME)
 
 
 Text = Annotated[str, Meta(max_length=MAX_NAME)]
+LongText = Annotated[str, Meta(max_length=MAX_TEXT)]
 
 
 def seconds(text: str) -> float:

@@ -6,7 +6,7 @@ from msgspec import Meta, Struct
 
 from models.feature import FeatureType
 
-ReadType = Literal["number", "integer", "boolean", "category", "date", "ignore"]
+ReadType = Literal["number", "integer", "boolean", "category", "date", "text", "ignore"]
 Name = Annotated[str, Meta(max_length=200)]
 Word = Annotated[str, Meta(max_length=100)]
 
@@ -15,7 +15,8 @@ MAX_DOUBTS = 20  # that are named in a result
 
 
 class ReadOptions(Struct, frozen=True, omit_defaults=True):
-    """``types``: of columns, where the values leave doubts; ``ignore`` takes a column and does not use it, as ``drop`` does.
+    """``types``: of columns, where the values leave doubts; ``ignore`` takes a column and does not use it, as ``drop`` does;
+    ``text`` is of sentences, by whose words a model learns.
     ``date_format``: of all dates that are not ISO 8601, as in Python's strptime; ``dayfirst``: whether 1/2/2026 is in February.
     ``decimal``, ``thousands``: marks in numbers. ``delimiter``, ``encoding``: of a CSV file. ``na_values``: the words that stand
     for a missing value, instead of NA, N/A, NaN, null, None and the like; an empty cell always is one. All of it is remembered

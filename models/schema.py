@@ -1,12 +1,13 @@
 """A model's schema, read from its training data. It validates a request's body before anything is queued."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Struct
 
-from models.feature import Feature, Value
+from models.feature import MAX_TEXT, Encoded, Feature, Value
 from models.validation import Checker, Row
 
 Task = Literal["classification", "regression"]
@@ -22,12 +23,13 @@ class Measurements(Struct, frozen=True):
         return msgspec.msgpack.encode(self.rows)
 
 
-def unpack(payload: bytes) -> list[list[float]]:
-    return msgspec.msgpack.decode(payload, type=list[list[float]])
+_numbers = msgspec.msgpack.Decoder(list[list[float]])
+_numbers_and_texts = msgspec.msgpack.Decoder(list[list[Encoded]])
 
 
 FLOAT_BYTES = 24  # of the longest float in JSON
 MAX_DATE = 40
+ESCAPED = 6  # bytes of a character in JSON, at most
 
 
 class ResultSize(NamedTuple):
@@ -57,13 +59,22 @@ class Schema(Struct, frozen=True, dict=True, omit_defaults=True):
         """Whether all features are numbers and none may be missing."""
         return all(feature.is_plain for feature in self.features)
 
+    @cached_property
+    def texts(self) -> list[int]:
+        """The places of the features that reach the estimator as texts; all others are numbers."""
+        return [place for place, feature in enumerate(self.features) if feature.type == "text"]
+
+    def unpack(self, payload: bytes) -> list[list[Encoded]]:
+        """Return the rows that ``Measurements.pack`` packed."""
+        return (_numbers_and_texts if self.texts else _numbers).decode(payload)  # type: ignore[return-value]
+
     def check(self, body: bytes, max_rows: int, drop_extra: bool = False) -> Measurements:
         """Validate a body; ``drop_extra`` drops unknown fields. Raises MalformedInput, InvalidInput or TooManyRows."""
         rows, single = self._checker.check(body, max_rows, drop_extra)
         return Measurements(rows, single)
 
-    def decode(self, row: list[float]) -> dict[str, Value]:
-        """Decode a row of numbers into the values of the training data, by feature name."""
+    def decode(self, row: Sequence[Any]) -> dict[str, Value]:
+        """Decode a row into the values of the training data, by feature name."""
         if self.is_plain:
             return dict(zip(self.names, row, strict=True))
         return {feature.name: feature.decode(number) for feature, number in zip(self.features, row, strict=True)}
@@ -94,4 +105,4 @@ def _value_bytes(feature: Feature) -> int:
     """Return the largest size in bytes, as JSON, of a value of the feature."""
     if feature.type == "category":
         return max((len(msgspec.json.encode(category)) for category in feature.categories), default=len("null"))
-    return MAX_DATE if feature.type == "date" else FLOAT_BYTES
+    return {"date": MAX_DATE, "text": ESCAPED * MAX_TEXT + len('""')}.get(feature.type, FLOAT_BYTES)

@@ -14,7 +14,7 @@ from api.http.body import read_json
 from api.http.problems import HTTPProblem
 from api.inputs.measurements import MeasurementInput, in_columns, in_rows
 from api.inputs.upload import csv_header, csv_text
-from models.feature import NUMBERS, Feature
+from models.feature import NUMBERS, TEXTS, Feature
 from models.input_errors import InputError, InvalidInput, TooManyRows, listed
 from models.parquet_rows import MAX_CELLS, Cell, Exact
 from models.schema import Schema
@@ -89,7 +89,7 @@ def from_ndjson(body: bytes, schema: Schema, max_rows: int) -> MeasurementInput:
             found.append(_json_of(line, number))
     if not found:
         raise HTTPProblem("bad-table", "the body is empty: send a line for each measurement")
-    texts = {feature.name: feature for feature in schema.features if feature.type == "category"}
+    texts = {feature.name: feature for feature in schema.features if feature.type in TEXTS}
     return MeasurementInput(msgspec.json.encode([_with_texts(line, texts) for line in found] if texts else found))
 
 
@@ -172,7 +172,7 @@ def _reader(feature: Feature | None) -> Callable[[str], Cell]:
 def _convert(cell: Exact, feature: Feature | None) -> Exact:
     if feature is None or cell is None or isinstance(cell, str):
         return cell
-    if feature.type == "category":
+    if feature.type in TEXTS:
         return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
     return bool(cell) if feature.type == "boolean" and cell in (0, 1) else cell
 

@@ -8,14 +8,15 @@ import pytest
 from models.feature import Feature
 from models.input_errors import InvalidInput, MalformedInput, TooManyRows
 from models.packaged import packaged_schema
-from models.schema import Schema, unpack
+from models.schema import Schema
+from models.validation import Row
 
 IRIS = packaged_schema("iris")
 assert IRIS is not None
 GOOD = {"sepal_length": 5.0, "sepal_width": 3.2, "petal_length": 1.5, "petal_width": 0.3}
 
 
-def check(body: object, max_rows: int = 100) -> list[tuple[float, ...]]:
+def check(body: object, max_rows: int = 100) -> list[Row]:
     assert IRIS is not None
     return IRIS.check(body if isinstance(body, bytes) else json.dumps(body).encode(), max_rows).rows
 
@@ -38,7 +39,7 @@ def test_fields_may_come_in_any_order_and_integers_are_numbers() -> None:
 def test_packed_rows_come_back_exactly() -> None:
     assert IRIS is not None
     rows = IRIS.check(json.dumps({**GOOD, "petal_width": 0.1 + 0.2}).encode(), 1).pack()
-    assert unpack(rows) == [[5.0, 3.2, 1.5, 0.1 + 0.2]]
+    assert IRIS.unpack(rows) == [[5.0, 3.2, 1.5, 0.1 + 0.2]]
 
 
 def test_all_errors_are_reported_at_once() -> None:

@@ -13,6 +13,7 @@ from modeler.errors import BadTrainingData
 from modeler.table import Table
 from models.card import Card
 from models.datasets import DatasetRecord, Datasets, Part, scoped, unscoped_name
+from models.feature import TEXTS
 from models.input_errors import listed
 from models.options import AUTO, TEST_SHARE, TrainTask
 from models.packaged import PACKAGED_ESTIMATOR, packaged_csv, packaged_schema
@@ -157,8 +158,8 @@ def _added_since(source: Source, record: DatasetRecord) -> list[Part] | None:
         return None
     ours_already = {part.sha256 for part in source.parts}
     added = [part for part in record.parts[len(known) :] if part.sha256 not in ours_already]
-    texts = {name for name, type_ in record.types.items() if type_ == "category"}
-    ours = {name for name, type_ in source.table.types.items() if type_ == "category"}
+    texts = {name for name, type_ in record.types.items() if type_ in TEXTS}
+    ours = {name for name, type_ in source.table.types.items() if type_ in TEXTS}
     fits = set(record.types) == set(source.table.types) and texts == ours and not record.key
     return added if fits or not added else None
 
