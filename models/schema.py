@@ -1,5 +1,6 @@
 """A model's schema, read from its training data. It validates a request's body before anything is queued."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -24,6 +25,11 @@ class Measurements(Struct, frozen=True):
 
 def unpack(payload: bytes) -> list[list[float]]:
     return msgspec.msgpack.decode(payload, type=list[list[float]])
+
+
+def unpack_raw(payload: bytes) -> list[list[Value]]:
+    """Return rows as they were sent, of a schema whose features are raw."""
+    return msgspec.msgpack.decode(payload, type=list[list[Value]])
 
 
 FLOAT_BYTES = 24  # of the longest float in JSON
@@ -57,12 +63,17 @@ class Schema(Struct, frozen=True, dict=True, omit_defaults=True):
         """Whether all features are numbers and none may be missing."""
         return all(feature.is_plain for feature in self.features)
 
+    @cached_property
+    def is_raw(self) -> bool:
+        """Whether the model gets the values as they are sent."""
+        return any(feature.is_raw for feature in self.features)
+
     def check(self, body: bytes, max_rows: int, drop_extra: bool = False) -> Measurements:
         """Validate a body; ``drop_extra`` drops unknown fields. Raises MalformedInput, InvalidInput or TooManyRows."""
         rows, single = self._checker.check(body, max_rows, drop_extra)
         return Measurements(rows, single)
 
-    def decode(self, row: list[float]) -> dict[str, Value]:
+    def decode(self, row: Sequence[Value]) -> dict[str, Value]:
         """Decode a row of numbers into the values of the training data, by feature name."""
         if self.is_plain:
             return dict(zip(self.names, row, strict=True))
@@ -92,6 +103,8 @@ class Schema(Struct, frozen=True, dict=True, omit_defaults=True):
 
 def _value_bytes(feature: Feature) -> int:
     """Return the largest size in bytes, as JSON, of a value of the feature."""
+    if feature.type == "category" and feature.is_raw and not feature.categories:
+        return 2  # the rest is counted by what was sent
     if feature.type == "category":
         return max((len(msgspec.json.encode(category)) for category in feature.categories), default=len("null"))
     return MAX_DATE if feature.type == "date" else FLOAT_BYTES

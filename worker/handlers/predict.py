@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 from msgspec import json
 
@@ -19,7 +20,7 @@ from models.options import PredictOptions
 from models.registry import Registry
 from models.results import Label, Prediction, Predictions, SinglePrediction
 from models.rollout import Rollout
-from models.schema import unpack
+from models.schema import unpack, unpack_raw
 from worker.failure_messages import describe, failed
 from worker.load_reports import LoadReports
 from worker.process import Finish, Unloadable, retry_until_available
@@ -142,7 +143,7 @@ class PredictHandler:
 
 
 def _predict(predictor: Predictor, jobs: Sequence[ClaimedJob]) -> list[Outcome]:
-    rows = [row for job in jobs for row in unpack(job.payload)]
+    rows: list[Any] = [row for job in jobs for row in (unpack_raw if predictor.schema.is_raw else unpack)(job.payload)]
     options = [json.decode(job.options, type=PredictOptions) for job in jobs]
     labels = predictor.predict(rows)
     if len(labels) != len(rows):
