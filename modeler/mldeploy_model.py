@@ -40,19 +40,24 @@ class FrameEncoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def __sklearn_is_fitted__(self) -> bool:
         return True
 
-    def transform(self, frame: pd.DataFrame) -> NDArray[np.float64]:
+    def transform(self, frame: pd.DataFrame) -> NDArray[Any]:
         """Return (rows, features). Raises ValueError for a column that is not there and for a value that does not fit."""
         frame = frame.rename(columns=str)
         missing = [each["name"] for each in self.features if each["name"] not in frame.columns]
         if missing:
             raise ValueError(f"the frame has no column {', '.join(missing)}")
-        return np.column_stack([self._encoded(frame[each["name"]], each) for each in self.features])
+        columns = [self._encoded(frame[each["name"]], each) for each in self.features]
+        if not any(each["type"] == "text" for each in self.features):
+            return np.column_stack(columns)
+        return np.column_stack([column.astype(object) for column in columns])
 
-    def _encoded(self, column: Any, feature: dict[str, Any]) -> NDArray[np.float64]:
+    def _encoded(self, column: Any, feature: dict[str, Any]) -> NDArray[Any]:
         encode = {"category": _category, "date": _seconds, "boolean": _boolean}.get(feature["type"], _number)
         codes = {category: float(place) for place, category in enumerate(feature.get("categories", ()))}
         refuses = feature.get("unknown") == "refuse"
         values = column.astype(object).tolist()
+        if feature["type"] == "text":
+            return np.array(["" if pd.isna(each) else str(each) for each in values], dtype=object)
         try:
             return np.array([np.nan if pd.isna(each) else encode(each, codes, refuses) for each in values], dtype=np.float64)
         except (TypeError, ValueError, OverflowError) as error:

@@ -1,7 +1,7 @@
 """Predicts with a loaded version, and caches the loaded versions of a process."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 
 from modeler import artifact
 from modeler.artifact import ArtifactStore
-from models.card import Card
-from models.feature import Encoded
+from modeler.raw_frame import frames
+from models.card import Card, Takes
+from models.feature import Value
 from models.results import Label
 from models.schema import Schema
+
+Rows = Sequence[Sequence[Value]]  # in the order of the schema's features
 
 
 class NotFinite(ValueError):
@@ -21,39 +24,38 @@ class NotFinite(ValueError):
 
 
 class Predictor:
-    """One version's estimator, on one thread: a forest on several is slower for small batches. ``as_frame``: the estimator takes
-    a data frame with the values of the training data, instead of a matrix of numbers."""
+    """One version's estimator, on one thread: a forest on several is slower for small batches. ``takes``: see Card."""
 
-    def __init__(self, schema: Schema, estimator: Any, as_frame: bool = False) -> None:
+    def __init__(self, schema: Schema, estimator: Any, takes: Takes = "matrix") -> None:
         self.schema = schema
         self._estimator = _single_threaded(estimator)
-        self._as_frame = as_frame
+        self._takes = takes
         self._columns = _columns(schema, estimator)
 
-    def predict(self, rows: Sequence[Sequence[Encoded]]) -> list[Label]:
+    def predict(self, rows: Rows) -> list[Label]:
         """Predict a label per row, with features in the schema's order. Raises NotFinite, or whatever the model raises."""
-        found: list[Label] = self.labels(self._matrix(rows)).tolist()
+        found: list[Label] = self.labels(self._features(rows)).tolist()
         return found
 
-    def probabilities(self, rows: Sequence[Sequence[Encoded]]) -> list[dict[str, float]]:
+    def probabilities(self, rows: Rows) -> list[dict[str, float]]:
         """Return for each row the probabilities by class name. The model must have probabilities."""
-        table = self.table(self._matrix(rows))
+        table = self.table(self._features(rows))
         assert table is not None, "the model has no probabilities"
         names = [str(label).lower() if isinstance(label, bool) else str(label) for label in self.classes]  # as JSON spells them
         return [dict(zip(names, row, strict=True)) for row in table.tolist()]
 
-    def labels(self, features: NDArray[Any]) -> NDArray[Any]:
-        """Predict labels, (rows,), for (rows, features). Raises NotFinite."""
-        labels = np.asarray(self._estimator.predict(self._input(features)))
+    def labels(self, features: NDArray[Any] | Rows) -> NDArray[Any]:
+        """Predict labels, (rows,), for (rows, features), which are lists of values if the schema is raw. Raises NotFinite."""
+        labels = self._asked(self._estimator.predict, features)
         if labels.dtype.kind == "f" and not np.isfinite(labels).all():
             raise NotFinite("the model predicted a value that is not finite")
         return labels.ravel() if labels.ndim > 1 and labels.shape[1] == 1 else labels
 
-    def table(self, features: NDArray[Any]) -> NDArray[np.float64] | None:
+    def table(self, features: NDArray[Any] | Rows) -> NDArray[np.float64] | None:
         """Return probabilities, (rows, classes); None if the estimator has none."""
         if not hasattr(self._estimator, "predict_proba"):
             return None
-        found = np.asarray(self._estimator.predict_proba(self._input(features)))
+        found = self._asked(self._estimator.predict_proba, features)
         if self._columns is None:
             return found
         spread = np.zeros((len(found), len(self.schema.classes)))
@@ -72,11 +74,14 @@ class Predictor:
         """Predict the schema's example, so that later calls need no first-call initialization."""
         self.predict([self.example()])
 
-    def example(self) -> list[Encoded]:
+    def example(self) -> list[Any]:
         return [feature.encode([feature.example])[0] for feature in self.schema.features]
 
-    def _matrix(self, rows: Sequence[Sequence[Encoded]]) -> NDArray[Any]:
-        """Return the feature matrix, as modeler.dataset.encode makes it: a text that is missing has no words."""
+    def _features(self, rows: Rows) -> NDArray[Any] | Rows:
+        """Return the feature matrix, as modeler.dataset.encode makes it: a text that is missing has no words. Raw rows stay as
+        they are."""
+        if self.schema.is_raw:
+            return rows
         if not self.schema.texts:
             return np.asarray(rows, dtype=np.float64)
         matrix = np.array(rows, dtype=object).reshape(len(rows), len(self.schema.features))
@@ -84,8 +89,23 @@ class Predictor:
             matrix[:, place] = [text or "" for text in matrix[:, place]]
         return matrix
 
+    def _asked(self, method: Callable[[Any], Any], features: Any) -> NDArray[Any]:
+        if not self.schema.is_raw:
+            return np.asarray(method(self._input(features)))
+        parts = frames(self.schema.features, features)
+        found = [np.asarray(method(self._shaped(frame))) for _, frame in parts]
+        if len(found) == 1:
+            return found[0]
+        if any(len(each) != len(frame) for each, (_, frame) in zip(found, parts, strict=True)):
+            raise ValueError("the model gives another number of predictions than it gets rows")
+        order = np.argsort(np.concatenate([places for places, _ in parts]))
+        return np.asarray(np.concatenate(found)[order])
+
+    def _shaped(self, frame: pd.DataFrame) -> Any:
+        return frame if self._takes == "frame" else frame.iloc[:, 0]
+
     def _input(self, features: NDArray[Any]) -> Any:
-        if not self._as_frame:
+        if self._takes == "matrix":
             return features
         columns = zip(self.schema.features, features.T, strict=True)
         return pd.DataFrame({feature.name: [feature.decode(number) for number in column] for feature, column in columns})
@@ -93,7 +113,7 @@ class Predictor:
 
 def load(artifacts: ArtifactStore, card: Card) -> Predictor:
     """Load a version. Raises what artifact.load raises."""
-    return Predictor(card.schema, artifact.load(artifacts, card), as_frame=card.takes == "frame")
+    return Predictor(card.schema, artifact.load(artifacts, card), card.takes)
 
 
 class ModelCache:

@@ -11,6 +11,7 @@ from models.schema import Schema
 
 CHAMPION = "champion"
 
+Takes = Literal["matrix", "frame", "series"]
 Origin = Literal["trained", "imported", "refit"]
 
 FEATURES_ALONE, NUMBERED = 1, 2  # how the test rows of a version were chosen; see Data
@@ -125,11 +126,11 @@ class Artifact(Struct, frozen=True):
 
 
 class Card(Struct, frozen=True, omit_defaults=True):
-    """``takes``: a matrix of numbers, or (for an imported model) a data frame with the columns as they came. ``encodings``: how
-    the categories of each column reach the estimator. ``libraries``: the versions it was made with; ``seconds`` is how long that
-    took. ``metric`` is what it was judged by; ``challengers`` how many versions, with this one, have been compared with champions
-    on these test rows since they were new. ``importances``: of the features, the most important first.
-    ``cross_validation``: beside few test rows. ``threshold``: the probability from which on the second of two classes is
+    """``takes``: a matrix of numbers, or (an imported model) a data frame with the columns as they came, or its only column.
+    ``encodings``: how the categories of each column reach the estimator. ``libraries``: the versions it was made with;
+    ``seconds`` is how long that took. ``metric`` is what it was judged by; ``challengers`` how many versions, with this one, have
+    been compared with champions on these test rows since they were new. ``importances``: of the features, the most important
+    first. ``cross_validation``: beside few test rows. ``threshold``: the probability from which on the second of two classes is
     predicted, if it was set, or ``threshold_chosen`` by cross-validation."""
 
     name: str
@@ -148,7 +149,7 @@ class Card(Struct, frozen=True, omit_defaults=True):
     baseline_metrics: Metrics | None = None
     search: dict[str, Any] | None = None
     probabilities: bool = True
-    takes: Literal["matrix", "frame"] = "matrix"
+    takes: Takes = "matrix"
     unknown: Unknown = "refuse"
     encodings: dict[str, str] = {}
     origin: Origin = "trained"

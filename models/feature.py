@@ -34,7 +34,9 @@ TAKES = {
 class Feature(Struct, frozen=True, dict=True, omit_defaults=True):
     """``minimum``, ``maximum`` and ``quantiles`` (1, 25, 50, 75 and 99 %) are of numbers; of dates the first two, as text.
     ``missing_rate`` is the share of training rows without a value; where it is not 0, null is taken, or nothing at all.
-    ``unknown`` says what becomes of a category that was not in the training data."""
+    ``unknown`` says what becomes of a category that was not in the training data. ``dtype``: of an imported model that takes a
+    data frame, pandas' name for what the column holds; it gets the values as they are sent, and what it cannot take is its own
+    error."""
 
     name: str
     type: FeatureType
@@ -45,15 +47,30 @@ class Feature(Struct, frozen=True, dict=True, omit_defaults=True):
     categories: tuple[str, ...] = ()
     unknown: Unknown = "refuse"
     missing_rate: float = 0.0
+    dtype: str = ""
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether the model gets the values as they are sent, not encoded as numbers."""
+        return bool(self.dtype)
 
     @property
     def may_be_missing(self) -> bool:
-        return self.missing_rate > 0
+        return self.missing_rate > 0 or self.is_raw
+
+    @property
+    def refuses_unknown(self) -> bool:
+        """Whether only ``categories`` are taken. To a raw column of texts any text is known; pandas' categoricals are fixed."""
+        return self.type == "category" and (self.dtype == "category" if self.is_raw else self.unknown == "refuse")
+
+    @property
+    def max_text(self) -> int:
+        return MAX_TEXT if self.type == "text" or (self.is_raw and not self.categories) else MAX_NAME
 
     @property
     def is_plain(self) -> bool:
         """Whether the estimator gets the JSON value unchanged."""
-        return self.type in NUMBERS and not self.may_be_missing
+        return self.type in NUMBERS and not self.may_be_missing and not self.is_raw
 
     @cached_property
     def codes(self) -> dict[str, float]:
@@ -62,22 +79,29 @@ class Feature(Struct, frozen=True, dict=True, omit_defaults=True):
     @property
     def json_type(self) -> Any:
         """The type that msgspec validates. Dates are validated when they are encoded."""
-        taken: Any = float if self.type in NUMBERS else bool if self.type == "boolean" else Text
-        if self.type == "text":
-            taken = LongText
-        if self.type == "category" and self.unknown == "refuse":
+        text = LongText if self.max_text == MAX_TEXT else Text
+        number: Any = int | float if self.is_raw else float
+        taken: Any = number if self.type in NUMBERS else bool if self.type == "boolean" else text
+        if self.refuses_unknown:
             taken = Literal[self.categories]
         return taken | None if self.may_be_missing else taken
 
-    def encode(self, column: Sequence[Any]) -> Sequence[Encoded]:
+    def encode(self, column: Sequence[Any]) -> Sequence[Any]:
         """Encode valid JSON values as numbers: a category as its index in ``categories``, a date as seconds since 1970, null as
-        NaN. Free text stays as it is, and null with it. Raises ValueError or OverflowError for text that is not a date."""
+        NaN. Raw values and free texts stay as they are. Raises ValueError or OverflowError for text that is not a date."""
+        if self.is_raw:
+            if self.type == "date":
+                [seconds(value) for value in column if value is not None]
+            return list(column)
         if self.type == "text":
             return column
         return [nan if value is None else self._encoder(value) for value in column]
 
     def decode(self, number: Any) -> Value:
         """Return the value that was encoded; None for a missing value and for an unknown category."""
+        if self.is_raw:
+            value: Value = number
+            return value
         if self.type == "text":
             return None if number is None else str(number)
         if isnan(number) or (self.type == "category" and number == UNKNOWN):
@@ -90,7 +114,7 @@ class Feature(Struct, frozen=True, dict=True, omit_defaults=True):
             return ""
         if not self._is_of_type(value):
             return f"expected {TAKES[self.type]}{' or null' if self.may_be_missing else ''}, got {kind_of(value)}"
-        if self.type == "category" and self.unknown == "refuse" and value not in self.codes:
+        if self.refuses_unknown and value not in self.codes:
             return f"expected one of {_shown(self.categories)}, got {value[:MAX_NAME]}"
         if self.type == "date" and not _is_date(value):
             return f"expected {TAKES['date']}, got {value[:MAX_NAME]}"
@@ -100,7 +124,7 @@ class Feature(Struct, frozen=True, dict=True, omit_defaults=True):
         names = {"boolean": "boolean", "category": "string", "date": "string", "text": "string"}
         kind: Any = names.get(self.type, "number")
         found: dict[str, Any] = {"type": [kind, "null"] if self.may_be_missing else kind, "examples": [self.example]}
-        if self.type == "category" and self.unknown == "refuse":
+        if self.refuses_unknown:
             found["enum"] = [*self.categories, *([None] if self.may_be_missing else [])]
         if self.type == "date":
             found["description"] = TAKES["date"]
@@ -129,7 +153,7 @@ class Feature(Struct, frozen=True, dict=True, omit_defaults=True):
             return isinstance(value, bool)
         if self.type in NUMBERS:
             return isinstance(value, int | float) and not isinstance(value, bool)
-        return isinstance(value, str) and len(value) <= (MAX_TEXT if self.type == "text" else MAX_NAME)
+        return isinstance(value, str) and len(value) <= self.max_text
 
 
 Text = Annotated[str, Meta(max_length=MAX_NAME)]

@@ -12,6 +12,7 @@ from models.schema import Schema
 Label = str | int | float | bool
 
 TRAINING_BYTES = 300_000  # reserved for the result and the card of a training; a larger one needs the room when it ends
+MAX_ESCAPE = 6  # bytes of a character in JSON
 ADDITION_BYTES = 100_000  # of the result and the record of a data set
 
 
@@ -34,13 +35,14 @@ class Predictions(Struct, frozen=True):
     predictions: list[Prediction]
 
 
-def max_result_bytes(schema: Schema, rows: int, options: PredictOptions) -> int:
-    """Return the largest size in bytes, as JSON, of a prediction's result for so many rows."""
+def max_result_bytes(schema: Schema, rows: int, options: PredictOptions, sent: int) -> int:
+    """Return the largest size in bytes, as JSON, of a prediction's result for so many rows, which have ``sent`` bytes packed."""
     size = schema.result_size
     row = len('{"prediction":},') + size.label
     if options.proba:
         row += len('"probabilities":{},') + size.probabilities
-    return rows * row + (len('"input":{},') + size.input if options.single else len('{"predictions":[]}'))
+    texts = sent * MAX_ESCAPE if schema.is_raw else 0
+    return rows * row + (len('"input":{},') + size.input + texts if options.single else len('{"predictions":[]}'))
 
 
 class TrainedModel(Struct, frozen=True):

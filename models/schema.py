@@ -24,6 +24,7 @@ class Measurements(Struct, frozen=True):
 
 
 _numbers = msgspec.msgpack.Decoder(list[list[float]])
+_values = msgspec.msgpack.Decoder(list[list[Value]])
 _numbers_and_texts = msgspec.msgpack.Decoder(list[list[Encoded]])
 
 
@@ -64,9 +65,16 @@ class Schema(Struct, frozen=True, dict=True, omit_defaults=True):
         """The places of the features that reach the estimator as texts; all others are numbers."""
         return [place for place, feature in enumerate(self.features) if feature.type == "text"]
 
-    def unpack(self, payload: bytes) -> list[list[Encoded]]:
+    @cached_property
+    def is_raw(self) -> bool:
+        """Whether the model gets the values as they are sent."""
+        return any(feature.is_raw for feature in self.features)
+
+    def unpack(self, payload: bytes) -> list[list[Any]]:
         """Return the rows that ``Measurements.pack`` packed."""
-        return (_numbers_and_texts if self.texts else _numbers).decode(payload)  # type: ignore[return-value]
+        if self.is_raw:
+            return _values.decode(payload)
+        return (_numbers_and_texts if self.texts else _numbers).decode(payload)
 
     def check(self, body: bytes, max_rows: int, drop_extra: bool = False) -> Measurements:
         """Validate a body; ``drop_extra`` drops unknown fields. Raises MalformedInput, InvalidInput or TooManyRows."""
@@ -103,6 +111,8 @@ class Schema(Struct, frozen=True, dict=True, omit_defaults=True):
 
 def _value_bytes(feature: Feature) -> int:
     """Return the largest size in bytes, as JSON, of a value of the feature."""
+    if feature.type == "category" and feature.is_raw and not feature.categories:
+        return 2  # the rest is counted by what was sent
     if feature.type == "category":
         return max((len(msgspec.json.encode(category)) for category in feature.categories), default=len("null"))
     return {"date": MAX_DATE, "text": ESCAPED * MAX_TEXT + len('""')}.get(feature.type, FLOAT_BYTES)

@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 
-from models.feature import MAX_NAME, Encoded, Feature
+from models.feature import MAX_NAME, Feature
 from models.input_errors import InputError, InvalidInput, MalformedInput, TooManyRows, kind_of, listed
 
-Row = tuple[Encoded, ...]
+Row = tuple[Any, ...]  # numbers; of raw features the values as they were sent
 
 MAX_ERRORS = 20
 EXPLAIN_UP_TO = 1_000_000  # bytes; of a larger body only the first error is reported

@@ -176,8 +176,8 @@ async def _job(
     expects: Precondition = NO_PRECONDITION,
 ) -> Job:
     options, rows = PredictOptions(measurements.single, proba), len(measurements.rows)
-    size = max_result_bytes(schema, rows, options)
     packed = measurements.pack(), msgspec.json.encode(options)
+    size = max_result_bytes(schema, rows, options, len(packed[0]))
     return Job(await new_id(), Kind.PREDICT, name, version, rows, *packed, after, expects, terms, size)
 
 

@@ -18,7 +18,7 @@ from mldeploy.admin.operator import (
     confirm,
     home_option,
     operating,
-    read_table,
+    read_sample,
     why_option,
     yes_option,
 )
@@ -56,7 +56,7 @@ def import_file(
     trained on them; its card says so.
     """
     with operating(home) as operator:
-        known = read_table(sample) if sample else None
+        known = read_sample(sample) if sample else None
         imported = import_model.import_model(file.read_bytes(), name, known, target)
         _check_name(imported.card.name)
         version, folder = operator.next_version(imported.card.name)
@@ -255,6 +255,9 @@ def _promote_hint(card: Card) -> str:
 
 
 def _print_card(card: Card, text: str) -> None:
+    if not card.metrics.rows:
+        click.echo(f"{text}; it is not judged: the sample has no column that it predicts")
+        return
     click.echo(f"{text}; judged on {card.metrics.rows} rows: " + msgspec.json.encode(card.metrics).decode()[:300])
 
 

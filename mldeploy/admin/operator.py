@@ -1,12 +1,15 @@
 """What the operator's commands share: the running service, its store, and the output of errors."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
+import pandas as pd
+import pyarrow as pa
 import redis
 
 from jobs.errors import LedgerError
@@ -113,6 +116,25 @@ def read_table(file: Path, known: Any = None) -> table.Table:
     if format_ is None:
         raise CannotOperate(f"the format of {file.name} is not known: name it .csv, .parquet or .ndjson")
     return table.read(file.read_bytes(), format_, known)  # type: ignore[arg-type]
+
+
+def read_sample(file: Path) -> pd.DataFrame:
+    """Read a table as its owner does, with pandas' own types: a model that was made elsewhere was fitted on them."""
+    readers: dict[str, Callable[..., Any]] = {
+        "csv": pd.read_csv,
+        "parquet": pd.read_parquet,
+        "ndjson": partial(pd.read_json, lines=True, convert_dates=False),
+    }
+    reader = readers.get(ENDINGS.get(file.suffix.lower(), ""))
+    if reader is None:
+        raise CannotOperate(f"the format of {file.name} is not known: name it .csv, .parquet or .ndjson")
+    try:
+        found: pd.DataFrame = reader(file)
+    except (ValueError, pa.ArrowException) as error:
+        raise CannotOperate(f"{file.name} cannot be read: {error}") from None
+    if found.empty:
+        raise CannotOperate(f"{file.name} has no rows")
+    return found.rename(columns=str)
 
 
 def confirm(question: str, yes: bool) -> None:

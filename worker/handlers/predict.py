@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 from msgspec import json
 
@@ -141,7 +142,7 @@ class PredictHandler:
 
 
 def _predict(predictor: Predictor, jobs: Sequence[ClaimedJob]) -> list[Outcome]:
-    rows = [row for job in jobs for row in predictor.schema.unpack(job.payload)]
+    rows: list[Any] = [row for job in jobs for row in predictor.schema.unpack(job.payload)]
     options = [json.decode(job.options, type=PredictOptions) for job in jobs]
     labels = predictor.predict(rows)
     if len(labels) != len(rows):
