@@ -6,11 +6,9 @@ import subprocess
 import sys
 import termios
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
-from tests.processes import ROOT, until
-from tests.service import Service
+from tests.processes import ROOT
 
 TIMEOUT = 120.0  # seconds
 LINES = 24  # of a terminal
@@ -51,25 +49,3 @@ def on_a_terminal(
     os.close(ours)
     bound.cancel()
     return process.wait(TIMEOUT), seen.decode()
-
-
-@contextmanager
-def nobody_trains(service: Service) -> Iterator[None]:
-    """Keep submitted trainings waiting during the block."""
-    until(lambda: _settled(service), 20, "those who train are there, and none is being replaced")
-    trainers = service.children()["train"].children()
-    for process in trainers:
-        process.suspend()
-    try:
-        yield
-    finally:
-        for process in trainers:
-            process.resume()
-
-
-def _settled(service: Service) -> bool:
-    """Return whether each training process has its lease and none is about to be ended for a canceled job."""
-    ledger, processes = service.ledger, {process.pid for process in service.children()["train"].children()}
-    owners = ledger.live_owners("train")
-    stopped = any(ledger.redis.exists(f"{ledger.prefix}stopped:{owner}") for owner in owners)
-    return bool(processes) and not stopped and processes == {int(owner.rpartition(":")[2]) for owner in owners}

@@ -11,7 +11,7 @@ import pytest
 from jobs.ledger import Ledger
 from mldeploy.client import Client
 from settings import Settings
-from tests.poison import publish
+from tests.poison import publish, without_workers
 from tests.processes import Pieces
 from tests.service import Service
 
@@ -99,19 +99,13 @@ def client(service: Service) -> Client:
     return Client(service.url)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pieces]:
-    """Start all parts with the poison model and without a train worker, for tests that need none of their own."""
-    pieces = Pieces(Settings().replace(**FAST), tmp_path_factory.mktemp("shared"))
-    try:
-        pieces.redis()
-        publish(pieces)
-        pieces.reconciler()
-        pieces.api()
+    """Start all parts with the poison model and without a train worker, for tests that stop none of them. A dead process's lease
+    would last a minute."""
+    with without_workers(Settings().replace(**{**FAST, "lease": 60.0}), tmp_path_factory.mktemp("shared")) as pieces:
         pieces.worker()
         yield pieces
-    finally:
-        pieces.stop()
 
 
 @pytest.fixture

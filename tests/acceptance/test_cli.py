@@ -8,9 +8,10 @@ import pytest
 import requests
 
 from mldeploy import Client, JobFailed, Problem
-from tests.commands import mldeploy, nobody_trains
+from tests.commands import mldeploy
 from tests.processes import free_port
 from tests.service import Service
+from tests.suspended import nobody_trains
 
 FLOWER = {"sepal_length": 5.0, "sepal_width": 3.2, "petal_length": 1.5, "petal_width": 0.3}
 

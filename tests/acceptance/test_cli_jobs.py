@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from mldeploy import Client, JobFailed
-from tests.commands import mldeploy, nobody_trains, on_a_terminal
+from tests.commands import mldeploy, on_a_terminal
 from tests.poison import row, with_poison
 from tests.processes import ROOT, until
 from tests.service import Service
+from tests.suspended import nobody_trains
 from tests.terminal import screen
 
 FLOWER = {"sepal_length": 5.0, "sepal_width": 3.2, "petal_length": 1.5, "petal_width": 0.3}

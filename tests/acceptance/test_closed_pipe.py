@@ -12,9 +12,10 @@ import pytest
 
 from mldeploy.client import Client
 from mldeploy.closed_pipe import STATUS
-from tests.commands import TIMEOUT, nobody_trains
+from tests.commands import TIMEOUT
 from tests.processes import ROOT, free_port
 from tests.service import Service
+from tests.suspended import nobody_trains
 
 FLOWER = json.dumps({"sepal_length": 5.0, "sepal_width": 3.2, "petal_length": 1.5, "petal_width": 0.3})
 IRIS = str(ROOT / "models" / "iris" / "training.csv")

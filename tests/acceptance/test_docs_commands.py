@@ -8,8 +8,8 @@ import pytest
 
 from tests.acceptance.documented import OF_CALLERS, name_for
 from tests.acceptance.reader import FLOWERS, WINE, Reader
-from tests.commands import nobody_trains
 from tests.service import Service
+from tests.suspended import nobody_trains
 
 
 def check_output(command: str, output: str) -> None:

@@ -10,10 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from mldeploy import Client
-from tests.commands import mldeploy, nobody_trains, on_a_terminal
+from tests.commands import mldeploy, on_a_terminal
 from tests.processes import free_port, until
 from tests.proxy import Proxy
 from tests.service import Service
+from tests.suspended import nobody_trains
 from tests.terminal import screen, screens
 
 COLOR = re.compile(r"\x1b\[(?:[\d;]*;)?[34]\d[\d;]*m")

@@ -38,26 +38,27 @@ def run_up(home: Path, port: int) -> str:
     return str(refused.value)
 
 
-def test_up_prints_one_line_when_all_parts_are_ready(up: Service) -> None:
-    assert up.ready_line.startswith(f"mldeploy is ready at {up.url} (2 predict and 1 train worker processes, home {up.home}")
-    assert set(up.children()) == set(NAMES)
-    assert Client(up.url).predict(FLOWER).wait(30)["prediction"] == "setosa"
+def test_up_prints_one_line_when_all_parts_are_ready(service: Service) -> None:
+    ready = f"mldeploy is ready at {service.url} (2 predict and 1 train worker processes, home {service.home}"
+    assert service.ready_line.startswith(ready)
+    assert set(service.children()) == set(NAMES)
+    assert Client(service.url).predict(FLOWER).wait(30)["prediction"] == "setosa"
 
 
-def test_embedded_redis_has_a_private_socket_and_keeps_what_it_acknowledged(up: Service) -> None:
-    redis = up.ledger.redis
-    socket = up.settings.replace(home=str(up.home)).embedded_socket
+def test_embedded_redis_has_a_private_socket_and_keeps_what_it_acknowledged(service: Service) -> None:
+    redis = service.ledger.redis
+    socket = service.settings.replace(home=str(service.home)).embedded_socket
     assert socket.stat().st_mode & 0o077 == 0
     config = {name: redis.config_get(name)[name] for name in ("port", "appendonly", "appendfsync", "maxmemory-policy")}
     assert config == {"port": "0", "appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
 
 
-def test_a_second_up_on_the_same_home_or_a_taken_port_is_a_clear_error(up: Service, tmp_path: Path) -> None:
-    assert f"is up on {up.home} already (process {up.popen.pid})" in run_up(up.home, free_port())
-    taken = run_up(tmp_path / "other", up.settings.port)
-    assert f"port {up.settings.port}" in taken
+def test_a_second_up_on_the_same_home_or_a_taken_port_is_a_clear_error(service: Service, tmp_path: Path) -> None:
+    assert f"is up on {service.home} already (process {service.popen.pid})" in run_up(service.home, free_port())
+    taken = run_up(tmp_path / "other", service.settings.port)
+    assert f"port {service.settings.port}" in taken
     assert "--port" in taken
-    assert Client(up.url).ready()["status"] == "ready"
+    assert Client(service.url).predict(FLOWER).wait(30)["prediction"] == "setosa"
 
 
 @pytest.mark.slow

@@ -17,9 +17,9 @@ from modeler.artifact import open_artifact_store
 from models.card import from_json
 from models.packaged import packaged_csv
 from models.signing import signing_key
-from tests.commands import nobody_trains
 from tests.processes import until
 from tests.service import Service
+from tests.suspended import nobody_trains
 
 FLOWER = {"sepal_length": 5.0, "sepal_width": 3.2, "petal_length": 1.5, "petal_width": 0.3}
 TABLE = dataset.make(table.read(packaged_csv("iris") or b"", "csv"))

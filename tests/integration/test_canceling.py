@@ -9,10 +9,10 @@ import psutil
 import pytest
 
 from tests.callers import Caller, code
-from tests.commands import nobody_trains
 from tests.poison import expected, row
 from tests.processes import until
 from tests.service import Service
+from tests.suspended import nobody_trains
 
 POISON = "/predict?model=poison"
 CSV = {"Content-Type": "text/csv"}

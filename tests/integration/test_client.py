@@ -11,8 +11,10 @@ import pytest
 import requests
 
 from mldeploy.client import Client, Job, JobFailed, Problem, Unavailable, client
+from settings import Settings
+from tests.conftest import FAST
 from tests.http_proxy import HttpProxy
-from tests.poison import expected, row
+from tests.poison import expected, row, without_workers
 from tests.processes import Pieces, free_port, until
 from tests.proxy import Proxy, first_of
 from tests.receiver import Receiver
@@ -21,10 +23,11 @@ Assemble = Callable[..., Pieces]
 TABLE = "a,b,level\n" + "".join(f"{n % 7},{n % 5},{'high' if n % 7 > 3 else 'low'}\n" for n in range(100))
 
 
-@pytest.fixture
-def queue(assemble: Assemble) -> Pieces:
+@pytest.fixture(scope="module")
+def queue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pieces]:
     """Start a service without workers."""
-    return assemble()
+    with without_workers(Settings().replace(**FAST), tmp_path_factory.mktemp("queue")) as pieces:
+        yield pieces
 
 
 @pytest.fixture
@@ -181,9 +184,8 @@ def test_canceled_and_expired_jobs_say_so(queue: Pieces) -> None:
     assert (final.value.status, final.value.type.rpartition(":")[2]) == (409, "job-final")
 
 
-def test_a_running_job_is_stopped(queue: Pieces) -> None:
-    queue.worker()
-    job = Client(queue.url).predict([row(n, seconds=0.1) for n in range(30)], model="poison")
+def test_a_running_job_is_stopped(shared: Pieces) -> None:
+    job = Client(shared.url).predict([row(n, seconds=0.1) for n in range(30)], model="poison")
     until(lambda: job.reload().status == "running", 20, "it runs")
     assert job.cancel().canceling or job.status == "canceled"
     with pytest.raises(JobFailed, match="canceled"):
@@ -191,9 +193,9 @@ def test_a_running_job_is_stopped(queue: Pieces) -> None:
     assert job.cancel().status == "canceled"  # again, and it is the same
 
 
-def test_jobs_are_listed_newest_first_over_all_pages(queue: Pieces, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jobs_are_listed_newest_first_over_all_pages(assemble: Assemble, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "PAGE_SIZE", 2)
-    service = Client(queue.url)
+    service = Client(assemble().url)
     ids = [service.predict(row(n), model="poison", label=f"batch-{n % 2}").id for n in range(7)]
     training = service.train(TABLE, model="levels", target="level")
     service.cancel(ids[0])

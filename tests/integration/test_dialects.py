@@ -10,6 +10,7 @@ from mldeploy.client import Client
 from tests.integration.dialects import answer, matrix, post, problem
 from tests.poison import expected, row
 from tests.processes import Pieces, until
+from tests.suspended import nobody_predicts
 
 Assemble = Callable[..., Pieces]
 
@@ -32,20 +33,19 @@ def test_concurrent_requests_get_their_own_results(shared: Pieces) -> None:
         assert list(clients.map(send, range(300))) == [expected(number) for number in range(300)]
 
 
-def test_requests_are_batched_with_predict(assemble: Assemble) -> None:
-    pieces = assemble()
-    client = Client(pieces.url)
+def test_requests_are_batched_with_predict(shared: Pieces) -> None:
+    client = Client(shared.url)
     with ThreadPoolExecutor(8) as clients:
-        submitted = [clients.submit(post, pieces.url + "/invocations?model=poison", {"inputs": [poison(n)]}) for n in range(4)]
-        tensors = [{"inputs": [matrix([poison(n)])]} for n in range(4)]
-        submitted += [clients.submit(post, pieces.url + "/v2/models/poison/infer", each) for each in tensors]
-        client.predict(row(1), model="poison")
-        until(lambda: len(list(client.jobs())) == 9, 20, "all wait")
-        pieces.worker()
+        with nobody_predicts(shared):
+            inputs = [{"inputs": [poison(n)]} for n in range(4)]
+            submitted = [clients.submit(post, shared.url + "/invocations?model=poison", each) for each in inputs]
+            tensors = [{"inputs": [matrix([poison(n)])]} for n in range(4)]
+            submitted += [clients.submit(post, shared.url + "/v2/models/poison/infer", each) for each in tensors]
+            client.predict(row(1), model="poison")
+            until(lambda: len(list(client.jobs(kind="predict", status="queued"))) == 9, 20, "all wait")
+            jobs = list(client.jobs(kind="predict", status="queued"))
         assert {each.result().status_code for each in submitted} == {200}
-    jobs = [job.reload() for job in client.jobs()]
-    assert len(jobs) == 9
-    assert len({job.answer["started_at"] for job in jobs}) == 1
+    assert len({job.reload().answer["started_at"] for job in jobs}) == 1
 
 
 def test_failed_prediction_is_a_422(shared: Pieces) -> None:
@@ -67,14 +67,13 @@ def test_slow_job_is_named_in_a_504_and_goes_on(shared: Pieces) -> None:
     assert job.wait(60)["predictions"] == [{"prediction": expected(7)}]
 
 
-def test_a_job_that_is_canceled_ends_its_wait(assemble: Assemble) -> None:
-    pieces = assemble()  # nobody works
-    with ThreadPoolExecutor(1) as clients:
+def test_a_job_that_is_canceled_ends_its_wait(shared: Pieces) -> None:
+    with ThreadPoolExecutor(1) as clients, nobody_predicts(shared):
         body = {"instances": [poison(1)]}
-        waiting = clients.submit(post, pieces.url + "/invocations?model=poison", body)
-        client = Client(pieces.url)
-        until(lambda: list(client.jobs()), 20, "the job waits")
-        (job,) = client.jobs()
+        waiting = clients.submit(post, shared.url + "/invocations?model=poison", body)
+        client = Client(shared.url)
+        until(lambda: list(client.jobs(kind="predict", status="queued")), 20, "the job waits")
+        (job,) = client.jobs(kind="predict", status="queued")
         job.cancel()
         assert "canceled" in problem(waiting.result(), 422, "prediction-failed")["message"]
 

@@ -4,9 +4,9 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -25,6 +25,7 @@ from settings import Settings
 from tests.integration.jobs import claim, job, succeeded
 from tests.poison import expected, row
 from tests.processes import Pieces, Running, free_port, until
+from tests.suspended import nobody_predicts
 
 Assemble = Callable[..., Pieces]
 
@@ -48,21 +49,34 @@ def test_one_raising_row_among_64_concurrent_jobs_fails_that_job_alone(shared: P
     assert [answer["result"]["input"]["number"] for _, answer in rest] == [number for number, _ in rest]
 
 
-@pytest.fixture
-def two_apis(assemble: Assemble) -> tuple[Pieces, Running, str]:
-    """Start the pieces and a second API process. Returns its URL too."""
-    pieces = assemble()
+@contextmanager
+def second_api(pieces: Pieces, **settings: Any) -> Iterator[tuple[Running, str]]:
+    """Start another API process on the same Redis. Returns its URL too."""
     port, first = free_port(), pieces.settings
-    pieces.settings = first.replace(port=port)
+    pieces.settings = first.replace(port=port, **settings)
     second = pieces.api()
     pieces.settings = first
-    return pieces, second, f"http://127.0.0.1:{port}"
+    try:
+        yield second, f"http://127.0.0.1:{port}"
+    finally:
+        second.kill()
 
 
-def test_two_api_processes_serve_each_others_waiters(two_apis: tuple[Pieces, Running, str]) -> None:
+@pytest.fixture
+def two_apis(assemble: Assemble) -> Iterator[tuple[Pieces, Running, str]]:
+    """Start the pieces and a second API process. Returns its URL too."""
+    pieces = assemble()
+    with second_api(pieces) as (second, other):
+        yield pieces, second, other
+
+
+def test_two_api_processes_serve_each_others_waiters(shared: Pieces) -> None:
     """A job submitted to one process is waited for in the other, which answers at once."""
-    pieces, _, other = two_apis
-    pieces.worker()
+    with second_api(shared) as (_, other):
+        check_waiters(shared, other)
+
+
+def check_waiters(pieces: Pieces, other: str) -> None:
     job = Client(pieces.url).predict(row(1, seconds=1.0), model="poison")
     since = time.monotonic()
     with ThreadPoolExecutor(2) as clients:
@@ -107,16 +121,15 @@ def test_killing_one_api_process_loses_no_accepted_job(two_apis: tuple[Pieces, R
     assert finished >= len(accepted) + 1  # also the one that was waited for
 
 
-def test_a_client_that_cannot_wait_gets_its_202_at_once(assemble: Assemble) -> None:
-    pieces = assemble(api_waiters=2)
-    with ThreadPoolExecutor(3) as clients:
-        held = [clients.submit(post, pieces.url, number, wait=20) for number in range(2)]
-        waiting = f"{pieces.ledger.prefix}lane:predict.small"
-        until(lambda: pieces.ledger.redis.hget(waiting, "jobs") == b"2", 10, "two wait")
-        since = time.monotonic()
-        assert post(pieces.url, 3, wait=20).status_code == 202
-        assert time.monotonic() - since < 3
-        pieces.worker()
+def test_a_client_that_cannot_wait_gets_its_202_at_once(shared: Pieces) -> None:
+    with second_api(shared, api_waiters=2) as (_, url), ThreadPoolExecutor(3) as clients:
+        with nobody_predicts(shared):
+            held = [clients.submit(post, url, number, wait=20) for number in range(2)]
+            waiting = f"{shared.ledger.prefix}lane:predict.small"
+            until(lambda: shared.ledger.redis.hget(waiting, "jobs") == b"2", 10, "two wait")
+            since = time.monotonic()
+            assert post(url, 3, wait=20).status_code == 202
+            assert time.monotonic() - since < 3
         assert [answer.result().json()["status"] for answer in held] == ["succeeded"] * 2
 
 

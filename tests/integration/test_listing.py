@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from tests.callers import Caller, code
-from tests.commands import nobody_trains
 from tests.poison import expected, row
 from tests.service import Service
+from tests.suspended import nobody_trains
 
 POISON = "/predict?model=poison"
 CSV = {"Content-Type": "text/csv"}

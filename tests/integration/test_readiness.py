@@ -15,11 +15,12 @@ from jobs.job import Job, Kind
 from jobs.reconciler import OUTAGE
 from mldeploy.client import Client
 from settings import Settings
-from tests.poison import expected, publish, row
+from tests.conftest import FAST
+from tests.poison import expected, publish, row, without_workers
 from tests.processes import Pieces, Running, free_port, server_path, until
 
 Assemble = Callable[..., Pieces]
-LEASE = 2.0
+WATCHED = {"lease": 2.0, "default_model": "poison", "predict_workers": 1}
 
 
 def answer(pieces: Pieces) -> requests.Response:
@@ -47,12 +48,28 @@ def whole(assemble: Assemble) -> Callable[..., tuple[Pieces, dict[Kind, Running]
     """Start all parts, ready. Returns the workers by kind."""
 
     def make(**settings: Any) -> tuple[Pieces, dict[Kind, Running]]:
-        pieces = assemble(**{"lease": LEASE, "default_model": "poison", "predict_workers": 1, **settings})
-        workers = {kind: pieces.worker(kind) for kind in (Kind.PREDICT, Kind.TRAIN, Kind.WEBHOOK)}
-        await_codes(pieces, {})
-        return pieces, workers
+        pieces = assemble(**{**WATCHED, **settings})
+        return pieces, ready_workers(pieces)
 
     return make
+
+
+def ready_workers(pieces: Pieces) -> dict[Kind, Running]:
+    workers = {kind: pieces.worker(kind) for kind in (Kind.PREDICT, Kind.TRAIN, Kind.WEBHOOK)}
+    await_codes(pieces, {})
+    return workers
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pieces]:
+    """Start all parts, ready, for tests that end none of them."""
+    with without_workers(Settings().replace(**{**FAST, **WATCHED}), tmp_path_factory.mktemp("watched")) as pieces:
+        ready_workers(pieces)
+        yield pieces
+
+
+def part(pieces: Pieces, name: str) -> Running:
+    return next(running for running in pieces._running if running.name == name)
 
 
 @pytest.mark.slow
@@ -86,18 +103,18 @@ def test_restarted_worker_is_not_reported(whole: Any) -> None:
     assert set(statuses) == {200}
 
 
-def test_stopped_workers_are_reported(whole: Any) -> None:
-    pieces, workers = whole()
-    workers[Kind.PREDICT].signal_all(signal.SIGSTOP)
-    await_codes(pieces, {"no-predict-worker": "not-ready"})
-    workers[Kind.PREDICT].signal_all(signal.SIGCONT)
-    await_codes(pieces, {})
+def test_stopped_workers_are_reported(watched: Pieces) -> None:
+    worker = part(watched, Kind.PREDICT)
+    worker.signal_all(signal.SIGSTOP)
+    await_codes(watched, {"no-predict-worker": "not-ready"})
+    worker.signal_all(signal.SIGCONT)
+    await_codes(watched, {})
 
 
 @pytest.mark.slow
 def test_silent_reconciler_is_reported(whole: Any) -> None:
     pieces, _ = whole()
-    reconciler = next(running for running in pieces._running if running.name == "reconciler")
+    reconciler = part(pieces, "reconciler")
     reconciler.signal_all(signal.SIGSTOP)
     said = await_codes(pieces, {"reconciler-silent": "degraded"}, 2 * OUTAGE + 5)
     assert said["reconciled_seconds_ago"] > 2 * OUTAGE
@@ -113,15 +130,14 @@ def test_without_a_reconciler_it_is_degraded_from_the_start(assemble: Assemble) 
     assert said["reconciled_seconds_ago"] is None
 
 
-def test_redis_away_is_not_ready_within_three_seconds_and_ready_when_it_is_back(whole: Any) -> None:
-    pieces, _ = whole()
-    server = next(running for running in pieces._running if running.name == "redis")
+def test_redis_away_is_not_ready_within_three_seconds_and_ready_when_it_is_back(watched: Pieces) -> None:
+    server = part(watched, "redis")
     server.signal_all(signal.SIGSTOP)
     since = time.monotonic()
-    assert await_codes(pieces, {"redis-unavailable": "not-ready"})["workers"] == {}
+    assert await_codes(watched, {"redis-unavailable": "not-ready"})["workers"] == {}
     assert time.monotonic() - since < 3
     server.signal_all(signal.SIGCONT)
-    await_codes(pieces, {})
+    await_codes(watched, {})
 
 
 @pytest.fixture
@@ -213,16 +229,14 @@ def fill(pieces: Pieces) -> None:
             refused = isinstance(outcome, LedgerFull)
 
 
-def test_health_checks_share_one_reading_a_second(whole: Any) -> None:
-    pieces, _ = whole()
-
+def test_health_checks_share_one_reading_a_second(watched: Pieces) -> None:
     def looks() -> int:
-        return int(pieces.ledger.redis.info("commandstats").get("cmdstat_evalsha", {}).get("calls", 0))
+        return int(watched.ledger.redis.info("commandstats").get("cmdstat_evalsha", {}).get("calls", 0))
 
     def in_a_second(check: bool) -> int:
         before, end = looks(), time.monotonic() + 1
         while time.monotonic() < end:
-            assert not check or answer(pieces).status_code == 200
+            assert not check or answer(watched).status_code == 200
         return looks() - before
 
     idle, checked = in_a_second(False), in_a_second(True)

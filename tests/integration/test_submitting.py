@@ -14,11 +14,11 @@ import requests
 
 from settings import Settings
 from tests.callers import Caller, code
-from tests.commands import nobody_trains
 from tests.integration.jobs import accept_nothing
 from tests.poison import expected, row, without_workers
 from tests.processes import Pieces, until
 from tests.service import Service
+from tests.suspended import nobody_trains
 
 POISON = "/predict?model=poison"
 TABLE = "a,b,level\n" + "".join(f"{n % 7},{n % 5},{'high' if n % 7 > 3 else 'low'}\n" for n in range(60))

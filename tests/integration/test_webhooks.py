@@ -12,11 +12,11 @@ from standardwebhooks import Webhook
 from standardwebhooks.webhooks import WebhookVerificationError
 
 from tests.callers import Caller, code
-from tests.commands import nobody_trains
 from tests.poison import row
 from tests.processes import until
 from tests.receiver import Received, Receiver
 from tests.service import Service
+from tests.suspended import nobody_trains
 
 POISON = "/predict?model=poison"
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

@@ -1,39 +1,46 @@
 """Real Celery workers with bad rows, hangs, deaths, stalls and SIGTERM."""
 
-import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import psutil
 import pytest
 
 from jobs.job import Job, Kind, State
 from mldeploy.client import Client, JobFailed
+from settings import Settings
+from tests.conftest import FAST
 from tests.integration.jobs import ended, error_of
-from tests.poison import expected, publish, row
-from tests.processes import Pieces, until
+from tests.poison import expected, publish, row, without_workers
+from tests.processes import Pieces, Running, until
+from tests.suspended import nobody_predicts
 
 Assemble = Callable[..., Pieces]
 
 
-@contextmanager
-def frozen(pieces: Pieces) -> Iterator[None]:
-    """Freeze all workers of these pieces during the block."""
-    workers = [running for running in pieces._running if running.name == Kind.PREDICT]
-    for worker in workers:
-        worker.signal_all(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for worker in workers:
-            worker.signal_all(signal.SIGCONT)
+@pytest.fixture(scope="module")
+def limited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pieces]:
+    """Start one worker process with short limits."""
+    settings = Settings().replace(**{**FAST, "predict_workers": 1, "predict_limit": 1.0, "limit_margin": 1.0, "time_slice": 1.0})
+    with without_workers(settings, tmp_path_factory.mktemp("limited")) as pieces:
+        pieces.worker()
+        yield pieces
+
+
+@pytest.fixture(scope="module")
+def brisk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pieces]:
+    """Start one worker process that listens for half a second at a time, claims one job, and may not stall."""
+    own = {"predict_workers": 1, "time_slice": 0.5, "stall": 1.0, "claim_jobs": 1, "drain": 10.0}
+    with without_workers(Settings().replace(**{**FAST, **own}), tmp_path_factory.mktemp("brisk")) as pieces:
+        pieces.worker()
+        yield pieces
 
 
 def test_one_bad_row_fails_its_own_job_and_none_of_its_neighbours(shared: Pieces) -> None:
     pieces = shared
     client = Client(pieces.url)
-    with frozen(pieces):
+    before = executions(pieces)
+    with nobody_predicts(pieces):
         jobs = [client.predict(row(number, "raise" if number == 20 else "work"), model="poison") for number in range(64)]
     for number, job in enumerate(jobs):
         if number == 20:
@@ -43,8 +50,11 @@ def test_one_bad_row_fails_its_own_job_and_none_of_its_neighbours(shared: Pieces
             assert job.wait(30)["prediction"] == expected(number)
     records = ended(pieces, *(job.id for job in jobs))
     assert {record.attempts for record in records} == {1}
-    log = (pieces.folder / "poison-executions.log").read_text().split()
-    assert len(log) < 64 * 8  # halves, not one by one
+    assert executions(pieces) - before < 64 * 8  # halves, not one by one
+
+
+def executions(pieces: Pieces) -> int:
+    return len((pieces.folder / "poison-executions.log").read_text().split())
 
 
 def test_a_batch_keeps_its_order_and_versions_do_not_mix(shared: Pieces) -> None:
@@ -63,21 +73,18 @@ def test_a_batch_keeps_its_order_and_versions_do_not_mix(shared: Pieces) -> None
         ]
 
 
-def test_a_prediction_over_its_limit_fails_and_its_neighbours_do_not(assemble: Assemble) -> None:
-    pieces = assemble(predict_workers=1, predict_limit=1.0)
-    client = Client(pieces.url)
-    good, slow = client.predict(row(1), model="poison"), client.predict(row(2, "hang"), model="poison")
-    pieces.worker()
+def test_a_prediction_over_its_limit_fails_and_its_neighbours_do_not(limited: Pieces) -> None:
+    client = Client(limited.url)
+    with nobody_predicts(limited):
+        good, slow = client.predict(row(1), model="poison"), client.predict(row(2, "hang"), model="poison")
     with pytest.raises(JobFailed, match="longer than 1 s"):
         slow.wait(20)
     assert good.wait(10)["prediction"] == expected(1)
 
 
-def test_prediction_that_ignores_the_soft_limit_fails_by_the_hard_one(assemble: Assemble, figures: list[str]) -> None:
+def test_prediction_that_ignores_the_soft_limit_fails_by_the_hard_one(limited: Pieces, figures: list[str]) -> None:
     """It fails within the hard limit + 5 s, and the process is replaced."""
-    pieces = assemble(predict_workers=1, predict_limit=1.0, time_slice=1.0, limit_margin=1.0)
-    client = Client(pieces.url)
-    pieces.worker()
+    client = Client(limited.url)
     stuck, since = client.predict(row(2, "c-hang"), model="poison"), time.monotonic()
     with pytest.raises(JobFailed, match="time limit"):
         stuck.wait(20)
@@ -87,10 +94,9 @@ def test_prediction_that_ignores_the_soft_limit_fails_by_the_hard_one(assemble: 
     assert client.predict(row(3), model="poison").wait(20)["prediction"] == expected(3)
 
 
-def test_work_of_a_dead_child_is_released_at_once(assemble: Assemble) -> None:
+def test_work_of_a_dead_child_is_released_at_once(shared: Pieces) -> None:
     """Its lease would last much longer."""
-    pieces = assemble(lease=60.0, predict_workers=2)
-    worker = pieces.worker()
+    pieces = shared
     job = Client(pieces.url).predict(row(1, seconds=1.0), model="poison")
     until(lambda: pieces.ledger.redis.keys(pieces.ledger.prefix + "held:*"), 10, "it is in hand")
     record = pieces.ledger.get(job.id)
@@ -100,7 +106,6 @@ def test_work_of_a_dead_child_is_released_at_once(assemble: Assemble) -> None:
     assert job.wait(20)["prediction"] == expected(1)
     assert time.monotonic() - since < 10
     assert job.answer["attempts"] == 2
-    worker.kill()
 
 
 @pytest.mark.slow
@@ -132,18 +137,6 @@ def test_sigterm_releases_long_work_and_counts_no_attempt(assemble: Assemble) ->
     assert job.answer["attempts"] == 1
 
 
-def test_sigterm_lets_work_in_hand_finish_and_claims_no_more(assemble: Assemble) -> None:
-    pieces = assemble(predict_workers=1, drain=10.0, claim_jobs=1)
-    worker = pieces.worker()
-    client = Client(pieces.url)
-    jobs = [client.predict(row(number, seconds=1.0), model="poison") for number in range(3)]
-    until(lambda: pieces.ledger.redis.keys(pieces.ledger.prefix + "held:*"), 10, "the first is in hand")
-    worker.terminate(8)
-    states = [record.state for record in pieces.ledger.get_many([job.id for job in jobs]) if record]
-    assert states == [State.SUCCEEDED, State.QUEUED, State.QUEUED]
-    assert pieces.ledger.live_owners("predict") == []
-
-
 @pytest.mark.slow
 def test_stalled_consumer_ends_its_worker(assemble: Assemble, figures: list[str]) -> None:
     """The consumer is alive and connected and takes no messages. Work is begun without messages meanwhile, and the worker
@@ -170,23 +163,35 @@ def test_stalled_consumer_ends_its_worker(assemble: Assemble, figures: list[str]
     )
 
 
-def test_a_process_listens_on_after_its_time_slice(assemble: Assemble) -> None:
-    pieces = assemble(time_slice=0.5)
-    pieces.worker()
-    serving, end = f"{pieces.ledger.prefix}serving:predict", time.monotonic() + 3  # six slices
+def test_a_process_listens_on_after_its_time_slice(brisk: Pieces) -> None:
+    serving, end = f"{brisk.ledger.prefix}serving:predict", time.monotonic() + 3  # six slices
     seen = []
     while time.monotonic() < end:
-        seen.append(pieces.ledger.redis.zcard(serving))
+        seen.append(brisk.ledger.redis.zcard(serving))
     assert any(seen[-len(seen) // 6 :])
     assert seen.count(0) < len(seen) / 2  # one that did not listen on would be away for five slices of six
 
 
-def test_idle_worker_is_not_restarted(assemble: Assemble) -> None:
-    pieces = assemble(stall=1.0)
-    worker = pieces.worker()
+def test_idle_worker_is_not_restarted(brisk: Pieces) -> None:
     time.sleep(3)  # three times as long as a stall
-    assert worker.popen.poll() is None
-    assert Client(pieces.url).predict(row(1), model="poison").wait(20)
+    assert group_of(brisk).popen.poll() is None
+    assert Client(brisk.url).predict(row(1), model="poison").wait(20)
+
+
+def group_of(pieces: Pieces) -> Running:
+    (group,) = (running for running in pieces._running if running.name == Kind.PREDICT)
+    return group
+
+
+def test_sigterm_lets_work_in_hand_finish_and_claims_no_more(brisk: Pieces) -> None:
+    """This is the last test on the brisk worker, which it ends."""
+    client = Client(brisk.url)
+    jobs = [client.predict(row(number, seconds=1.0), model="poison") for number in range(3)]
+    until(lambda: brisk.ledger.redis.keys(brisk.ledger.prefix + "held:*"), 10, "the first is in hand")
+    group_of(brisk).terminate(8)
+    states = [record.state for record in brisk.ledger.get_many([job.id for job in jobs]) if record]
+    assert states == [State.SUCCEEDED, State.QUEUED, State.QUEUED]
+    assert brisk.ledger.live_owners("predict") == []
 
 
 @pytest.mark.parametrize(
