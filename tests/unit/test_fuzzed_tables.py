@@ -89,11 +89,11 @@ def check(seed: int) -> bool:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_300_mutated_tables_are_read_or_refused() -> None:
-    assert 30 < sum(map(check, range(300))) < 270
+def test_100_mutated_tables_are_read_or_refused() -> None:
+    assert 10 < sum(map(check, range(100))) < 90
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_5000_mutated_tables_are_read_or_refused() -> None:
-    assert 500 < sum(map(check, range(1000, 6000))) < 4500
+def test_1000_mutated_tables_are_read_or_refused() -> None:
+    assert 100 < sum(map(check, range(1000, 2000))) < 900
