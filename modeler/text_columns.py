@@ -27,6 +27,7 @@ FEW = 0.05  # share of cells that are no numbers (or dates) up to which the othe
 SAMPLE = 500  # different texts that show whether any may be numbers or dates
 FEW_CODES = 20  # different numbers that may be codes, as words beside them may be
 MOST = 0.5  # share of numbers (or dates) from which on a column of texts is doubtful
+MAX_DIGITS = 100  # of an integer
 MAX_EXACT = 2**53  # beyond it a float cannot hold every integer
 MAX_CELL_TEXT = 10_000  # characters of a cell …
 MAX_COLUMN_TEXT = 100_000_000  # … and of a column
@@ -83,6 +84,11 @@ def of_texts(name: str, raw: "pd.Series[Any]", options: ReadOptions, said: ReadT
         return kept_texts(name, raw, "as was said" if said == "text" else "it is not used", (), said)
     if not texts:
         return Understood(pd.Series(np.nan, index=raw.index), as_type(said) or "number", "it has no value")
+    longest = max(map(len, texts))
+    if longest > MAX_CELL_TEXT:
+        raise BadTrainingData(f"a cell of column {name!r} is longer than {MAX_CELL_TEXT:,} characters")
+    if guess_numbers and said in (None, "number", "integer"):
+        refuse_too_large(name, longest, texts)
     found, doubts = _reading(texts, counts, options, said, guess_numbers)
     if found is None:
         why = "as was said" if said else "its values are texts" if not doubts else "its values are taken as texts"
@@ -238,6 +244,12 @@ def kept_texts(name: str, raw: "pd.Series[Any]", why: str, doubts: tuple[str, ..
     if len({text.strip() for text in distinct}) < len(distinct):
         doubts = (*doubts, "has texts that differ in spaces alone, which count as different")
     return Understood(values, "category", why, doubts)
+
+
+def refuse_too_large(name: str, longest: int, texts: Sequence[str]) -> None:
+    """Raise BadTrainingData for integers of more digits than any id has."""
+    if longest > MAX_DIGITS and any(len(text) > MAX_DIGITS and _WHOLE.fullmatch(text) for text in texts):
+        raise BadTrainingData(f"column {name!r} holds numbers that are too large, of more than {MAX_DIGITS} digits")
 
 
 def refuse_infinite(name: str, values: Any) -> None:

@@ -9,7 +9,17 @@ import pandas as pd
 
 from modeler import date_texts
 from modeler.errors import BadTrainingData
-from modeler.text_columns import MAX_EXACT, Understood, as_type, epoch_doubt, kept_texts, of_texts, refuse_infinite, texts_of
+from modeler.text_columns import (
+    MAX_DIGITS,
+    MAX_EXACT,
+    Understood,
+    as_type,
+    epoch_doubt,
+    kept_texts,
+    of_texts,
+    refuse_infinite,
+    texts_of,
+)
 from models.reading import ReadOptions, ReadType
 
 
@@ -48,7 +58,10 @@ def _of_objects(name: str, raw: "pd.Series[Any]", options: ReadOptions, said: Re
 
 def _of_numbers(name: str, raw: "pd.Series[Any]", said: ReadType | None) -> Understood:
     present = raw.dropna()
-    if any(abs(value) > MAX_EXACT for value in _integers(present)):
+    integers = _integers(present)
+    if any(abs(value) >= 10**MAX_DIGITS for value in integers):
+        raise BadTrainingData(f"column {name!r} holds numbers that are too large, of more than {MAX_DIGITS} digits")
+    if any(abs(value) > MAX_EXACT for value in integers):
         texts = pd.Series([None if gone else _exact(value) for value, gone in zip(raw, raw.isna(), strict=True)], dtype=object)
         doubt = "is taken as text, to keep it exact: it has integers of more digits than a number keeps"
         return kept_texts(name, texts, "its integers are exact as texts", (doubt,))
@@ -61,8 +74,8 @@ def _of_numbers(name: str, raw: "pd.Series[Any]", said: ReadType | None) -> Unde
         moments, unit = date_texts.epoch(np.asarray(values, dtype=np.float64))
         return Understood(pd.Series(moments, index=raw.index), "date", f"as was said, in {unit or 's'} since 1970")
     known = values.dropna()
-    integers = {type(value) for value in present} == {int} if raw.dtype == object else pd.api.types.is_integer_dtype(raw)
-    whole = integers or (len(known) < len(values) and bool((known % 1 == 0).all()))  # gaps make floats of integers
+    only_integers = {type(value) for value in present} == {int} if raw.dtype == object else pd.api.types.is_integer_dtype(raw)
+    whole = only_integers or (len(known) < len(values) and bool((known % 1 == 0).all()))  # gaps make floats of integers
     if said == "boolean" and known.isin((0, 1)).all():
         return Understood(values, "boolean", "as was said")
     doubts = () if said else epoch_doubt(known)
