@@ -3,7 +3,6 @@
 import importlib
 import inspect
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -16,12 +15,12 @@ from sklearn.pipeline import Pipeline
 from modeler.dataset import Dataset
 from modeler.errors import BadTrainingData
 from modeler.label_encoding import LabelEncodedClassifier
+from modeler.parameters import set_params
 from modeler.preprocessing import SEED, preprocessing
 from models.catalog import allowed_classes, catalog
 from models.feature import TEXTS
-from models.input_errors import listed
 from models.options import AUTO
-from models.schema import Task
+from models.schema import Schema, Task
 
 MANY_ROWS = 2000  # from so many training rows on, auto picks boosting
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
@@ -38,7 +37,7 @@ def build(name: str, params: Mapping[str, Any], dataset: Dataset, allowed: str =
     """Return an unfitted estimator for the data set's matrix. Raises BadTrainingData if the estimator is unknown, is for another
     task, or has no such parameter."""
     cls = _class(name, allowed)
-    configured = _configured(cls, name, params)
+    configured = _configured(cls, name, params, dataset.schema, allowed)
     task = dataset.schema.task
     if not (is_classifier(configured) if task == "classification" else is_regressor(configured)):
         raise BadTrainingData(f"{name} is not for {task}, and {dataset.schema.target!r} asks for that (or give task=…)")
@@ -130,13 +129,14 @@ def _class(name: str, allowed: str) -> Any:
         raise BadTrainingData(f"{path} is allowed, and cannot be imported here: {error}") from None
 
 
-def _configured(cls: Any, name: str, params: Mapping[str, Any]) -> Any:
+def _configured(cls: Any, name: str, params: Mapping[str, Any], schema: Schema, allowed: str) -> Any:
+    """Return an estimator with the defaults and then with the parameters. Raises BadTrainingData."""
     estimator = cls()
     accepted = estimator.get_params(deep=False)
-    for param in params:
-        if param not in accepted:
-            close = get_close_matches(param, list(accepted), n=1)
-            hint = f"did you mean {close[0]}?" if close else f"it has {listed(sorted(accepted))}"
-            raise BadTrainingData(f"{name} has no parameter {param}: {hint}")
     defaults = {"random_state": SEED, **DEFAULTS.get(name, {})}
-    return estimator.set_params(**{key: value for key, value in defaults.items() if key in accepted} | dict(params))
+    estimator.set_params(**{key: value for key, value in defaults.items() if key in accepted})
+
+    def inside(inner: str, its_params: Mapping[str, Any]) -> Any:
+        return _configured(_class(inner, allowed), inner, its_params, schema, allowed)
+
+    return set_params(estimator, name, params, schema, inside)

@@ -16,7 +16,16 @@ class LabelEncodedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
     def fit(self, features: Any, target: Any, **options: Any) -> Self:
         """``features``: (rows, features); ``target``: (rows,) of any sortable type; ``options`` are passed on."""
         self.classes_, places = np.unique(target, return_inverse=True)
-        self.estimator.fit(features, places, **options)
+        weights = getattr(self.estimator, "class_weight", None)
+        if not isinstance(weights, dict):
+            self.estimator.fit(features, places, **options)
+            return self
+        known: list[Any] = self.classes_.tolist()
+        by_place = {known.index(label): weight for label, weight in weights.items() if label in known}
+        try:
+            self.estimator.set_params(class_weight=by_place).fit(features, places, **options)
+        finally:
+            self.estimator.set_params(class_weight=weights)  # a clone is fitted anew, perhaps with fewer classes
         return self
 
     def predict(self, features: Any) -> NDArray[Any]:

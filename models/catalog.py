@@ -51,7 +51,7 @@ def check_estimator(options: TrainOptions, setting: str) -> None:
     errors = [
         InputError(f"/params/{param}", _unknown_param(name, param, entry))
         for param in options.params
-        if param not in entry.params
+        if param.partition("__")[0] not in entry.params  # the worker checks what is inside of an estimator
     ]
     if errors:
         raise InvalidInput(errors)

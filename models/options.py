@@ -21,7 +21,14 @@ EstimatorName = Annotated[
     str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,99}$(?!\n)", description="the name of an estimator's class, or auto")
 ]
 Text = Annotated[str, Meta(max_length=200)]
-ParamValue = bool | int | float | Text | None | Annotated[list[bool | int | float | Text | None], Meta(max_length=100)]
+Scalar = bool | int | float | Text | None
+Scalars = Annotated[list[Scalar], Meta(max_length=100)]
+InnerParams = Annotated[dict[Text, Scalar | Scalars], Meta(max_length=100)]
+Parts = Annotated[  # weights by class, or an estimator
+    dict[Text, Scalar | InnerParams],
+    Meta(max_length=1000, description='such as {"class": "DecisionTreeClassifier", "params": {}}'),
+]
+ParamValue = Scalar | Scalars | Parts
 
 Format = Literal["csv", "parquet", "ndjson"]
 Promote = Literal["if_better", "always", "never"]
