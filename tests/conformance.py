@@ -17,9 +17,10 @@ from typing import NamedTuple
 import requests
 
 from auth.keys import Keys
+from jobs.job import Kind
 from mldeploy.client import Client
-from tests.processes import ROOT
-from tests.service import Service
+from settings import Settings
+from tests.processes import ROOT, Pieces
 
 CONFIG = ROOT / "tests" / "schemathesis.toml"
 CALLERS = {"nobody": (), "predict": ("predict",), "admin": ("admin",)}
@@ -52,8 +53,10 @@ class Run(NamedTuple):
 @contextmanager
 def target(folder: Path) -> Iterator[Target]:
     """Start a service with a serving model, and make it require a key."""
-    service = Service(folder / "home", train_limit=10.0)
+    service = Pieces(Settings(train_limit=10.0), folder / "home")
     try:
+        service.all()
+        service.worker(Kind.WEBHOOK)
         Client(service.url).predict(EXAMPLE).wait(60)
         (folder / "openapi.json").write_bytes(requests.get(f"{service.url}/openapi.json", timeout=10).content)
         ledger = service.ledger

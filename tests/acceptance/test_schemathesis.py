@@ -1,32 +1,28 @@
 """schemathesis briefly: every response conforms to OpenAPI. ``python -m tests.conformance`` runs it at length."""
 
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from tests.conformance import Run, run, target
+from tests.conformance import Target, run, target
 
-# By the kind of caller: phases, examples of an operation in each, and how many cases there are at least.
-BRIEFLY = {
-    "nobody": ("fuzzing", 1, 30),
-    "predict": ("examples,fuzzing,stateful", 1, 60),
-    "admin": ("examples,coverage,fuzzing,stateful", 1, 1000),
-}
+# The kind of caller, phases with one example of an operation in each, and how many cases there are at least.
+BRIEFLY = [
+    pytest.param("nobody", "fuzzing", 30, id="nobody"),
+    pytest.param("admin", "examples,fuzzing", 100, id="admin"),
+    pytest.param("predict", "examples,fuzzing,stateful", 60, id="predict", marks=pytest.mark.slow),
+    pytest.param("admin", "coverage,stateful", 1000, id="admin-coverage", marks=pytest.mark.slow),
+]
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Run]]]:
-    """Run all callers at the same time: most of the time is that of schemathesis."""
-    with target(tmp_path_factory.mktemp("conformance")) as service, ThreadPoolExecutor(len(BRIEFLY)) as pool:
-        yield {
-            caller: pool.submit(run, service, caller, examples, "--phases", phases)
-            for caller, (phases, examples, _) in BRIEFLY.items()
-        }
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    with target(tmp_path_factory.mktemp("conformance")) as running:
+        yield running
 
 
-@pytest.mark.parametrize("caller", BRIEFLY)
-def test_every_answer_is_as_openapi_says(runs: dict[str, Future[Run]], caller: str) -> None:
-    done = runs[caller].result(300)
+@pytest.mark.parametrize(("caller", "phases", "least"), BRIEFLY)
+def test_every_answer_is_as_openapi_says(service: Target, caller: str, phases: str, least: int) -> None:
+    done = run(service, caller, 1, "--phases", phases)
     assert done.status == 0, done.output
-    assert done.cases >= BRIEFLY[caller][2], done.output
+    assert done.cases >= least, done.output

@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,7 +11,9 @@ import pytest
 from jobs.job import Kind
 from mldeploy.client import Client, JobFailed
 from models.packaged import packaged_csv
-from tests.poison import expected, row
+from settings import Settings
+from tests.conftest import FAST
+from tests.poison import expected, row, without_workers
 from tests.processes import Pieces, until
 
 Assemble = Callable[..., Pieces]
@@ -33,32 +35,37 @@ def test_the_first_predictions_reserve_one_training_and_wait_for_it(assemble: As
     assert [version["version"] for version in Client(pieces.url).model("iris")["versions"]] == [1]
 
 
-def test_waiting_predictions_fail_with_the_training_and_the_next_trains_anew(assemble: Assemble) -> None:
-    pieces = assemble()
-    blocked = Path(pieces.settings.store_location) / "iris"
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pieces]:
+    """Start a service with a predict worker; the second test trains the first version of iris."""
+    with without_workers(Settings().replace(**FAST), tmp_path_factory.mktemp("untrained")) as pieces:
+        pieces.worker()
+        yield pieces
+
+
+def test_canceling_the_training_fails_those_who_wait_for_it(untrained: Pieces) -> None:
+    client = Client(untrained.url)
+    job = client.predict(FLOWER)
+    training = untrained.ledger.redis.hget(untrained.ledger.prefix + "model:iris", "reserved_by")
+    client.result(training.decode()).cancel()  # type: ignore[union-attr]
+    with pytest.raises(JobFailed, match="could not be trained"):
+        job.wait(30)
+
+
+def test_waiting_predictions_fail_with_the_training_and_the_next_trains_anew(untrained: Pieces) -> None:
+    blocked = Path(untrained.settings.store_location) / "iris"
     blocked.write_text("a file where a folder should be")
-    client = Client(pieces.url)
+    client = Client(untrained.url)
     jobs = [client.predict(FLOWER) for _ in range(3)]
-    pieces.worker()
-    pieces.worker(Kind.TRAIN)
+    (version,) = {job.answer["model"]["version"] for job in jobs}
+    untrained.worker(Kind.TRAIN)
     for job in jobs:
-        with pytest.raises(JobFailed, match="iris version 1 could not be trained"):
+        with pytest.raises(JobFailed, match=f"iris version {version} could not be trained"):
             job.wait(30)
     blocked.unlink()
     again = client.predict(FLOWER)
     assert again.wait(30)["prediction"] == "setosa"
-    assert again.answer["model"]["version"] == 2
-
-
-def test_canceling_the_training_fails_those_who_wait_for_it(assemble: Assemble) -> None:
-    pieces = assemble()
-    client = Client(pieces.url)
-    job = client.predict(FLOWER)
-    training = pieces.ledger.redis.hget(pieces.ledger.prefix + "model:iris", "reserved_by")
-    client.result(training.decode()).cancel()  # type: ignore[union-attr]
-    pieces.worker()
-    with pytest.raises(JobFailed, match="could not be trained"):
-        job.wait(30)
+    assert again.answer["model"]["version"] == version + 1
 
 
 @pytest.mark.slow
@@ -92,15 +99,3 @@ def test_a_training_whose_worker_dies_leaves_no_partial_version(assemble: Assemb
     assert training.answer["attempts"] == 2
     left = sorted(folder.name.rpartition("-")[0] for folder in (pieces.folder / "models" / "iris").iterdir())
     assert left == ["1-1", "2-2"]
-
-
-def test_two_trainings_that_end_together_are_judged_against_each_other(assemble: Assemble) -> None:
-    pieces = assemble(train_workers=2)
-    client = Client(pieces.url)
-    jobs = [client.train(estimator=name) for name in ("GaussianNB", "KNeighborsClassifier", "DecisionTreeClassifier")]
-    pieces.worker(Kind.TRAIN)
-    results = [job.wait(60) for job in jobs]
-    champion = client.model("iris")["aliases"]["champion"]
-    best = max(result["metrics"]["accuracy"] for result in results)
-    serves = next(result for result in results if result["model"]["version"] == champion)
-    assert (serves["metrics"]["accuracy"], serves["promoted"]) == (best, True)  # of two equal ones the first

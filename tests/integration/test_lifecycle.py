@@ -132,6 +132,15 @@ def test_of_two_concurrent_trainings_the_better_one_serves(pieces: Pieces, clien
         client.train(model="raced", estimator="DummyClassifier", promote="always").wait(60)
 
 
+def test_two_trainings_that_end_together_are_judged_against_each_other(client: Client) -> None:
+    estimators = ("GaussianNB", "KNeighborsClassifier", "DecisionTreeClassifier")
+    jobs = [client.train(packaged_csv("iris"), model="at-once", estimator=name) for name in estimators]
+    results = [job.wait(60) for job in jobs]
+    best = max(result["metrics"]["accuracy"] for result in results)
+    serves = next(result for result in results if result["model"]["version"] == champion(client, "at-once"))
+    assert (serves["metrics"]["accuracy"], serves["promoted"]) == (best, True)  # of two equal ones the first
+
+
 def test_the_first_version_must_beat_the_baseline(client: Client) -> None:
     noise = "a,b,y\n" + "".join(f"{n * 7919 % 1009},{n * 104729 % 997},{'x' if n * 31 % 7 < 5 else 'z'}\n" for n in range(200))
     result = client.train(noise, model="noise", estimator="DummyClassifier").wait(60)

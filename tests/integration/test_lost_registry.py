@@ -20,7 +20,7 @@ FLOWER = {"sepal_length": 5.0, "sepal_width": 3.2, "petal_length": 1.5, "petal_w
 KEY = "the key of both"
 ROWS = "a,b,level\n" + "".join(f"{n % 7},{n % 5},{'high' if n % 7 > 3 else 'low'}\n" for n in range(60))
 
-Start = Callable[[], Pieces]
+Start = Callable[..., Pieces]
 
 
 @pytest.fixture
@@ -28,15 +28,15 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Start the service on one store with an empty Redis."""
     started = list[Pieces]()
 
-    def make() -> Pieces:
+    def make(*kinds: Kind) -> Pieces:
         settings = Settings().replace(**FAST, store=str(tmp_path / "store"), signing_key=KEY)
         pieces = Pieces(settings, tmp_path / f"parts{len(started)}")
         started.append(pieces)
         pieces.redis()
         pieces.reconciler()
         pieces.api()
-        pieces.worker()
-        pieces.worker(Kind.TRAIN)
+        for kind in kinds or (Kind.PREDICT, Kind.TRAIN):
+            pieces.worker(kind)
         return pieces
 
     yield make
@@ -162,7 +162,7 @@ def test_two_registries_on_one_store_do_not_interfere(start: Start) -> None:
 def test_numbers_start_above_the_stores(start: Start, tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "store"))
     store.write("iris/7-1", {"model.joblib": b"x", "manifest.json": b"{}"})
-    pieces = start()
+    pieces = start(Kind.TRAIN)
     until(lambda: pieces.ledger.redis.exists(f"{pieces.ledger.prefix}surveyed"), 20, "the store was looked through")
     known = pieces.ledger.redis, pieces.ledger.prefix, pieces.ledger.guard
     registry = Registry(*known)

@@ -13,11 +13,15 @@ import pytest
 from sklearn.datasets import load_breast_cancer
 from sklearn.pipeline import Pipeline
 
+from jobs.job import Kind
 from mldeploy.client import Client, Problem
 from modeler import artifact
 from modeler.artifact import open_artifact_store
 from models.card import from_json
 from models.signing import signing_key
+from settings import Settings
+from tests.poison import without_workers
+from tests.processes import Pieces
 from tests.service import Service
 
 PATIENCE = 120.0
@@ -183,13 +187,13 @@ def test_rows_that_are_all_there_already_change_nothing(client: Client, growth: 
 
 
 @pytest.fixture(scope="module")
-def two_trainers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    running = Service(tmp_path_factory.mktemp("two"), train_workers=2)
-    yield running
-    running.stop()
+def two_trainers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pieces]:
+    with without_workers(Settings(train_workers=2), tmp_path_factory.mktemp("two")) as pieces:
+        pieces.worker(Kind.TRAIN)
+        yield pieces
 
 
-def test_rows_that_are_added_at_once_all_get_there(two_trainers: Service) -> None:
+def test_rows_that_are_added_at_once_all_get_there(two_trainers: Pieces) -> None:
     """Two processes add them, and each finds the data set changed meanwhile."""
     client, slices = Client(two_trainers.url), [ALL.iloc[place::12] for place in range(12)]
     client.add_rows("busy", slices[0]).wait(PATIENCE)
@@ -204,7 +208,7 @@ def test_rows_that_are_added_at_once_all_get_there(two_trainers: Service) -> Non
     assert (again["added"], again["duplicates"]) == (0, len(ALL))
 
 
-def test_one_table_that_is_sent_at_once_by_many_comes_in_once(two_trainers: Service) -> None:
+def test_one_table_that_is_sent_at_once_by_many_comes_in_once(two_trainers: Pieces) -> None:
     client = Client(two_trainers.url)
     client.add_rows("once", ALL.head(50)).wait(PATIENCE)
     with ThreadPoolExecutor(8) as senders:
@@ -215,7 +219,7 @@ def test_one_table_that_is_sent_at_once_by_many_comes_in_once(two_trainers: Serv
     assert client.dataset("once")["rows"] == 110
 
 
-def test_tables_with_the_same_keys_that_are_added_at_once_leave_each_key_once(two_trainers: Service) -> None:
+def test_tables_with_the_same_keys_that_are_added_at_once_leave_each_key_once(two_trainers: Pieces) -> None:
     client, keys = Client(two_trainers.url), 40
     tables = [pd.DataFrame({"id": range(start, start + keys), "by": f"sender {start}"}) for start in range(0, 80, 10)]
     client.add_rows("keyed", tables[0], key="id").wait(PATIENCE)

@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> str:
     return str(root)
 
 
-@pytest.fixture(params=["folder", "bucket"])
+@pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.slow)])
 def location(request: pytest.FixtureRequest) -> str:
     found: str = request.getfixturevalue(request.param)
     return found
@@ -79,6 +79,7 @@ def test_the_location_says_which_store_it_is(folder: str, bucket: str) -> None:
     assert isinstance(open_store(bucket), ObjectStore)
 
 
+@pytest.mark.parametrize("location", ["folder", "bucket"], indirect=True)
 def test_written_files_are_read(store: Store, location: str) -> None:
     store.write("iris/1-1", FILES)
     assert {name: store.read(f"iris/1-1/{name}") for name in FILES} == FILES
