@@ -30,7 +30,7 @@ def test_a_csv_makes_a_new_model_with_a_schema_of_its_own(service: Service, clie
     ("body", "says"),
     [
         (b"", "empty"),
-        (b"a;b\n1;2\n", "separated by ;"),
+        (b"a;b\n1;2\n1;2;3\n", "delimiter=;"),
         (b"5.1,3.5,1.4,setosa\n4.9,3.0,1.4,setosa\n", "no header"),
         (b",".join(b"c%d" % n for n in range(5000)) + b"\n" + b"1," * 4999 + b"x\n", "5,000 columns"),
         (b"a\n1\n", "at least one feature"),
