@@ -53,6 +53,11 @@ def check_estimator(options: TrainOptions, setting: str) -> None:
         for param in options.params
         if param.partition("__")[0] not in entry.params  # the worker checks what is inside of an estimator
     ]
+    errors += [
+        InputError(f"/params/{param}", 'expected a plain value, or an estimator such as {"class": "DecisionTreeClassifier"}')
+        for param, value in options.params.items()
+        if isinstance(value, dict) and param.rpartition("__")[2] != "class_weight" and not isinstance(value.get("class"), str)
+    ]
     if errors:
         raise InvalidInput(errors)
 

@@ -65,7 +65,7 @@ def test_a_csv_that_turns_out_bad_fails_its_job_with_the_reason(client: Client) 
         ('{"model": 3}', "/model"),
         ('{"model": "iris", "model": "wine"}', ""),
         ('{"estimator": "GaussianNB", "params": {"var_smoothin": 1}}', "/params/var_smoothin"),
-        ('{"estimator": "GaussianNB", "params": {"priors": {"a": 1}}}', "/params"),
+        ('{"estimator": "GaussianNB", "params": {"priors": {"a": 1}}}', "/params/priors"),
         ('{"params": {"max_depth": 1}}', "/params"),
         ('{"estimator": "Ridge", "task": "classification"}', "/task"),
         ('{"test_share": 0.9}', "/test_share"),
