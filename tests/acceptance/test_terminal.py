@@ -34,7 +34,7 @@ def test_terminal_shows_the_job_while_it_runs_and_only_its_json_in_the_end(servi
 
 @pytest.mark.parametrize("columns", [80, 40])
 def test_search_shows_a_bar_with_its_pace_and_the_time_left(service: Service, columns: int) -> None:
-    job = Client(service.url).train(model="iris", estimator="RandomForestClassifier", search=4, promote="never")
+    job = Client(service.url).train(model="iris", estimator="RandomForestClassifier", search=8, promote="never")
     status, seen = on_a_terminal("watch", job.id, "--url", service.url, columns=columns)
     assert status == 0
     bars = [shown[-1] for shown in screens(seen, columns) if len(shown) > 1]
